@@ -1,0 +1,1 @@
+"""Reads sources; writes the Lake and the FeatureStore.   ingest -> transform -> validate -> materialize"""

@@ -1,0 +1,1 @@
+"""Feast objects of the shipped projects; `feast apply` works in this folder."""

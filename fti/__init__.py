@@ -1,0 +1,1 @@
+"""FTI: one declaration of a use case, three pipelines (feature, training, inference)."""

@@ -1,0 +1,255 @@
+"""What a use case *is*: one immutable `Project` value, read by all three pipelines.
+
+Nothing here imports a library heavier than the standard library; a Project is cheap to import and cheap to compare.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from fti.errors import NotReadyError
+
+if TYPE_CHECKING:
+    import optuna
+    import polars as pl
+
+Tables = Mapping[str, "pl.DataFrame"]
+"""Raw rows by source name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """One Great Expectations expectation by its own name, for example
+    `Expectation("expect_column_values_to_be_in_set", column="origin", value_set=["EWR"])`."""
+
+    type: str
+    kwargs: Mapping[str, Any]
+
+
+def expect(type: str, **kwargs: Any) -> Expectation:
+    """`expect("expect_column_values_to_not_be_null", column="carrier")`."""
+    return Expectation(type=type, kwargs=kwargs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Raw rows that come from outside; becomes the asset `raw_<name>`.
+
+    `read(start, end)` returns the rows with `start <= timestamp < end` (UTC). Without a `timestamp` the source is a
+    reference table: not partitioned, read whole, both arguments ignored.
+    """
+
+    name: str
+    read: Callable[[datetime, datetime], pl.DataFrame]
+    schema: Mapping[str, Any]
+    """Column name -> polars data type, of every column that the project uses."""
+    key: tuple[str, ...]
+    """Columns that identify a row: never null, never twice."""
+    timestamp: str | None = None
+    expectations: tuple[Expectation, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """The feature views of the project and how their rows are made.
+
+    `transform(tables, start, end)` is a pure function: raw rows of `[start - lookback, end)` in, one frame per feature
+    view out, holding the entity columns, `event_timestamp` (UTC, when the row became known) with
+    `start <= event_timestamp < end`, and the features.
+    """
+
+    repo: str
+    """Module with the Feast objects, for example `feature_repo.flights`; imported only where Feast is needed."""
+    service: str
+    """Name, with its version, of the Feast FeatureService that the model reads, for example `delay_model_v1`."""
+    sources: tuple[str, ...]
+    """Sources the transform reads; every one of them becomes an upstream asset of `features`."""
+    transform: Callable[[Tables, datetime, datetime], dict[str, pl.DataFrame]]
+    lookback: timedelta
+    on_demand: Callable[[pl.DataFrame], pl.DataFrame]
+    """Request columns in, the same frame with the on-demand features added out; used offline and by the service."""
+    on_demand_names: tuple[str, ...]
+    expectations: Mapping[str, tuple[Expectation, ...]] = field(default_factory=dict)
+    """Feature view -> expectations on its rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestField:
+    """One field of a prediction request: an entity key or something only the caller knows."""
+
+    dtype: Any
+    """Polars data type. Datetimes are timezone-aware and travel as ISO 8601."""
+    description: str
+    example: Any
+    optional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """What is predicted, for whom, and when it becomes known.
+
+    `rows(tables)` returns one row per prediction that could be asked: the key, every request field, `name` (the
+    label; null when it never becomes known) and `known_at` (UTC). The moment of prediction is `time - horizon`.
+    """
+
+    name: str
+    rows: Callable[[Tables], pl.DataFrame]
+    sources: tuple[str, ...]
+    key: tuple[str, ...]
+    """Request fields that identify the row; joins logged predictions with their labels."""
+    time: str
+    """Request field that the prediction is about, for example the scheduled departure."""
+    horizon: timedelta
+    delay: timedelta
+    """How long after `time` a label can still become known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """How a training dataset is cut: by time, newest rows last, `[start, until)`.
+
+    Test is the last `test` before `until`, validation the `validation` before that, train everything older.
+    """
+
+    start: datetime
+    until: datetime
+    """End of the first dataset; a retraining moves it to the present."""
+    validation: timedelta
+    test: timedelta
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The model, its fixed and its searched hyperparameters."""
+
+    task: str
+    """`binary`."""
+    categorical: tuple[str, ...]
+    """Features to embed; all others are numeric."""
+    params: Mapping[str, Any]
+    """Defaults of every hyperparameter."""
+    search_space: Callable[[optuna.Trial], dict[str, Any]]
+    """Hyperparameters that a trial suggests; they override `params`."""
+    num_trials: int
+    build: str = "training_pipeline.model:TabularClassifier"
+    """`module:attribute` of the LightningModule class."""
+    seed: int = 7
+    max_epochs: int = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Floor:
+    """Gate: `metric` on the test split is at least `minimum`."""
+
+    metric: str
+    minimum: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoWorseThanChampion:
+    """Gate: on the same test rows `metric` is no worse than the champion's by more than `tolerance`."""
+
+    metric: str
+    tolerance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceFloor:
+    """Gate: `metric` is at least `minimum` in every value of `column` that has `min_rows` test rows."""
+
+    column: str
+    metric: str
+    minimum: float
+    min_rows: int
+
+
+Gate = Floor | NoWorseThanChampion | SliceFloor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """The prediction endpoint."""
+
+    request: Mapping[str, RequestField]
+    threshold: float
+    """A probability at or over it answers label 1."""
+    max_batch_size: int = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Monitor:
+    """When traffic counts as drifted, and how often a drift may retrain.
+
+    A statistic is compared with its own values between weeks of the training data (`quantile`), so seasonal noise
+    that the model has already seen is no drift.
+    """
+
+    window: timedelta
+    min_rows: int
+    """Fewer logged rows in the window decide nothing."""
+    quantile: float
+    """A feature drifted when its distance is over this quantile of the training weeks' own distances..."""
+    factor: float
+    """...times this factor."""
+    max_drifted_share: float
+    """Share of drifted features from which `no_data_drift` fails."""
+    performance_tolerance: float
+    """Log loss over the expectation of the model's own probabilities from which `no_performance_drift` fails."""
+    retrain_on: tuple[str, ...]
+    """Checks whose failure requests a retraining."""
+    cooldown: timedelta
+    max_retrains_per_30_days: int
+    retrain_validation: timedelta
+    retrain_test: timedelta
+    """Validation and test of a retraining's dataset: short, because the newest rows are the ones to learn from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """One use case. `fti.testing.check_project` says whether it holds together."""
+
+    name: str
+    description: str
+    sources: tuple[Source, ...]
+    features: Features
+    label: Label
+    dataset: Dataset
+    model: Model
+    gates: tuple[Gate, ...]
+    service: Service
+    monitor: Monitor
+    partitions_start: datetime
+    """First day of the daily partitions, UTC."""
+    slices: tuple[str, ...] = ()
+    """Columns whose values get metrics of their own."""
+    owner: str = "fti"
+
+    def key(self, noun: str) -> list[str]:
+        """Asset key of `noun` in this project."""
+        return [self.name, noun]
+
+    def source(self, name: str) -> Source:
+        """The source called `name`."""
+        return next(source for source in self.sources if source.name == name)
+
+    def raw_keys(self, names: Sequence[str]) -> list[list[str]]:
+        """Asset keys of the raw tables `names`."""
+        return [self.key(f"raw_{name}") for name in names]
+
+
+def load_projects(modules: Iterable[str]) -> list[Project]:
+    """The `project` of each module, for example of `fti.projects.flights`."""
+    projects = []
+    for name in modules:
+        try:
+            projects.append(importlib.import_module(name).project)
+        except ModuleNotFoundError as error:
+            raise NotReadyError(f"FTI_PROJECTS names {name!r}, which cannot be imported: {error}") from error
+        except AttributeError:
+            raise NotReadyError(f"module {name!r} has no `project`: define `project = Project(...)` in it") from None
+    return projects

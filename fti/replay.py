@@ -1,0 +1,82 @@
+"""Real traffic of the past, sent to the running service as it would have come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from fti.errors import NotReadyError
+from fti.project import Project
+
+if TYPE_CHECKING:
+    import httpx
+    import polars as pl
+
+    from fti.stores.feature_store import FeatureStore
+    from fti.stores.lake import Lake
+
+TICK = timedelta(hours=2)
+"""How far the clock moves at once; online features are at most this much older than a prediction."""
+BATCH = 500
+
+
+def requests_of(project: Project, lake: Lake, start: datetime, end: datetime, *, share: float = 1.0) -> pl.DataFrame:
+    """Every request whose moment of prediction lies in `[start, end)`, oldest first, with its `request_id`.
+
+    The id is made of the row's key, so that a request that is sent twice is logged once. `share` keeps a part of the
+    requests, always the same ones.
+    """
+    import polars as pl
+
+    label = project.label
+    tables = {
+        name: lake.read(f"{project.name}/raw/{name}", start=start, end=end + label.horizon).collect()
+        for name in label.sources
+    }
+    moment = (pl.col(label.time) - label.horizon).alias("event_timestamp")
+    rows = label.rows(tables).select(*project.service.request, moment)
+    key = pl.concat_str([pl.col(name).cast(pl.String) for name in label.key], separator="|")
+    chosen = pl.struct(label.key).hash(project.model.seed) % 10_000 < int(share * 10_000)
+    rows = rows.with_columns(request_id=key).filter(pl.col("event_timestamp").is_between(start, end, closed="left"))
+    return rows.filter(chosen).sort("event_timestamp", "request_id")
+
+
+def ticks(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """`[start, end)` in steps of `TICK`."""
+    while start < end:
+        yield start, min(start + TICK, end)
+        start += TICK
+
+
+def send(
+    project: Project,
+    store: FeatureStore,
+    requests: pl.DataFrame,
+    *,
+    client: httpx.Client,
+    start: datetime,
+    end: datetime,
+) -> None:
+    """Move the clock through `[start, end)`: at each tick features known by then go online, then the requests go out."""
+    import polars as pl
+
+    for begin, until in ticks(start, end):
+        store.materialize(project.features.service, begin - TICK, begin)
+        due = requests.filter(pl.col("event_timestamp").is_between(begin, until, closed="left"))
+        for batch in due.iter_slices(BATCH):
+            _post(client, [_json_row(row) for row in batch.drop("event_timestamp").iter_rows(named=True)])
+
+
+def _post(client: httpx.Client, instances: list[dict[str, Any]]) -> None:
+    response = client.post("/predict_batch", json={"instances": instances})
+    if response.status_code != 200:
+        raise NotReadyError(f"the service answered {response.status_code}: {response.text[:500]}")
+
+
+def _json_row(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in row.items()
+        if value is not None
+    }

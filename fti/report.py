@@ -1,0 +1,104 @@
+"""What FTI prints: the demo's closing table and `fti status`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fti import servers
+from fti.project import load_projects
+from fti.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+METRICS = ("roc_auc", "pr_auc", "log_loss", "brier")
+
+
+def write_json(path: Path, figures: dict[str, Any]) -> None:
+    """Write `figures` aside, then rename: a reader sees the old or the new file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(json.dumps(figures, indent=2, default=str) + "\n")
+    os.replace(aside, path)
+
+
+def print_demo(console: Console, figures: dict[str, Any]) -> None:
+    """The closing table of `fti demo`."""
+    from rich.table import Table
+
+    first = figures["first_model"]
+    facts = Table("", "", title="The loop", show_header=False)
+    facts.add_row("rows in", ", ".join(f"{name} {rows:,}" for name, rows in figures["rows_in"].items()))
+    facts.add_row("features", f"{figures['num_features']} of {len(figures['feature_rows'])} views")
+    facts.add_row("dataset", f"{first['dataset']} ({first['rows']} rows)")
+    facts.add_row("first champion", f"version {first['version']}")
+    facts.add_row("requests served", f"{figures['requests_served']:,}")
+    for week in figures["weeks"]:
+        facts.add_row(f"week of {week['week']}", ", ".join(week["failed"]) or "no drift")
+    if retrained := figures.get("retrain"):
+        facts.add_row("retrained because", retrained["reason"])
+        facts.add_row("outcome", f"{retrained['outcome']}: version {retrained['version']}")
+    console.print(facts)
+    console.print(_metrics("Test split, unseen in training", first["test"]))
+    if after := figures.get("after_retraining"):
+        title = f"Weeks after the retraining, {after['rows']:,} served requests"
+        console.print(_metrics(title, {name: after[name] for name in ("old_champion", "new_champion")}))
+    console.print(_seconds(figures["seconds"], figures["total_seconds"]))
+
+
+def _metrics(title: str, rows: dict[str, dict[str, float]]) -> Any:
+    from rich.table import Table
+
+    table = Table("", *METRICS, title=title)
+    for name, values in rows.items():
+        table.add_row(name, *(f"{values[metric]:.4f}" for metric in METRICS))
+    return table
+
+
+def _seconds(seconds: dict[str, float], total: float) -> Any:
+    from rich.table import Table
+
+    table = Table("step", "seconds", title="Time")
+    for step, spent in seconds.items():
+        table.add_row(step, f"{spent:.1f}")
+    table.add_row("all", f"{total:.1f}", style="bold")
+    return table
+
+
+def print_status(settings: Settings) -> None:
+    """Servers, champions and the newest drift report of every project."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    projects = load_projects(settings.project_modules)
+    table = Table("server", "state", "address")
+    for server in servers.servers(settings, tuple(project.name for project in projects)):
+        running = servers.pid(server.name, settings)
+        table.add_row(server.name, f"pid {running}" if running else "down", server.url)
+    console.print(f"home {settings.root}")
+    console.print(table)
+    for line in _project_lines(settings, [project.name for project in projects]):
+        console.print(line)
+
+
+def _project_lines(settings: Settings, names: Iterable[str]) -> Iterable[str]:
+    from fti.stores import open_stores
+
+    stores = open_stores(settings)
+    for name in names:
+        champion = stores["model_registry"].champion(name)
+        newest = stores["prediction_log"].newest(name)
+        days = stores["lake"].days(f"{name}/features/{_first_view(settings, name)}")
+        yield f"{name}: champion {f'version {champion.version}' if champion else 'none yet; run `fti demo`'}"
+        yield f"{name}: features of {len(days)} days{f', the last {days[-1]}' if days else ''}"
+        yield f"{name}: newest logged prediction {newest or 'none'}"
+
+
+def _first_view(settings: Settings, name: str) -> str:
+    features = Path(settings.lake) / name / "features"
+    return next((folder.name for folder in sorted(features.glob("*")) if folder.is_dir()), "none")

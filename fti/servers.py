@@ -1,0 +1,193 @@
+"""The local servers behind `fti up`: Dagster, MLflow and a prediction service a project; stopped by pid."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from fti.errors import NotReadyError
+from fti.settings import Settings
+
+STOP_SECONDS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A process that answers `url` once it is ready."""
+
+    name: str
+    command: tuple[str, ...]
+    url: str
+    ready: str
+    """URL that answers 200 when the server can work."""
+    ready_seconds: int = 120
+
+
+def servers(settings: Settings, projects: tuple[str, ...]) -> list[Server]:
+    """What `fti up` starts, in this order; the project at position i is served on `service_port + i`."""
+    host, dagster, mlflow = settings.host, settings.dagster_port, settings.mlflow_port
+    python = sys.executable
+    workspace = ("-m", "fti.definitions", "--working-directory", str(Path(__file__).parents[1]))
+    dev = (python, "-m", "dagster", "dev", *workspace, "-h", host, "-p", str(dagster))
+    store = ("--backend-store-uri", settings.mlflow, "--serve-artifacts")
+    ui = (python, "-m", "mlflow", "server", *store, "--host", host, "--port", str(mlflow), "--workers", "1")
+    found = [
+        Server(
+            name="dagster", command=dev, url=f"http://{host}:{dagster}", ready=f"http://{host}:{dagster}/server_info"
+        ),
+        Server(name="mlflow", command=ui, url=f"http://{host}:{mlflow}", ready=f"http://{host}:{mlflow}/health"),
+    ]
+    return found + [service(settings, name, settings.service_port + i) for i, name in enumerate(projects)]
+
+
+def service(settings: Settings, project: str, port: int) -> Server:
+    """The prediction service of one project."""
+    url = f"http://{settings.host}:{port}"
+    command = (sys.executable, "-m", "inference_pipeline.service", "--project", project)
+    options = ("--host", settings.host, "--port", str(port))
+    return Server(name=f"service-{project}", command=command + options, url=url, ready=f"{url}/readyz")
+
+
+def start(server: Server, settings: Settings) -> int:
+    """Start `server` in the background unless it runs already; returns its pid. Output goes to `<home>/logs`."""
+    running = pid(server.name, settings)
+    if running is not None:
+        return running
+    logs = settings.root / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    with (logs / f"{server.name}.log").open("ab") as log:
+        process = subprocess.Popen(
+            server.command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment(settings),
+            start_new_session=True,
+            preexec_fn=_stoppable,
+        )
+    record = _record(server.name, settings)
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps({"pid": process.pid, "started": _start_time(process.pid), "url": server.url}))
+    return process.pid
+
+
+def wait_ready(server: Server, settings: Settings) -> None:
+    """Return once `server` answers; raise with the end of its log when it dies or does not come up in time."""
+    deadline = time.monotonic() + server.ready_seconds
+    while time.monotonic() < deadline:
+        if answers(server.ready):
+            return
+        if pid(server.name, settings) is None:
+            break
+        time.sleep(0.2)
+    log = settings.root / "logs" / f"{server.name}.log"
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+    raise NotReadyError(f"{server.name} did not become ready at {server.ready}. The end of {log}:\n{tail}")
+
+
+def stop(name: str, settings: Settings) -> bool:
+    """End the server called `name` and its process group; False when it does not run."""
+    running = pid(name, settings)
+    if running is not None:
+        _signal_group(running, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        while _alive(running) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if _alive(running):
+            _signal_group(running, signal.SIGKILL)
+    _record(name, settings).unlink(missing_ok=True)
+    return running is not None
+
+
+def pid(name: str, settings: Settings) -> int | None:
+    """Process id of the server called `name`, when it runs and is the very process that `start` began."""
+    try:
+        record = json.loads(_record(name, settings).read_text())
+    except FileNotFoundError:
+        return None
+    found: int = record["pid"]
+    return found if _alive(found) and _start_time(found) == record["started"] else None
+
+
+def answers(url: str) -> bool:
+    """Whether `url` answers 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Environment of a child: the same FTI home, Dagster's instance inside it, nothing sent anywhere."""
+    home = dagster_home(settings)
+    return {
+        **os.environ,
+        "FTI_HOME": str(settings.root),
+        "DAGSTER_HOME": str(home),
+        "DAGSTER_DISABLE_TELEMETRY": "yes",
+        "BENTOML_DO_NOT_TRACK": "True",
+        "DO_NOT_TRACK": "1",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def dagster_home(settings: Settings) -> Path:
+    """Dagster's instance folder below the FTI home, with a dagster.yaml in it."""
+    home = settings.root / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / "dagster.yaml").exists():
+        shutil.copy(Path(__file__).parents[1] / "deploy" / "dagster.yaml", home / "dagster.yaml")
+    return home
+
+
+def _record(name: str, settings: Settings) -> Path:
+    return settings.root / "run" / f"{name}.json"
+
+
+def _signal_group(leader: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(leader, number)
+    except ProcessLookupError:
+        return
+
+
+def _alive(number: int) -> bool:
+    import psutil
+
+    try:
+        process = psutil.Process(number)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            process.wait(0)  # a child of ours that ended must not stay a zombie
+            return False
+    except psutil.NoSuchProcess:
+        return False
+    return True
+
+
+def _start_time(number: int) -> float:
+    """When the process began; tells a reused pid from the process we started."""
+    import psutil
+
+    try:
+        return psutil.Process(number).create_time()
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
+def _stoppable() -> None:
+    """A shell's background job ignores SIGINT, children inherit that, and Dagster copies it onto SIGTERM."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,51 @@
+"""Where things run: `Settings`, read once from `FTI_*` variables and `.env`, frozen afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Every location that FTI reads or writes. Empty URIs mean the embedded default below `home`."""
+
+    model_config = SettingsConfigDict(env_prefix="FTI_", env_file=".env", frozen=True, extra="ignore")
+
+    home: Path = Path(".fti")
+    """Folder of all local state."""
+    projects: str = "fti.projects.flights"
+    """Comma-separated modules, each with a `project`."""
+    lake_uri: str = ""
+    mlflow_uri: str = ""
+    feast_registry_uri: str = ""
+    online_store_uri: str = ""
+    host: str = "127.0.0.1"
+    service_port: int = 3000
+    dagster_port: int = 3001
+    mlflow_port: int = 5000
+
+    @property
+    def root(self) -> Path:
+        """`home`, absolute."""
+        return self.home.expanduser().resolve()
+
+    @property
+    def lake(self) -> str:
+        return self.lake_uri or str(self.root / "lake")
+
+    @property
+    def mlflow(self) -> str:
+        return self.mlflow_uri or f"sqlite:///{self.root}/mlflow/mlflow.db"
+
+    @property
+    def feast_registry(self) -> str:
+        return self.feast_registry_uri or f"sqlite:///{self.root}/feast/registry.db"
+
+    @property
+    def online_store(self) -> str:
+        return self.online_store_uri or str(self.root / "feast" / "online.db")
+
+    @property
+    def project_modules(self) -> tuple[str, ...]:
+        return tuple(name.strip() for name in self.projects.split(",") if name.strip())

@@ -1,0 +1,88 @@
+"""The lake: raw rows and feature rows as Parquet, one file per table and UTC day."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from fti.errors import NotReadyError
+
+STATIC = "all"
+"""File stem of a table that has no days."""
+
+
+@dataclass(frozen=True)
+class Lake:
+    """Tables below one root. A day is replaced as a whole, by one rename: a reader sees the old or the new rows."""
+
+    root: str
+
+    def path(self, table: str) -> Path:
+        """Folder of `table`, for example `flights/raw/weather`."""
+        return Path(self.root) / table
+
+    def write(self, table: str, rows: pl.DataFrame, *, time: str, start: datetime, end: datetime) -> int:
+        """Replace the days of `[start, end)`; days without rows get an empty file, so that a gap is not a loss.
+
+        `time` names the UTC datetime column that decides a row's day. Returns the number of files written.
+        """
+        outside = rows.filter((pl.col(time) < start) | (pl.col(time) >= end)).height
+        if outside:
+            raise ValueError(f"{table}: {outside} rows lie outside {start:%Y-%m-%d} .. {end:%Y-%m-%d} by {time!r}")
+        by_day = rows.with_columns(pl.col(time).dt.date().alias("__day")).partition_by(
+            "__day", as_dict=True, include_key=False, maintain_order=True
+        )
+        days = list(days_between(start, end))
+        for day in days:
+            self._replace(self.path(table) / f"{day}.parquet", by_day.get((day,), rows.clear()))
+        return len(days)
+
+    def write_static(self, table: str, rows: pl.DataFrame) -> None:
+        """Replace a table that has no days."""
+        self._replace(self.path(table) / f"{STATIC}.parquet", rows)
+
+    def read(self, table: str, *, start: datetime | None = None, end: datetime | None = None) -> pl.LazyFrame:
+        """The rows of the days that `[start, end)` touches, oldest first; everything when no bound is given."""
+        files = sorted(self.path(table).glob("*.parquet"))
+        if not files:
+            raise NotReadyError(f"{table}: no rows in the lake ({self.root}). Materialize its asset first.")
+        chosen = [file for file in files if _touches(file.stem, start, end)]
+        return pl.scan_parquet(chosen) if chosen else pl.scan_parquet(files[0]).head(0)
+
+    def days(self, table: str) -> list[date]:
+        """Days that are present, oldest first."""
+        stems = (file.stem for file in self.path(table).glob("*.parquet"))
+        return sorted(date.fromisoformat(stem) for stem in stems if stem != STATIC)
+
+    @staticmethod
+    def _replace(path: Path, rows: pl.DataFrame) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        try:
+            rows.write_parquet(aside, compression="lz4")
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def days_between(start: datetime, end: datetime) -> Iterator[date]:
+    """Days that `[start, end)` touches."""
+    day = start.astimezone(UTC).date()
+    while datetime(day.year, day.month, day.day, tzinfo=UTC) < end:
+        yield day
+        day += timedelta(days=1)
+
+
+def _touches(stem: str, start: datetime | None, end: datetime | None) -> bool:
+    if stem == STATIC:
+        return True
+    day = date.fromisoformat(stem)
+    return (start is None or day >= start.astimezone(UTC).date()) and (
+        end is None or datetime(day.year, day.month, day.day, tzinfo=UTC) < end
+    )

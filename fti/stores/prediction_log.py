@@ -1,0 +1,224 @@
+"""The prediction log: every answered prediction, durable before the answer leaves, and the labels that came later.
+
+Requests lie as newline-delimited JSON, one folder per UTC day of `event_timestamp`, one segment per writing process and
+set of columns. A segment's first line names the columns' types. Every write is one `write()` of whole lines, so a
+process that is killed loses nothing it has acknowledged, and a torn last line is nobody's answer: readers skip it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import threading
+import uuid
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from pathlib import Path
+
+import polars as pl
+
+from fti.errors import DataError
+
+TIME = "event_timestamp"
+"""Column that decides a record's day: the moment of prediction."""
+ID = "request_id"
+SERVED = "served_at"
+LABEL_COLUMNS = ("actual", "known_at")
+"""Columns of the label table beside the row key and `event_timestamp`."""
+UTC_TIME = pl.Datetime("us", "UTC")
+_SCALARS = (pl.String, pl.Boolean, pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.Float32, pl.Float64, pl.Date)
+_TYPES: dict[str, pl.DataType] = {
+    str(dtype): dtype for dtype in (*(scalar() for scalar in _SCALARS), UTC_TIME, pl.List(pl.String))
+}
+_LOCK = threading.Lock()
+
+
+@dataclass(frozen=True)
+class PredictionLog:
+    """Requests, predictions and later labels of all projects below one root.
+
+    Without `fsync` a record survives the death of its process; with it, the death of the machine (about 0.2 ms more
+    for each group of records on a local disk).
+    """
+
+    root: str
+    fsync: bool = False
+    writer: str = field(default_factory=lambda: uuid.uuid4().hex[:12], repr=False, compare=False)
+    """Part of the segments' names: two writers never share a file."""
+
+    def append(self, project: str, records: pl.DataFrame) -> None:
+        """Add `records`, one row per answered prediction; durable when it returns.
+
+        Needs the columns `request_id`, `event_timestamp` and `served_at`; all others are kept as they are.
+        """
+        missing = {ID, TIME, SERVED} - set(records.columns)
+        if missing:
+            raise DataError(f"prediction log: the records lack {sorted(missing)}")
+        header = _header(tuple(records.columns), tuple(records.dtypes))
+        name = f"{self.writer}-{os.getpid()}-{zlib.crc32(header):08x}.ndjson"
+        for day, part in _by_day(records):
+            self._write(self._requests(project) / str(day) / name, header, part)
+
+    def read(self, project: str, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
+        """Records with `start <= event_timestamp < end`, oldest first; of several with one `request_id`, the first.
+
+        Columns are the union over all records of the range, null where a record has none.
+        """
+        rows = [_within(frame, start, end) for frame in self._segments(project, start, end)]
+        if not rows:
+            return pl.DataFrame(schema={ID: pl.String, TIME: UTC_TIME, SERVED: UTC_TIME})
+        table = pl.concat(rows, how="diagonal_relaxed").sort(SERVED, maintain_order=True)
+        return table.unique(ID, keep="first", maintain_order=True).sort(TIME, maintain_order=True)
+
+    def newest(self, project: str) -> datetime | None:
+        """The latest `event_timestamp` that was logged, or None while the log is empty."""
+        for day in reversed(_days(self._requests(project))):
+            for frame in (pl.concat(found, how="diagonal_relaxed") for found in [self._day(project, day)] if found):
+                latest = frame[TIME].max()
+                if isinstance(latest, datetime):
+                    return latest
+        return None
+
+    def write_labels(self, project: str, rows: pl.DataFrame) -> int:
+        """Keep the labels of `rows`: the row key, `event_timestamp`, `actual` and `known_at`.
+
+        A label that comes again replaces the one before. Returns the number of labels that were not known yet.
+        """
+        added = 0
+        for day, part in _by_day(rows):
+            path = self._labels(project) / f"{day}.parquet"
+            known = pl.read_parquet(path) if path.exists() else part.clear()
+            key = [name for name in part.columns if name not in LABEL_COLUMNS]
+            merged = pl.concat([known, part], how="vertical_relaxed").unique(key, keep="last", maintain_order=True)
+            added += merged.height - known.height
+            _replace(path, merged)
+        return added
+
+    def labels(self, project: str, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame | None:
+        """Labels with `start <= event_timestamp < end`, or None while there are none."""
+        days = [day for day in _days(self._labels(project)) if _touches(day, start, end)]
+        frames = [pl.read_parquet(self._labels(project) / f"{day}.parquet") for day in days]
+        return _within(pl.concat(frames, how="vertical_relaxed"), start, end) if frames else None
+
+    def labelled(self, project: str, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
+        """The records of `[start, end)` whose label is known, with the columns `actual` and `known_at`."""
+        logged, labels = self.read(project, start, end), self.labels(project, start, end)
+        if labels is None or logged.is_empty():
+            empty = {"actual": pl.lit(None, pl.Int8), "known_at": pl.lit(None, UTC_TIME)}
+            return logged.clear().with_columns(**empty)
+        key = [name for name in labels.columns if name not in LABEL_COLUMNS]
+        return logged.join(labels, on=key, how="inner", maintain_order="left")
+
+    def reports(self, project: str) -> Path:
+        """Folder of the drift reports written about this log."""
+        return Path(self.root) / project / "reports"
+
+    def _requests(self, project: str) -> Path:
+        return Path(self.root) / project / "requests"
+
+    def _labels(self, project: str) -> Path:
+        return Path(self.root) / project / "labels"
+
+    def _segments(self, project: str, start: datetime | None, end: datetime | None) -> Iterator[pl.DataFrame]:
+        for day in _days(self._requests(project)):
+            if _touches(day, start, end):
+                yield from self._day(project, day)
+
+    def _day(self, project: str, day: date) -> list[pl.DataFrame]:
+        return [
+            frame
+            for path in sorted((self._requests(project) / str(day)).glob("*.ndjson"))
+            if (frame := read_segment(path)) is not None
+        ]
+
+    def _write(self, path: Path, header: bytes, rows: pl.DataFrame) -> None:
+        buffer = io.BytesIO()
+        rows.write_ndjson(buffer)
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with _LOCK:
+            append_lines(path, header, buffer.getvalue(), fsync=self.fsync)
+
+
+def append_lines(path: Path, header: bytes, lines: bytes, *, fsync: bool) -> None:
+    """Append whole lines to one segment in one write, after the header when the segment is new.
+
+    A short write (a full disk) is taken back before the error is raised, so that the next line starts a line.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        size = os.fstat(handle).st_size
+        content = lines if size else header + lines
+        written = os.write(handle, content)
+        if written < len(content):
+            os.ftruncate(handle, size)
+            raise OSError(f"{path}: {written} of {len(content)} bytes fit on the disk; free some space")
+        if fsync:
+            os.fdatasync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_segment(path: Path) -> pl.DataFrame | None:
+    """The records of one segment, without a torn last line; None when not even the header was written."""
+    content = path.read_bytes()
+    first, last = content.find(b"\n"), content.rfind(b"\n")
+    if first < 0:
+        return None
+    try:
+        schema = {name: _TYPES[dtype] for name, dtype in json.loads(content[:first])["columns"].items()}
+        return pl.read_ndjson(io.BytesIO(content[first + 1 : last + 1]), schema=schema)
+    except (ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{path} is damaged ({error}). Move it out of the log to go on without its records.") from error
+
+
+@lru_cache(maxsize=32)
+def _header(names: tuple[str, ...], dtypes: tuple[pl.DataType, ...]) -> bytes:
+    columns = dict(zip(names, map(str, dtypes), strict=True))
+    unknown = {name: dtype for name, dtype in columns.items() if dtype not in _TYPES}
+    if unknown:
+        raise DataError(f"prediction log: cannot keep the columns {unknown}; cast them to one of {sorted(_TYPES)}")
+    return json.dumps({"columns": columns}).encode() + b"\n"
+
+
+def _by_day(rows: pl.DataFrame) -> Iterable[tuple[date, pl.DataFrame]]:
+    if rows.height == 1:
+        moment: datetime = rows[TIME][0]
+        return [(moment.astimezone(UTC).date(), rows)]
+    parts = rows.with_columns(__day=pl.col(TIME).dt.date()).partition_by(
+        "__day", as_dict=True, include_key=False, maintain_order=True
+    )
+    return [(day, part) for (day,), part in parts.items()]
+
+
+def _days(folder: Path) -> list[date]:
+    """Days that have a file or folder of their name, oldest first."""
+    if not folder.exists():
+        return []
+    return sorted(date.fromisoformat(entry.stem) for entry in folder.iterdir() if not entry.name.startswith("."))
+
+
+def _touches(day: date, start: datetime | None, end: datetime | None) -> bool:
+    return (start is None or day >= start.astimezone(UTC).date()) and (
+        end is None or datetime(day.year, day.month, day.day, tzinfo=UTC) < end
+    )
+
+
+def _within(frame: pl.DataFrame, start: datetime | None, end: datetime | None) -> pl.DataFrame:
+    if start is not None:
+        frame = frame.filter(pl.col(TIME) >= start)
+    return frame if end is None else frame.filter(pl.col(TIME) < end)
+
+
+def _replace(path: Path, rows: pl.DataFrame) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        rows.write_parquet(aside)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)

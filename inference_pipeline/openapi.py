@@ -1,0 +1,65 @@
+"""The request and answer models that BentoML publishes as OpenAPI. The hot path checks requests itself."""
+
+from typing import Any
+
+import orjson
+import polars as pl
+from pydantic import BaseModel, Field, create_model
+
+from fti.project import Project, RequestField
+
+PYTHON_TYPES: tuple[tuple[Any, type], ...] = ((pl.Boolean, bool), (pl.String, str))
+
+
+class Flags(BaseModel):
+    """What to know about a prediction before trusting it."""
+
+    unknown_entities: list[str] = Field(default=[], description="Feature views that know nothing of the entity.")
+
+
+class Answer(BaseModel):
+    """One prediction."""
+
+    request_id: str
+    probability: float
+    label: int = Field(description="1 when the probability reaches the project's threshold.")
+    model_version: int
+    latency_ms: float
+    flags: Flags
+
+
+class Answers(BaseModel):
+    """Predictions in the order of the requests."""
+
+    predictions: list[Answer]
+
+
+def request(project: Project) -> type[BaseModel]:
+    """The model of one request."""
+    fields = {name: _field(field) for name, field in project.service.request.items()}
+    identity = (str | None, Field(default=None, description="A request sent twice under one id is logged once."))
+    model: type[BaseModel] = create_model(f"{project.name}_request", **fields, request_id=identity)  # type: ignore[call-overload]
+    return model
+
+
+def batch(project: Project) -> type[BaseModel]:
+    """The model of many requests."""
+    instances = Field(min_length=1, max_length=project.service.max_batch_size)
+    model: type[BaseModel] = create_model(f"{project.name}_batch", instances=(list[request(project)], instances))  # type: ignore[misc,call-overload]
+    return model
+
+
+def body(fields: dict[str, Any]) -> bytes:
+    """A validated model's fields as the JSON that the endpoint parses."""
+    return orjson.dumps(fields, default=lambda value: value.model_dump(exclude_unset=True))
+
+
+def _field(field: RequestField) -> tuple[Any, Any]:
+    kind = next((python for dtype, python in PYTHON_TYPES if field.dtype == dtype), None)
+    if kind is None:
+        kind = int if field.dtype.is_integer() else float if field.dtype.is_float() else str
+    extra = {"format": "date-time"} if isinstance(field.dtype, pl.Datetime) else {}
+    details: dict[str, Any] = {"description": field.description, "examples": [field.example], "json_schema_extra": extra}
+    if field.optional:
+        return (kind | None, Field(default=None, **details))
+    return (kind, Field(**details))

@@ -1,0 +1,154 @@
+"""The champion in a running service: loads it, notices the next one, swaps it in, answers and logs requests."""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from fti.errors import NotReadyError
+from fti.project import Project
+from fti.stores.feature_store import FeatureStore
+from fti.stores.model_bundle import ModelBundle
+from fti.stores.model_registry import ModelRegistry, ModelVersion
+from fti.stores.prediction_log import PredictionLog
+from inference_pipeline.predict import LABEL, PROBABILITY, UNKNOWN, predict
+from inference_pipeline.request import REQUEST_ID, Row, example, schema
+
+logger = logging.getLogger("fti.service")
+
+POLL_SECONDS = 1.0
+RETRY_SECONDS = 30.0
+"""A version that did not load is tried again after this long."""
+WARM_UP_ROWS = (1, 64, 1)
+
+
+@dataclass(frozen=True)
+class Champion:
+    """A model version, loaded and warmed up."""
+
+    version: ModelVersion
+    bundle: ModelBundle
+    loaded_at: datetime
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One parsed request and when it arrived, by `time.perf_counter`."""
+
+    row: Row
+    arrived: float
+
+
+@dataclass
+class Predictor:
+    """Answers requests with the project's champion. Thread-safe: a swap replaces one attribute."""
+
+    project: Project
+    feature_store: FeatureStore
+    registry: ModelRegistry
+    log: PredictionLog
+    poll_seconds: float = POLL_SECONDS
+    champion: Champion | None = None
+    served: int = 0
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    failure: str | None = None
+    """Why the newest champion is not serving, if it is not."""
+    _failed: tuple[int, float] | None = None
+    _stopped: threading.Event = field(default_factory=threading.Event)
+    _counting: threading.Lock = field(default_factory=threading.Lock)
+
+    def start(self) -> None:
+        """Load the champion, if there is one, and follow its alias in the background from now on."""
+        self._follow()
+        threading.Thread(target=self._poll, name="champion-poller", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop following the alias."""
+        self._stopped.set()
+
+    def answer(self, arrivals: Sequence[Arrival]) -> list[dict[str, Any]]:
+        """Predictions for parsed requests, in their order, logged durably before this returns."""
+        champion = self.champion
+        if champion is None:
+            raise NotReadyError(self._remedy())
+        requests = pl.DataFrame([arrival.row for arrival in arrivals], schema=schema(self.project), orient="row")
+        rows = predict(self.project, self.feature_store, champion.bundle, requests)
+        now = time.perf_counter()
+        records = rows.with_columns(
+            pl.lit(datetime.now(UTC), pl.Datetime("us", "UTC")).alias("served_at"),
+            pl.lit(champion.version.version, pl.Int64).alias("model_version"),
+            pl.Series("latency_ms", [round((now - arrival.arrived) * 1e3, 3) for arrival in arrivals], pl.Float64),
+        )
+        self.log.append(self.project.name, records)
+        with self._counting:
+            self.served += len(arrivals)
+        return answers(records)
+
+    def status(self) -> dict[str, Any]:
+        """What is serving since when, for people and for the swap's observers."""
+        champion = self.champion
+        return {
+            "project": self.project.name,
+            "ready": champion is not None,
+            "model_version": champion.version.version if champion else None,
+            "run_id": champion.version.run_id if champion else None,
+            "dataset_version": champion.bundle.info.get("dataset_version") if champion else None,
+            "feature_service": champion.bundle.info["feature_service"] if champion else None,
+            "loaded_at": champion.loaded_at.isoformat() if champion else None,
+            "started_at": self.started_at.isoformat(),
+            "requests_served": self.served,
+            "failure": self.failure,
+        }
+
+    def refresh(self) -> bool:
+        """Swap in the version that carries the alias, if it is another one. Returns whether it did."""
+        version = self.registry.champion(self.project.name)
+        if version is None or (self.champion and self.champion.version.version == version.version):
+            self.failure = None
+            return False
+        if self._failed and self._failed[0] == version.version and time.monotonic() < self._failed[1]:
+            return False
+        self._failed = (version.version, time.monotonic() + RETRY_SECONDS)
+        self.champion = self._load(version)
+        self._failed, self.failure = None, None
+        logger.info("%s: version %s is serving", self.project.name, version.version)
+        return True
+
+    def _load(self, version: ModelVersion) -> Champion:
+        bundle = self.registry.bundle(version)
+        row = example(self.project)
+        for number in WARM_UP_ROWS:
+            requests = pl.DataFrame([row] * number, schema=schema(self.project), orient="row")
+            predict(self.project, self.feature_store, bundle, requests)
+        return Champion(version=version, bundle=bundle, loaded_at=datetime.now(UTC))
+
+    def _follow(self) -> None:
+        try:
+            self.refresh()
+        except Exception as error:  # whatever a new model or a registry does, the old model goes on serving
+            self.failure = f"{type(error).__name__}: {error}"
+            logger.exception("%s: the champion could not be loaded", self.project.name)
+
+    def _poll(self) -> None:
+        while not self._stopped.wait(self.poll_seconds):
+            self._follow()
+
+    def _remedy(self) -> str:
+        reason = f" ({self.failure})" if self.failure else ""
+        name = self.project.name
+        return f"{name} has no champion that serves{reason}. Materialize {name}/champion; it is picked up within seconds."
+
+
+def answers(records: pl.DataFrame) -> list[dict[str, Any]]:
+    """The JSON answer of every record."""
+    chosen = records.select(REQUEST_ID, PROBABILITY, LABEL, "model_version", "latency_ms", UNKNOWN)
+    return [
+        {**row, "flags": {UNKNOWN: unknown} if unknown else {}}
+        for row in chosen.iter_rows(named=True)
+        for unknown in [row.pop(UNKNOWN)]
+    ]
