@@ -11,7 +11,7 @@ from feast.value_type import ValueType
 
 from fti.windows import window_names
 
-OWNER = "operations research"
+OWNER = "operations-research"
 TAGS = {"project": "flights"}
 STATISTICS = ("dep_delay", "arr_delay", "late_share")
 
@@ -19,7 +19,9 @@ origin = Entity(name="origin", join_keys=["origin"], value_type=ValueType.STRING
 dest = Entity(name="dest", join_keys=["dest"], value_type=ValueType.STRING, description="Airport of arrival")
 carrier = Entity(name="carrier", join_keys=["carrier"], value_type=ValueType.STRING, description="Airline, IATA code")
 flight = Entity(name="flight", join_keys=["flight"], value_type=ValueType.INT64, description="Number within an airline")
-aircraft = Entity(name="aircraft", join_keys=["tailnum"], value_type=ValueType.STRING, description="Aircraft, tail number")
+aircraft = Entity(
+    name="aircraft", join_keys=["tailnum"], value_type=ValueType.STRING, description="Aircraft, tail number"
+)
 
 KEYS = {
     "origin": (origin, Field(name="origin", dtype=String)),
@@ -99,7 +101,7 @@ route_facts = view(
 origin_weather = view(
     "origin_weather",
     ("origin",),
-    "temp dewp humid wind_speed precip pressure visib wind_gust wind_east wind_north".split(),
+    ["temp", "dewp", "humid", "wind_speed", "precip", "pressure", "visib", "wind_gust", "wind_east", "wind_north"],
     timedelta(hours=6),
     "Latest full hour of weather at an airport of departure",
 )

@@ -8,10 +8,9 @@ champion in while it answers. Every step looks into the stores first and does on
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -281,3 +280,65 @@ def _num_rows(table: Any) -> int:
     import polars as pl
 
     return int(table.select(pl.len()).collect().item())
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> str:
+    """Why a run failed, in the words of its checks, else of its steps."""
+    checks = [f"{check.check_name}: {check.description}" for check in result.get_asset_check_evaluations() if not check.passed]
+    steps = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    return "; ".join(checks or [error.message.strip() for error in steps if error] or ["its log says why"])
+
+
+def _model_figures(loop: Loop, version: Any) -> dict[str, Any]:
+    """What is shown of a model version: its dataset and the metrics on its own test split."""
+    registry, datasets = loop.stores["model_registry"], loop.stores["dataset_store"]
+    bundle = registry.bundle(version)
+    manifest = datasets.load(bundle.info["dataset_version"]).manifest
+    return {
+        "version": version.version,
+        "run_id": version.run_id,
+        "dataset": bundle.info["dataset_version"],
+        "rows": manifest["rows"],
+        "ranges": manifest["ranges"],
+        "test": registry.evaluation(version.run_id)["metrics"],
+    }
+
+
+def _drift_checks(loop: Loop, until: datetime) -> dict[str, Any]:
+    """Drift check -> its evaluation by the report of the window that ended at `until`."""
+    import dagster as dg
+
+    from inference_pipeline.drift import CHECKS
+
+    storage, asset = loop.instance.event_log_storage, dg.AssetKey(loop.project.key("drift_report"))
+    found = {}
+    for name in CHECKS:
+        for record in storage.get_asset_check_execution_history(dg.AssetCheckKey(asset, name), limit=200):
+            if record.evaluation and record.evaluation.metadata["until"].value == until.isoformat():
+                found[name] = record.evaluation
+                break
+    return found
+
+
+def _sensor_request(loop: Loop) -> dg.RunRequest | None:
+    """What the retrain sensor asks for now, evaluated as the daemon does; None when it skips, and it says why."""
+    import dagster as dg
+
+    sensor = loop.defs.resolve_sensor_def(f"{loop.name}_retrain_on_drift")
+    with dg.build_sensor_context(instance=loop.instance) as context:
+        tick = sensor.evaluate_tick(context)
+    if not tick.run_requests:
+        loop.console.print(f"[dim]sensor  {tick.skip_message}[/]")
+        return None
+    return tick.run_requests[0]
+
+
+def _wait_for_version(url: str, version: int) -> None:
+    import httpx
+
+    deadline = time.monotonic() + SWAP_SECONDS
+    while time.monotonic() < deadline:
+        if httpx.get(f"{url}/status", timeout=10).json()["model_version"] == version:
+            return
+        time.sleep(0.2)
+    raise NotReadyError(f"the service at {url} did not take version {version} within {SWAP_SECONDS} s; see its log")

@@ -1,1 +1,1 @@
-"""Reads the FeatureStore and the ModelRegistry; writes the PredictionLog.   predict -> service -> batch -> drift -> retrain"""
+"""Reads FeatureStore and ModelRegistry; writes the PredictionLog.   predict -> service -> batch -> drift -> retrain"""

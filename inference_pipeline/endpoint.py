@@ -1,4 +1,4 @@
-"""The hot path over HTTP: a plain ASGI application in front of BentoML's, for `/predict`, `/predict_batch`, `/status`."""
+"""The hot path over HTTP, plain ASGI in front of BentoML's application: `/predict`, `/predict_batch`, `/status`."""
 
 import asyncio
 import logging
@@ -79,7 +79,7 @@ class HotPath:
 async def answer_or_error(
     route: Callable[[bytes], Awaitable[dict[str, Any]]], receive: Receive
 ) -> tuple[int, dict[str, Any]]:
-    """HTTP status and JSON of one request. Every error becomes an answer: one that escaped would leave a client hanging."""
+    """HTTP status and JSON of one request. Every error becomes an answer: if one escaped, the client would hang."""
     try:
         return 200, await route(await _body(receive))
     except RequestError as error:

@@ -45,7 +45,8 @@ def request(project: Project) -> type[BaseModel]:
 def batch(project: Project) -> type[BaseModel]:
     """The model of many requests."""
     instances = Field(min_length=1, max_length=project.service.max_batch_size)
-    model: type[BaseModel] = create_model(f"{project.name}_batch", instances=(list[request(project)], instances))  # type: ignore[misc,call-overload]
+    many: Any = list[request(project)]  # type: ignore[misc]
+    model: type[BaseModel] = create_model(f"{project.name}_batch", instances=(many, instances))
     return model
 
 
@@ -59,7 +60,11 @@ def _field(field: RequestField) -> tuple[Any, Any]:
     if kind is None:
         kind = int if field.dtype.is_integer() else float if field.dtype.is_float() else str
     extra = {"format": "date-time"} if isinstance(field.dtype, pl.Datetime) else {}
-    details: dict[str, Any] = {"description": field.description, "examples": [field.example], "json_schema_extra": extra}
+    details: dict[str, Any] = {
+        "description": field.description,
+        "examples": [field.example],
+        "json_schema_extra": extra,
+    }
     if field.optional:
         return (kind | None, Field(default=None, **details))
     return (kind, Field(**details))

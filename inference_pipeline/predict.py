@@ -9,15 +9,14 @@ from fti.stores.model_bundle import ModelBundle
 TIME = "event_timestamp"
 PROBABILITY = "probability"
 LABEL = "label"
-UNKNOWN = "unknown_entities"
-"""Feature views that know nothing of the request's entity; their features are null and the model imputes them."""
+UNKNOWN = "missing_views"
+"""Feature views that know nothing (recent enough) of the request's entity; their features are null."""
 
 
 def predict(project: Project, feature_store: FeatureStore, bundle: ModelBundle, requests: pl.DataFrame) -> pl.DataFrame:
-    """`requests` with their features of this moment, `probability`, `label` and `unknown_entities`, order kept."""
-    rows = at_prediction_time(project, requests)
-    features = feature_store.online(bundle.info["feature_service"], rows)
-    return score(project, bundle, features.rename({"missing_views": UNKNOWN}))
+    """`requests` with their features of this moment, `probability`, `label` and `missing_views`, order kept."""
+    rows = project.features.on_demand(at_prediction_time(project, requests))
+    return score(project, bundle, rows.hstack(feature_store.online(bundle.info["feature_service"], rows)))
 
 
 def at_prediction_time(project: Project, requests: pl.DataFrame) -> pl.DataFrame:
@@ -26,8 +25,7 @@ def at_prediction_time(project: Project, requests: pl.DataFrame) -> pl.DataFrame
 
 
 def score(project: Project, bundle: ModelBundle, rows: pl.DataFrame) -> pl.DataFrame:
-    """`rows`, which hold request fields and looked-up features, with on-demand features, `probability` and `label`."""
-    rows = project.features.on_demand(rows)
+    """`rows`, which hold every feature, with `probability` and `label`."""
     probability = pl.Series(PROBABILITY, bundle.predict(rows), pl.Float64)
     label = (probability >= project.service.threshold).cast(pl.Int8).alias(LABEL)
-    return rows.with_columns(probability, label)
+    return rows.hstack([probability, label])

@@ -25,6 +25,9 @@ POLL_SECONDS = 1.0
 RETRY_SECONDS = 30.0
 """A version that did not load is tried again after this long."""
 WARM_UP_ROWS = (1, 64, 1)
+UTC_TIME = pl.Datetime("us", "UTC")
+FLAG = "unknown_entities"
+"""Flag of an answer: the feature views that had nothing for it."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +82,14 @@ class Predictor:
         requests = pl.DataFrame([arrival.row for arrival in arrivals], schema=schema(self.project), orient="row")
         rows = predict(self.project, self.feature_store, champion.bundle, requests)
         now = time.perf_counter()
-        records = rows.with_columns(
-            pl.lit(datetime.now(UTC), pl.Datetime("us", "UTC")).alias("served_at"),
-            pl.lit(champion.version.version, pl.Int64).alias("model_version"),
-            pl.Series("latency_ms", [round((now - arrival.arrived) * 1e3, 3) for arrival in arrivals], pl.Float64),
+        latencies = [round((now - arrival.arrived) * 1e3, 3) for arrival in arrivals]
+        number, version = len(arrivals), champion.version.version
+        records = rows.hstack(
+            [
+                pl.Series("served_at", [datetime.now(UTC)] * number, UTC_TIME),
+                pl.Series("model_version", [version] * number, pl.Int64),
+                pl.Series("latency_ms", latencies, pl.Float64),
+            ]
         )
         self.log.append(self.project.name, records)
         with self._counting:
@@ -141,14 +148,14 @@ class Predictor:
     def _remedy(self) -> str:
         reason = f" ({self.failure})" if self.failure else ""
         name = self.project.name
-        return f"{name} has no champion that serves{reason}. Materialize {name}/champion; it is picked up within seconds."
+        return (
+            f"{name} has no champion that serves{reason}. Materialize {name}/champion; it is picked up within seconds."
+        )
 
 
 def answers(records: pl.DataFrame) -> list[dict[str, Any]]:
     """The JSON answer of every record."""
-    chosen = records.select(REQUEST_ID, PROBABILITY, LABEL, "model_version", "latency_ms", UNKNOWN)
-    return [
-        {**row, "flags": {UNKNOWN: unknown} if unknown else {}}
-        for row in chosen.iter_rows(named=True)
-        for unknown in [row.pop(UNKNOWN)]
-    ]
+    names = [REQUEST_ID, PROBABILITY, LABEL, "model_version", "latency_ms"]
+    unknown = records[UNKNOWN].to_list()
+    rows = zip(*(records[name].to_list() for name in names), unknown, strict=True)
+    return [{**dict(zip(names, row, strict=False)), "flags": {FLAG: row[-1]} if row[-1] else {}} for row in rows]

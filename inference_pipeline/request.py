@@ -118,7 +118,9 @@ def _row(project: Project, item: Any, prefix: str, problems: list[Problem]) -> R
         except _Malformed as error:
             problems.append(Problem(prefix + name, str(error), describe(field)))
     known = f"one of {[*fields, REQUEST_ID]}"
-    problems.extend(Problem(prefix + name, "unknown field", known) for name in item.keys() - fields.keys() - {REQUEST_ID})
+    problems.extend(
+        Problem(prefix + name, "unknown field", known) for name in item.keys() - fields.keys() - {REQUEST_ID}
+    )
     return row
 
 
@@ -153,7 +155,9 @@ def _kind(dtype: Any) -> str:
         return "date"
     if isinstance(dtype, pl.Datetime) and dtype.time_zone:
         return "moment"
-    raise ValueError(f"request fields cannot be {dtype}: use text, a boolean, a number, a date or a datetime with a zone")
+    raise ValueError(
+        f"request fields cannot be {dtype}: use text, a boolean, a number, a date or a datetime with a zone"
+    )
 
 
 def _name(value: Any) -> str:

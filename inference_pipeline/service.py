@@ -6,18 +6,20 @@ that answers `POST /predict` (one request), `POST /predict_batch` (`{"instances"
 """
 
 import argparse
+import atexit
 import gc
-import importlib
 import logging
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fti.errors import NotReadyError
-from fti.project import Project
+from fti.project import load_projects
 from fti.settings import Settings
+from fti.stores import open_stores
 
 if TYPE_CHECKING:
     import bentoml
@@ -29,35 +31,16 @@ SWITCH_SECONDS = 0.0005
 """How long a computing thread may keep the event loop waiting for the interpreter."""
 
 
-def find_project(settings: Settings, name: str | None) -> Project:
-    """The project called `name` among those of the settings; the first without a name."""
-    projects = [importlib.import_module(module).project for module in settings.project_modules]
-    for project in projects:
-        if name in (None, project.name):
-            return project  # type: ignore[no-any-return]
-    known = [project.name for project in projects]
-    raise NotReadyError(f"no project {name!r} in FTI_PROJECTS; there are {known}")
-
-
-def open_predictor(settings: Settings, project: Project) -> "Predictor":
-    """The predictor over the stores of the settings. Opens nothing yet."""
-    from pathlib import Path
-
-    import feature_repo
-    from fti.stores.feature_store import FeatureStore
-    from fti.stores.model_registry import ModelRegistry
-    from fti.stores.prediction_log import PredictionLog
+def open_predictor(settings: Settings, name: str | None) -> "Predictor":
+    """The predictor of the project called `name` (the first one without a name) over the stores of the settings."""
     from inference_pipeline.predictor import Predictor
 
-    feature_store = FeatureStore(
-        repo=Path(feature_repo.__file__).parent,
-        root=str(settings.root / "feast"),
-        lake=settings.lake,
-        registry=settings.feast_registry,
-        online_store=settings.online_store,
-    )
-    registry = ModelRegistry(tracking_uri=settings.mlflow, root=str(settings.root / "mlflow"))
-    return Predictor(project, feature_store, registry, PredictionLog(str(settings.root / "predictions")))
+    projects = {project.name: project for project in load_projects(settings.project_modules)}
+    name = name or next(iter(projects))
+    if name not in projects:
+        raise NotReadyError(f"no project {name!r} in FTI_PROJECTS; there are {list(projects)}")
+    stores = open_stores(settings)
+    return Predictor(projects[name], stores["feature_store"], stores["model_registry"], stores["prediction_log"])
 
 
 def bento_service(endpoint: "Endpoint") -> "bentoml.Service[Any]":
@@ -74,18 +57,18 @@ def bento_service(endpoint: "Endpoint") -> "bentoml.Service[Any]":
             gc.collect()
             gc.freeze()  # what is loaded now stays: collections need not look at it while requests wait
 
-        @bentoml.api(input_spec=openapi.request(project), output_spec=openapi.Answer)
+        @bentoml.api(input_spec=openapi.request(project), output_spec=openapi.Answer)  # type: ignore[untyped-decorator]
         async def predict(self, **fields: Any) -> dict[str, Any]:
             return await endpoint.predict(openapi.body(fields))
 
-        @bentoml.api(input_spec=openapi.batch(project), output_spec=openapi.Answers)
+        @bentoml.api(input_spec=openapi.batch(project), output_spec=openapi.Answers)  # type: ignore[untyped-decorator]
         async def predict_batch(self, **fields: Any) -> dict[str, Any]:
             return await endpoint.predict_batch(openapi.body(fields))
 
         def __is_ready__(self) -> bool:
             return predictor.champion is not None
 
-        @bentoml.on_shutdown
+        @bentoml.on_shutdown  # type: ignore[untyped-decorator]
         def close(self) -> None:
             predictor.stop()
 
@@ -99,14 +82,16 @@ def application(predictor: "Predictor") -> "Asgi":
     from inference_pipeline.endpoint import Endpoint, HotPath
 
     endpoint = Endpoint(predictor)
-    return HotPath(bento_service(endpoint).to_asgi(), endpoint)  # type: ignore[arg-type]
+    return HotPath(bento_service(endpoint).to_asgi(), endpoint)
 
 
 def prepare_process(settings: Settings) -> None:
     """Environment of a serving process: its own metrics, BentoML's files at home, no telemetry, quick switches."""
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     os.environ.setdefault("BENTOML_HOME", str(settings.root / "bentoml"))
-    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="fti-metrics-"))
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="fti-metrics-")
+        atexit.register(shutil.rmtree, os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
     os.environ.setdefault("POLARS_MAX_THREADS", "2")
     sys.setswitchinterval(SWITCH_SECONDS)
 
@@ -123,8 +108,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     import uvicorn
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    app = application(open_predictor(settings, find_project(settings, arguments.project)))
-    uvicorn.run(app, host=arguments.host, port=arguments.port, access_log=False, log_level="info", lifespan="on")  # type: ignore[arg-type]
+    app = application(open_predictor(settings, arguments.project))
+    uvicorn.run(app, host=arguments.host, port=arguments.port, access_log=False, log_level="info", lifespan="on")
 
 
 def __getattr__(name: str) -> Any:
@@ -135,9 +120,9 @@ def __getattr__(name: str) -> Any:
 
     settings = Settings()
     prepare_process(settings)
-    endpoint = Endpoint(open_predictor(settings, find_project(settings, os.environ.get("FTI_SERVICE_PROJECT"))))
+    endpoint = Endpoint(open_predictor(settings, os.environ.get("FTI_SERVICE_PROJECT")))
     svc = bento_service(endpoint)
-    svc.add_asgi_middleware(HotPath, endpoint=endpoint)  # type: ignore[arg-type]
+    svc.add_asgi_middleware(HotPath, endpoint=endpoint)
     globals()["svc"] = svc
     return svc
 

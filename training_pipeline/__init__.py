@@ -1,1 +1,4 @@
-"""Reads the FeatureStore; writes the DatasetStore and the ModelRegistry.   dataset -> tune -> train -> evaluate -> promote"""
+"""Reads the Lake and the FeatureStore; writes the DatasetStore and the ModelRegistry.
+
+dataset -> tune -> challenger (launch: train -> fit) -> evaluate (gates) -> promote
+"""

@@ -168,7 +168,7 @@ def search_space(trial: optuna.Trial) -> dict[str, Any]:
 project = Project(
     name="flights",
     description=__doc__.strip().splitlines()[0],
-    owner="operations research",
+    owner="operations-research",
     partitions_start=datetime(2013, 1, 1, tzinfo=UTC),
     sources=SOURCES,
     features=Features(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -30,6 +31,14 @@ if TYPE_CHECKING:
 TIME = "event_timestamp"
 CHUNK = timedelta(days=31)
 """Most that materialization holds in memory at once, per view."""
+
+
+@dataclass(frozen=True)
+class ViewSchema:
+    """Columns of a feature view with their polars types."""
+
+    keys: dict[str, Any]
+    features: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -83,12 +92,17 @@ class FeatureStore:
         kinds = (feast.Entity, feast.FeatureView, feast.FeatureService, feast.OnDemandFeatureView)
         objects = [value for value in vars(import_module(project.features.repo)).values() if isinstance(value, kinds)]
         with self._lock("apply"):
-            self.feast.apply(objects)
+            self.feast.apply(deepcopy(objects))  # Feast writes what one registry knows into the objects it is given
         self._plans.clear()
 
     def feature_names(self, service: str) -> dict[str, list[str]]:
         """Feature view -> its features, as `service` reads them."""
         return {served.view.name: list(served.features) for served in self._plan(service)}
+
+    def schemas(self, service: str) -> dict[str, ViewSchema]:
+        """Feature view -> its columns, all features whether or not `service` reads them."""
+        tables = {served.view.name: served.table for served in self._plan(service)}
+        return {view: ViewSchema(table.key_schema, table.schema) for view, table in tables.items()}
 
     def historical(self, service: str, entity_rows: pl.DataFrame) -> pl.DataFrame:
         """All of `entity_rows`, in their order, with the features known at each row's `event_timestamp`."""
@@ -104,26 +118,40 @@ class FeatureStore:
         Returns the rows written by view. The newest row stays whatever the order of calls. `record` keeps Feast's
         list of materialized intervals up to date; it costs more than a small window does.
         """
-        written = {}
-        for served in self._plan(service):
-            written[served.view.name] = sum(
-                self._write(served, self._latest(served, first, last)) for first, last in _chunks(start, end)
-            )
-            if record:
-                self.feast.registry.apply_materialization(served.view, self.feast.project, start, end)
+        plan = self._plan(service)
+        written = dict.fromkeys((served.view.name for served in plan), 0)
+        for first, last in _chunks(start, end):
+            for served, rows in zip(plan, self._latest(plan, first, last), strict=True):
+                self._online.write(self.feast.config, served.table, rows.iter_rows())
+                written[served.view.name] += rows.height
+        for served in plan if record else []:
+            self.feast.registry.apply_materialization(served.view, self.feast.project, start, end)
         return written
+
+    def materialized_until(self, service: str) -> datetime | None:
+        """End of what was materialized with `record`, for all views; none when a view's online table is empty."""
+        ends: list[datetime] = []
+        for served in self._plan(service):
+            end = self.feast.get_feature_view(served.view.name).most_recent_end_time
+            connection = self._online.connection(self.feast.config)
+            if end is None or not served.table.filled(connection):
+                return None
+            ends.append(end)
+        return min(ends, default=None)
 
     def missing_online(self, service: str, start: datetime, end: datetime) -> dict[str, int]:
         """View -> entities whose newest row of `[start, end]` in the lake is not (or only older) online."""
-        missing = {}
-        for served in self._plan(service):
-            newest: dict[tuple[Any, ...], int] = {}
-            for first, last in _chunks(start, end):
-                rows = self._latest(served, first, last)
-                newest |= {tuple(key): event for *key, event in rows.select(*served.table.keys, "event_ts").iter_rows()}
-            found = self._read(served, list(newest))
-            missing[served.view.name] = sum(key not in found or found[key][0] < at for key, at in newest.items())
-        return missing
+        plan = self._plan(service)
+        newest: dict[str, dict[tuple[Any, ...], int]] = {served.view.name: {} for served in plan}
+        for first, last in _chunks(start, end):
+            for served, rows in zip(plan, self._latest(plan, first, last), strict=True):
+                keys = rows.select(served.table.keys.keys()).iter_rows()
+                newest[served.view.name] |= dict(zip(keys, rows["event_ts"], strict=True))
+        found = {served.view.name: self._read(served, list(newest[served.view.name])) for served in plan}
+        return {
+            view: sum(key not in found[view] or found[view][key][0] < event for key, event in entities.items())
+            for view, entities in newest.items()
+        }
 
     def online(self, service: str, entity_rows: pl.DataFrame) -> pl.DataFrame:
         """The newest features of each row, with `missing_views`: the views that have none for it.
@@ -169,24 +197,20 @@ class FeatureStore:
         cursor = self._online.connection(self.feast.config).execute(served.select, (orjson.dumps(keys),))
         return {keys[place]: (event, values) for place, event, *values in cursor}
 
-    def _latest(self, served: ServedView, start: datetime, end: datetime) -> pl.DataFrame:
-        """The newest rows of `[start, end]` in the columns of the online table."""
+    def _latest(self, plan: list[ServedView], start: datetime, end: datetime) -> list[pl.DataFrame]:
+        """The newest rows of `[start, end]` by view, in the columns of the online tables."""
         from fti.stores.offline_store import history_of
         from fti.stores.point_in_time import between, latest
 
-        names = {feature: feature for feature in served.table.features}
-        history = between(history_of(self.feast.config, served.view, names=names, span=(start, end)), start, end)
-        created = pl.col(history.created).dt.epoch("us") if history.created else pl.lit(None, pl.Int64)
-        return latest(history).select(
-            *served.table.keys,
-            pl.col(history.time).dt.epoch("us").alias("event_ts"),
-            created.alias("created_ts"),
-            *names,
-        )
-
-    def _write(self, served: ServedView, rows: pl.DataFrame) -> int:
-        self._online.write(self.feast.config, served.table, rows.iter_rows())
-        return rows.height
+        queries = []
+        for served in plan:
+            names = {feature: feature for feature in served.table.features}
+            history = between(history_of(self.feast.config, served.view, names=names, span=(start, end)), start, end)
+            created = pl.col(history.created).dt.epoch("us") if history.created else pl.lit(None, pl.Int64)
+            event = pl.col(history.time).dt.epoch("us")
+            times = event.alias("event_ts"), created.alias("created_ts")
+            queries.append(latest(history).select(*served.table.keys, *times, *names))
+        return pl.collect_all(queries)
 
     def _plan(self, service: str) -> list[ServedView]:
         """How each view of `service` is read; kept, since a changed service has a new name."""
@@ -221,7 +245,9 @@ class FeatureStore:
 
         store = self.feast._get_provider().online_store
         if not isinstance(store, TableOnlineStore):
-            raise DataError(f"{self.repo}/feature_store.yaml: online_store must be fti.stores.online_store")
+            raise DataError(
+                f"{self.repo}/feature_store.yaml: online_store must be fti.stores.online_store.TableOnlineStore"
+            )
         return store
 
     @contextmanager

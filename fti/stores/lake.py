@@ -7,12 +7,14 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
 
 from fti.errors import NotReadyError
 
+UTC_TIME = pl.Datetime("us", "UTC")
 STATIC = "all"
 """File stem of a table that has no days."""
 
@@ -35,12 +37,12 @@ class Lake:
         outside = rows.filter((pl.col(time) < start) | (pl.col(time) >= end)).height
         if outside:
             raise ValueError(f"{table}: {outside} rows lie outside {start:%Y-%m-%d} .. {end:%Y-%m-%d} by {time!r}")
-        by_day = rows.with_columns(pl.col(time).dt.date().alias("__day")).partition_by(
-            "__day", as_dict=True, include_key=False, maintain_order=True
-        )
+        rows = rows.sort(time, maintain_order=True)
         days = list(days_between(start, end))
-        for day in days:
-            self._replace(self.path(table) / f"{day}.parquet", by_day.get((day,), rows.clear()))
+        starts = pl.Series([datetime(day.year, day.month, day.day, tzinfo=UTC) for day in days[1:]], dtype=UTC_TIME)
+        edges = [0, *rows[time].cast(UTC_TIME).search_sorted(starts), rows.height]
+        for day, (first, last) in zip(days, pairwise(edges), strict=True):
+            self._replace(self.path(table) / f"{day}.parquet", rows.slice(first, last - first))
         return len(days)
 
     def write_static(self, table: str, rows: pl.DataFrame) -> None:

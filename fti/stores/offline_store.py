@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pandas as pd
 import polars as pl
@@ -25,7 +25,7 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 
 from fti.errors import DataError, NotReadyError
-from fti.stores.point_in_time import History, aware, between, latest, point_in_time_join, require
+from fti.stores.point_in_time import History, aware, between, latest, point_in_time_join, require, utc
 
 TIME = "event_timestamp"
 
@@ -107,9 +107,11 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]
     ) -> PolarsRetrievalJob:
         """`entity_df` (pandas or polars) with its features as known at its `event_timestamp`."""
         rows = entity_frame(entity_df)
-        span = rows[TIME].min(), rows[TIME].max()
+        span = span_of(rows)
         histories = [
-            history_of(config, view, names=_features(view, feature_refs, full_feature_names), span=span)
+            history_of(
+                config, view, names=_features(view, feature_refs, full_feature_names), span=visible(span, view.ttl)
+            )
             for view in feature_views
         ]
         return PolarsRetrievalJob(
@@ -134,7 +136,7 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]
         history = _history(
             config, data_source, join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column
         )
-        return PolarsRetrievalJob(lambda: latest(between(history, start_date, end_date)))
+        return PolarsRetrievalJob(lambda: latest(between(history, start_date, end_date)).collect())
 
     @staticmethod
     def pull_all_from_table_or_query(
@@ -158,19 +160,32 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]
         _file_source(data_source)
 
 
+Span = tuple[datetime | None, datetime | None]
+"""First and last moment, both included; none is open."""
+
+
+def span_of(rows: pl.DataFrame) -> Span:
+    """First and last moment at which the entity rows ask."""
+    moments = rows.select(utc(rows.schema, TIME)).to_series()
+    return cast(Span, (moments.min(), moments.max()))
+
+
+def visible(span: Span, ttl: timedelta | None) -> Span:
+    """When rows happened that are in force at some moment of `span`: a TTL before it at most, any time without one."""
+    return (span[0] - ttl if span[0] and ttl else None), span[1]
+
+
 def history_of(
     config: RepoConfig,
     view: FeatureView,
     *,
     names: dict[str, str],
-    span: tuple[datetime | None, datetime | None] = (None, None),
+    span: Span = (None, None),
 ) -> History:
-    """The history of a feature view, in the view's own column names, as far as moments in `span` can see it."""
+    """The history of a feature view, in the view's own column names, from the files that `span` touches."""
     source = _file_source(view.batch_source)
-    ttl = view.ttl or timedelta(0)
-    start = span[0] - ttl if span[0] and ttl else None
     mapping = source.field_mapping
-    rows = scan(config, source, start, span[1])
+    rows = scan(config, source, *span)
     present = rows.collect_schema()
     asking = view.projection.join_key_map
     return History(
@@ -180,7 +195,7 @@ def history_of(
         features=names,
         time=mapping.get(source.timestamp_field, source.timestamp_field),
         created=mapping.get(source.created_timestamp_column, source.created_timestamp_column) or None,
-        ttl=ttl,
+        ttl=view.ttl or timedelta(0),
     )
 
 

@@ -80,6 +80,15 @@ class ViewTable:
         """Polars type of every feature."""
         return {feature: TYPES[dtype][1] for feature, dtype in self.features.items()}
 
+    @cached_property
+    def key_schema(self) -> dict[str, Any]:
+        """Polars type of every key."""
+        return {key: TYPES[dtype][1] for key, dtype in self.keys.items()}
+
+    def filled(self, connection: sqlite3.Connection) -> bool:
+        """Whether any entity is online."""
+        return connection.execute(f"SELECT 1 FROM {_quote(self.name)} LIMIT 1").fetchone() is not None
+
     def create(self, connection: sqlite3.Connection) -> None:
         """Make the table, or add the features that it lacks."""
         keys = ", ".join(f"{_quote(key)} {TYPES[dtype][0]}" for key, dtype in self.keys.items())

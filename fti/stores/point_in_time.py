@@ -1,4 +1,4 @@
-"""Point-in-time joins as pure functions on polars frames: every row gets what was known at its moment, nothing later."""
+"""Point-in-time joins, pure functions on polars frames: each row gets what was known at its moment, nothing later."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def features_at(asked: pl.DataFrame, history: History) -> pl.DataFrame:
     return joined.select(features).rename(dict(history.features))
 
 
-def latest(history: History) -> pl.DataFrame:
+def latest(history: History) -> pl.LazyFrame:
     """The newest row of each entity: its keys, features, time and, if there is one, creation time."""
-    rows = require(history).drop_nulls([*history.keys, history.time]).collect()
+    rows = require(history).drop_nulls([*history.keys, history.time])
     rows = rows.sort(_times(history), nulls_last=False, maintain_order=True)
     return rows.unique(subset=list(history.keys), keep="last", maintain_order=True)
 
@@ -90,6 +90,8 @@ def aware(moment: datetime) -> datetime:
 def utc(schema: pl.Schema, column: str) -> pl.Expr:
     """`column` as UTC microseconds; text is ISO 8601 and times without a zone are UTC, as in Feast."""
     dtype, expr = schema[column], pl.col(column)
+    if dtype == UTC_TIME:
+        return expr
     if dtype == pl.String:
         return expr.str.to_datetime(time_zone="UTC", time_unit="us")
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:

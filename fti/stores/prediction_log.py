@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+import orjson
 import polars as pl
 
 from fti.errors import DataError
@@ -34,6 +36,9 @@ _SCALARS = (pl.String, pl.Boolean, pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.Flo
 _TYPES: dict[str, pl.DataType] = {
     str(dtype): dtype for dtype in (*(scalar() for scalar in _SCALARS), UTC_TIME, pl.List(pl.String))
 }
+FEW_ROWS = 8
+_NARROW: dict[Any, Any] = {pl.Int8: pl.Int32, pl.Int16: pl.Int32}
+"""Types that polars cannot read from JSON: it reads the wider ones."""
 _LOCK = threading.Lock()
 
 
@@ -136,12 +141,11 @@ class PredictionLog:
         ]
 
     def _write(self, path: Path, header: bytes, rows: pl.DataFrame) -> None:
-        buffer = io.BytesIO()
-        rows.write_ndjson(buffer)
+        lines = _lines(rows)
         if not path.parent.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
         with _LOCK:
-            append_lines(path, header, buffer.getvalue(), fsync=self.fsync)
+            append_lines(path, header, lines, fsync=self.fsync)
 
 
 def append_lines(path: Path, header: bytes, lines: bytes, *, fsync: bool) -> None:
@@ -164,16 +168,26 @@ def append_lines(path: Path, header: bytes, lines: bytes, *, fsync: bool) -> Non
 
 
 def read_segment(path: Path) -> pl.DataFrame | None:
-    """The records of one segment, without a torn last line; None when not even the header was written."""
+    """The records of one segment, without a torn last line; None when there is no whole record."""
     content = path.read_bytes()
     first, last = content.find(b"\n"), content.rfind(b"\n")
-    if first < 0:
+    if first == last:
         return None
     try:
         schema = {name: _TYPES[dtype] for name, dtype in json.loads(content[:first])["columns"].items()}
-        return pl.read_ndjson(io.BytesIO(content[first + 1 : last + 1]), schema=schema)
+        wide = {name: _NARROW.get(dtype.base_type(), dtype) for name, dtype in schema.items()}
+        return pl.read_ndjson(io.BytesIO(content[first + 1 : last + 1]), schema=wide).cast(dict(schema))
     except (ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{path} is damaged ({error}). Move it out of the log to go on without its records.") from error
+
+
+def _lines(rows: pl.DataFrame) -> bytes:
+    """The rows as JSON, a line each. A handful of rows is faster in Python, many are faster in polars."""
+    if rows.height <= FEW_ROWS:
+        return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows.iter_rows(named=True))
+    buffer = io.BytesIO()
+    rows.write_ndjson(buffer)
+    return buffer.getvalue()
 
 
 @lru_cache(maxsize=32)

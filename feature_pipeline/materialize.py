@@ -1,0 +1,91 @@
+"""The asset `online_features`: the newest row of every entity, brought from the lake to the online store."""
+
+from datetime import UTC, datetime, time, timedelta
+
+import dagster as dg
+
+from feature_pipeline.report import GROUP
+from fti.errors import NotReadyError
+from fti.project import Project
+from fti.stores.feature_store import FeatureStore
+from fti.stores.lake import Lake
+
+CHECK = "online_features_are_complete"
+
+
+class OnlineRange(dg.Config):
+    """ISO 8601 moments. Without `start` the last run's end, without `until` the end of the newest day in the lake.
+
+    Give `start` after features of past days were made again: what lies before the last run's end is not read twice.
+    """
+
+    start: str = ""
+    until: str = ""
+
+
+def newest_moment(project: Project, lake: Lake, views: list[str]) -> datetime:
+    """End of the newest day that every feature view has in the lake."""
+    days = {view: lake.days(f"{project.name}/features/{view}") for view in views}
+    empty = [view for view, present in days.items() if not present]
+    if empty:
+        raise NotReadyError(f"feature views {', '.join(empty)} have no rows in the lake: materialize `features` first")
+    day = min(present[-1] for present in days.values())
+    return datetime.combine(day, time(), UTC) + timedelta(days=1)
+
+
+def range_of(config: OnlineRange, project: Project, lake: Lake, store: FeatureStore) -> tuple[datetime, datetime]:
+    """What this run materializes."""
+    service = project.features.service
+    until = moment(config.until) if config.until else newest_moment(project, lake, list(store.feature_names(service)))
+    last = store.materialized_until(service)
+    start = moment(config.start) if config.start else last or project.partitions_start
+    return min(start, until), until
+
+
+def moment(text: str) -> datetime:
+    """ISO 8601 to a UTC moment; without an offset it is UTC."""
+    parsed = datetime.fromisoformat(text)
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+
+
+def online_features_asset(project: Project) -> dg.AssetsDefinition:
+    """The asset `online_features`; not partitioned, since the online store holds one row per entity."""
+    key, service = project.key("online_features"), project.features.service
+
+    @dg.asset(
+        key=key,
+        group_name=GROUP,
+        description=f"Newest features of {service} by entity, for predictions.",
+        deps=[dg.AssetKey(project.key("features"))],
+        check_specs=[dg.AssetCheckSpec(CHECK, asset=dg.AssetKey(key), blocking=True)],
+        kinds={"feast", "sqlite"},
+    )
+    def online_features(
+        config: OnlineRange, lake: dg.ResourceParam[Lake], feature_store: dg.ResourceParam[FeatureStore]
+    ) -> dg.MaterializeResult:
+        feature_store.apply(project)
+        start, until = range_of(config, project, lake, feature_store)
+        written = feature_store.materialize(service, start, until, record=True)
+        missing = feature_store.missing_online(service, start, until)
+        return dg.MaterializeResult(
+            metadata={
+                "start": start.isoformat(),
+                "until": until.isoformat(),
+                "dagster/row_count": sum(written.values()),
+            },
+            check_results=[completeness(written, missing)],
+        )
+
+    return online_features
+
+
+def completeness(written: dict[str, int], missing: dict[str, int]) -> dg.AssetCheckResult:
+    """Whether the newest lake row of every entity is online."""
+    lost = {view: count for view, count in missing.items() if count}
+    description = "; ".join(f"{count} entities of {view} are not online" for view, count in lost.items())
+    return dg.AssetCheckResult(
+        passed=not lost,
+        check_name=CHECK,
+        description=f"{description}. Materialize again with an earlier `start`." if lost else None,
+        metadata={"written": dg.MetadataValue.json(written), "missing": dg.MetadataValue.json(missing)},
+    )

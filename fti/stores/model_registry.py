@@ -1,0 +1,270 @@
+"""The model registry: MLflow runs, model versions and aliases, and the journal of promotions."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from filelock import FileLock
+
+from fti.errors import ConflictError, NotReadyError
+from fti.stores.model_bundle import EVALUATION, Encoder, ModelBundle, save_bundle, write_mlmodel
+
+if TYPE_CHECKING:
+    import torch
+    from mlflow import MlflowClient
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+CHALLENGER_RUN = "fti.challenger_run"
+"""Experiment tag: the run that trained the challenger."""
+MODEL_ID = "fti.model_id"
+"""Run tag: the MLflow model that the run logged."""
+_JOURNAL = """CREATE TABLE IF NOT EXISTS promotions (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL, version INTEGER NOT NULL, previous INTEGER, reason TEXT NOT NULL,
+    promoted_at TEXT NOT NULL, applied INTEGER NOT NULL DEFAULT 0)"""
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One registered version of a model."""
+
+    name: str
+    version: int
+    run_id: str
+    source: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelRegistry:
+    """Models by name; the alias `champion` is the one that serves, `previous` the one that served before.
+
+    MLflow moves an alias without asking what it was, so promotions go through a journal in SQLite: a promotion names
+    the champion it expects, is written down, and only then moves the aliases. One that was cut short is finished by
+    the next promotion.
+    """
+
+    tracking_uri: str
+    root: str
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """MLflow's client of this registry."""
+        from mlflow import MlflowClient
+
+        Path(self.root).mkdir(parents=True, exist_ok=True)
+        with FileLock(Path(self.root) / ".create.lock"):  # the first client of a database makes its tables
+            client = MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
+            client.get_experiment("0")
+        return client
+
+    def folder(self, name: str) -> Path:
+        """Folder of working state of training, for example `checkpoints`."""
+        path = Path(self.root) / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    # --- runs ---
+
+    def experiment(self, name: str) -> str:
+        """Id of the experiment called `name`, made on first use."""
+        with FileLock(self.folder("locks") / "experiment.lock"):
+            found = self.client.get_experiment_by_name(name)
+            if found is not None:
+                return str(found.experiment_id)
+            served = self.tracking_uri.startswith(("http://", "https://", "databricks"))
+            location = None if served else (self.folder("artifacts") / name).resolve().as_uri()
+            return str(self.client.create_experiment(name, artifact_location=location))
+
+    def run_exists(self, run_id: str) -> bool:
+        """Whether MLflow has the run and nobody deleted it."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return bool(self.client.get_run(run_id).info.lifecycle_stage == "active")
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return False
+            raise
+
+    def log_model(self, run_id: str, *, network: torch.nn.Module, encoder: Encoder, info: Mapping[str, Any]) -> str:
+        """Log a model bundle as an MLflow model of the run; returns the model's id."""
+        from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
+        run = self.client.get_run(run_id)
+        params = {name: str(value) for name, value in info["params"].items()}
+        model = self.client.create_logged_model(run.info.experiment_id, "model", run_id, params=params)
+        folder = self.folder("models") / f".{model.model_id}.{uuid.uuid4().hex}"
+        save_bundle(folder, network=network, encoder=encoder, info=info)
+        write_mlmodel(folder, encoder, run_id=run_id, model_id=model.model_id)
+        self.client.log_model_artifacts(model.model_id, str(folder))
+        self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+        self.client.set_tag(run_id, MODEL_ID, model.model_id)
+        os.replace(folder, self.folder("models") / model.model_id)
+        return str(model.model_id)
+
+    def set_challenger(self, name: str, run_id: str) -> None:
+        """Name the run whose model is to be evaluated."""
+        self.client.set_experiment_tag(self.experiment(name), CHALLENGER_RUN, run_id)
+
+    def challenger_run(self, name: str) -> str:
+        """The run whose model is to be evaluated."""
+        found = self.client.get_experiment_by_name(name)
+        if found is None or CHALLENGER_RUN not in found.tags:
+            raise NotReadyError(f"{name}: no challenger yet. Materialize {name}/challenger first.")
+        return str(found.tags[CHALLENGER_RUN])
+
+    def run_bundle(self, run_id: str) -> ModelBundle:
+        """The model that a run logged, registered or not."""
+        return ModelBundle.load(self._download(self.model_id(run_id)))
+
+    def model_id(self, run_id: str) -> str:
+        """Id of the MLflow model that a run logged."""
+        tags = self.client.get_run(run_id).data.tags
+        if MODEL_ID not in tags:
+            raise NotReadyError(f"run {run_id} logged no model: it has not finished. Materialize challenger again.")
+        return str(tags[MODEL_ID])
+
+    def log_evaluation(
+        self, run_id: str, evaluation: Mapping[str, Any], pictures: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Keep `evaluation` with the run and with its model, so that it travels with every copy of the model; pictures
+        (file name to content) stay with the run."""
+        model_id = self.model_id(run_id)
+        text = json.dumps(evaluation, indent=1, sort_keys=True)
+        with TemporaryDirectory(dir=self.folder("tmp")) as aside:
+            path = Path(aside) / EVALUATION
+            path.write_text(text)
+            self.client.log_model_artifacts(model_id, aside)
+            for name, content in (pictures or {}).items():
+                (Path(aside) / name).write_bytes(content)
+            self.client.log_artifacts(run_id, aside, "evaluation")
+            os.replace(path, self._download(model_id) / EVALUATION)
+
+    def evaluation(self, run_id: str) -> dict[str, Any]:
+        """What `log_evaluation` kept."""
+        path = self._download(self.model_id(run_id)) / EVALUATION
+        if not path.exists():
+            raise NotReadyError(f"run {run_id} has not been evaluated. Materialize evaluation first.")
+        found: dict[str, Any] = json.loads(path.read_bytes())
+        return found
+
+    # --- versions ---
+
+    def register(self, run_id: str, name: str, tags: Mapping[str, Any]) -> ModelVersion:
+        """The version of the model that `run_id` logged; made, with alias `challenger`, unless it exists."""
+        with FileLock(self.folder("locks") / "register.lock"):
+            if not self.client.search_registered_models(f"name = '{name}'"):
+                self.client.create_registered_model(name)
+            found = [v for v in self.client.search_model_versions(f"name = '{name}'") if v.run_id == run_id]
+            if found:
+                return _version(found[0])
+            model = self.client.get_logged_model(self.model_id(run_id))
+            text = {key: str(value) for key, value in tags.items()}
+            made = self.client.create_model_version(
+                name, model.artifact_location, run_id, tags=text, model_id=model.model_id
+            )
+            self.client.set_registered_model_alias(name, CHALLENGER, made.version)
+        return _version(made)
+
+    def version(self, name: str, version: int) -> ModelVersion:
+        """Version `version` of the model called `name`."""
+        return _version(self.client.get_model_version(name, str(version)))
+
+    def champion(self, name: str) -> ModelVersion | None:
+        """The version that serves."""
+        return self.by_alias(name, CHAMPION)
+
+    def by_alias(self, name: str, alias: str) -> ModelVersion | None:
+        """The version that `alias` points to; None when there is no such alias."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return _version(self.client.get_model_version_by_alias(name, alias))
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+
+    def promote(self, name: str, version: int, *, expected: int | None, reason: str) -> None:
+        """Make `version` the champion if the champion still is `expected`; ConflictError otherwise."""
+        with FileLock(self.folder("locks") / "promote.lock"), self._journal() as journal:
+            self._finish(journal, name)
+            champion = self.champion(name)
+            current = champion.version if champion else None
+            if current != expected:
+                raise ConflictError(
+                    f"{name}: the champion is version {current}, not {expected} as this promotion expected. "
+                    "Evaluate the challenger against the new champion and promote again."
+                )
+            row = (name, version, current, reason, datetime.now(UTC).isoformat())
+            journal.execute(
+                "INSERT INTO promotions (name, version, previous, reason, promoted_at) VALUES (?, ?, ?, ?, ?)", row
+            )
+            journal.commit()
+            self._finish(journal, name)
+
+    def journal(self, name: str) -> pl.DataFrame:
+        """Promotions of `name`, oldest first: version, previous, reason, promoted_at (UTC)."""
+        with self._journal() as journal:
+            rows = journal.execute(
+                "SELECT version, previous, reason, promoted_at FROM promotions WHERE name = ? ORDER BY id", (name,)
+            ).fetchall()
+        schema = {"version": pl.Int64, "previous": pl.Int64, "reason": pl.String, "promoted_at": pl.String}
+        table = pl.DataFrame(rows, schema=schema, orient="row")
+        return table.with_columns(pl.col("promoted_at").str.to_datetime(time_zone="UTC", format="%+"))
+
+    def bundle(self, version: ModelVersion) -> ModelBundle:
+        """The model of `version`, downloaded once."""
+        return self.run_bundle(version.run_id)
+
+    def _finish(self, journal: sqlite3.Connection, name: str) -> None:
+        """Move the aliases of promotions that are written down but not done."""
+        pending = "SELECT id, version, previous FROM promotions WHERE name = ? AND applied = 0 ORDER BY id"
+        for number, version, previous in journal.execute(pending, (name,)).fetchall():
+            if previous is not None and previous != version:
+                self.client.set_registered_model_alias(name, PREVIOUS, str(previous))
+            self.client.set_registered_model_alias(name, CHAMPION, str(version))
+            journal.execute("UPDATE promotions SET applied = 1 WHERE id = ?", (number,))
+            journal.commit()
+
+    @contextmanager
+    def _journal(self) -> Iterator[sqlite3.Connection]:
+        connection = sqlite3.connect(self.folder(".") / "promotions.db", timeout=60)
+        try:
+            connection.execute(_JOURNAL)
+            yield connection
+        finally:
+            connection.close()
+
+    def _download(self, model_id: str) -> Path:
+        """Local folder of a logged model, complete or absent."""
+        folder = self.folder("models") / model_id
+        if not folder.exists():
+            from mlflow.artifacts import download_artifacts
+
+            location = self.client.get_logged_model(model_id).artifact_location
+            with (
+                FileLock(self.folder("locks") / f"{model_id}.lock"),
+                TemporaryDirectory(dir=self.folder("tmp")) as aside,
+            ):
+                found = download_artifacts(artifact_uri=location, dst_path=aside, tracking_uri=self.tracking_uri)
+                if not folder.exists():
+                    os.replace(found, folder)
+        return folder
+
+
+def _version(found: Any) -> ModelVersion:
+    return ModelVersion(found.name, int(found.version), found.run_id, found.source, dict(found.tags))

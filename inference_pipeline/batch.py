@@ -1,0 +1,140 @@
+"""Batch predictions for every request of a period, and the labels of what the service has predicted."""
+
+from datetime import datetime, timedelta
+
+import dagster as dg
+import polars as pl
+
+from fti.errors import NotReadyError
+from fti.project import Project
+from fti.stores.feature_store import FeatureStore
+from fti.stores.lake import Lake
+from fti.stores.model_bundle import ModelBundle
+from fti.stores.model_registry import ModelRegistry, ModelVersion
+from fti.stores.prediction_log import PredictionLog
+from inference_pipeline.predict import LABEL, PROBABILITY, TIME, at_prediction_time, score
+
+GROUP = "inference_pipeline"
+
+
+class Until(dg.Config):
+    """The moment that a monitoring run looks back from."""
+
+    until: str | None = None
+    """ISO 8601 with its offset; the newest logged prediction if not given."""
+
+
+def parse_until(until: str | None) -> datetime | None:
+    """`until` as a moment; an offset is required, because a report is about an exact window."""
+    if until is None:
+        return None
+    moment = datetime.fromisoformat(until)
+    if moment.tzinfo is None:
+        raise ValueError(f"until={until!r} has no offset from UTC: write for example '2013-12-01T00:00:00Z'")
+    return moment
+
+
+def raw_tables(project: Project, lake: Lake, start: datetime, end: datetime) -> dict[str, pl.DataFrame]:
+    """Raw rows of the days of `[start, end)` that the label is made from."""
+    return {
+        name: lake.read(f"{project.name}/raw/{name}", start=start, end=end).collect() for name in project.label.sources
+    }
+
+
+def requests_of(project: Project, tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
+    """Every request that could be asked about `tables`, at its moment of prediction, without the answer."""
+    rows = project.label.rows(tables).drop(project.label.name, "known_at")
+    return at_prediction_time(project, rows.unique(project.label.key, keep="last", maintain_order=True))
+
+
+def predictions_of(
+    project: Project, feature_store: FeatureStore, bundle: ModelBundle, requests: pl.DataFrame
+) -> pl.DataFrame:
+    """`requests` with the probability and label that offline features give."""
+    rows = feature_store.historical(bundle.info["feature_service"], project.features.on_demand(requests))
+    return score(project, bundle, rows).select(*requests.columns, PROBABILITY, LABEL)
+
+
+def known_labels(project: Project, tables: dict[str, pl.DataFrame], until: datetime | None) -> pl.DataFrame:
+    """Labels that were known before `until`: the key, `event_timestamp`, `actual`, `known_at`."""
+    rows = project.label.rows(tables).drop_nulls([project.label.name, "known_at"])
+    if until is not None:
+        rows = rows.filter(pl.col("known_at") < until)
+    labels = at_prediction_time(project, rows).select(
+        *project.label.key, TIME, pl.col(project.label.name).cast(pl.Int8).alias("actual"), "known_at"
+    )
+    return labels.unique(project.label.key, keep="last", maintain_order=True)
+
+
+def label_logged(project: Project, lake: Lake, log: PredictionLog, until: datetime | None) -> dict[str, int]:
+    """Write the labels that became known to the log; the numbers of logged, labelled and newly labelled predictions."""
+    newest = min(filter(None, (log.newest(project.name), until)), default=None)
+    if newest is None or log.newest(project.name) is None:
+        return {"logged": 0, "labelled": 0, "new": 0}
+    start = newest - project.monitor.window - project.label.horizon - project.label.delay
+    logged = log.read(project.name, start)
+    end = newest + project.label.horizon + project.label.delay + timedelta(days=1)
+    labels = known_labels(project, raw_tables(project, lake, start - project.label.delay, end), until)
+    joined = labels.join(logged, on=[*project.label.key, TIME], how="semi", maintain_order="left")
+    return {"logged": logged.height, "labelled": joined.height, "new": log.write_labels(project.name, joined)}
+
+
+def champion_of(registry: ModelRegistry, project: Project) -> ModelVersion:
+    """The champion's version; there must be one."""
+    version = registry.champion(project.name)
+    if version is None:
+        raise NotReadyError(f"{project.name} has no champion. Materialize {project.name}/champion first.")
+    return version
+
+
+def predictions_asset(project: Project) -> dg.AssetsDefinition:
+    """Asset `predictions`: the champion's batch predictions, by day of what is predicted."""
+
+    @dg.asset(
+        key=project.key("predictions"),
+        group_name=GROUP,
+        deps=[*project.raw_keys(project.label.sources), project.key("features"), project.key("champion")],
+        partitions_def=dg.DailyPartitionsDefinition(start_date=project.partitions_start),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        owners=[f"team:{project.owner}"],
+        kinds={"polars"},
+        description="The champion's predictions for every request of a day, from offline features.",
+    )
+    def predictions(
+        context: dg.AssetExecutionContext,
+        lake: dg.ResourceParam[Lake],
+        feature_store: dg.ResourceParam[FeatureStore],
+        model_registry: dg.ResourceParam[ModelRegistry],
+    ) -> dg.MaterializeResult[None]:
+        window = context.partition_time_window
+        version = champion_of(model_registry, project)
+        requests = requests_of(project, raw_tables(project, lake, window.start, window.end))
+        rows = predictions_of(project, feature_store, model_registry.bundle(version), requests)
+        rows = rows.with_columns(model_version=pl.lit(version.version, pl.Int64))
+        time = project.label.time
+        lake.write(f"{project.name}/predictions", rows, time=time, start=window.start, end=window.end)
+        positive = float(rows[LABEL].cast(pl.Float64).mean() or 0.0)  # type: ignore[arg-type]
+        return dg.MaterializeResult(
+            metadata={"rows": rows.height, "share of label 1": positive, "model version": version.version}
+        )
+
+    return predictions
+
+
+def labels_asset(project: Project) -> dg.AssetsDefinition:
+    """Asset `labels`: what really happened to the logged predictions, as far as it is known."""
+
+    @dg.asset(
+        key=project.key("labels"),
+        group_name=GROUP,
+        deps=[*project.raw_keys(project.label.sources), project.key("prediction_log")],
+        owners=[f"team:{project.owner}"],
+        kinds={"polars"},
+        description="Labels of the logged predictions, written beside them when they become known.",
+    )
+    def labels(
+        config: Until, lake: dg.ResourceParam[Lake], prediction_log: dg.ResourceParam[PredictionLog]
+    ) -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(metadata=label_logged(project, lake, prediction_log, parse_until(config.until)))
+
+    return labels

@@ -1,0 +1,94 @@
+"""The drift report that people read: Evidently's HTML page and a small picture of the window, day by day."""
+
+import base64
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from fti import drift
+from inference_pipeline.predict import PROBABILITY, TIME
+
+SAMPLE_ROWS = 2_000
+NUM_FEATURES = 30
+NUM_CURVES = 4
+MIN_DAY_ROWS = 50
+
+
+def evidently_html(
+    current: pl.DataFrame, reference: pl.DataFrame, *, numeric: Sequence[str], categorical: Sequence[str], path: Path
+) -> Path:
+    """Evidently's drift report about a sample of both frames, written to `path`.
+
+    It explains, it does not decide: columns that are all null on one side are left out, because Evidently cannot take
+    them.
+    """
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.presets import DataDriftPreset
+
+    known = [name for name in [*numeric, *categorical] if _has_values(current, name) and _has_values(reference, name)]
+    kinds = {"numerical_columns": numeric, "categorical_columns": categorical}
+    definition = DataDefinition(**{kind: [name for name in names if name in known] for kind, names in kinds.items()})
+    sides = [
+        Dataset.from_pandas(_sample(frame, known, categorical).to_pandas(), data_definition=definition)
+        for frame in (current, reference)
+    ]
+    report = Report([DataDriftPreset(num_method="psi", cat_method="psi")]).run(*sides)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}")
+    report.save_html(str(aside))
+    os.replace(aside, path)
+    return path
+
+
+def daily_distances(logged: pl.DataFrame, reference: Mapping[str, Any], features: Sequence[str]) -> pl.DataFrame:
+    """Distance of `features` from the training data on every day of `logged`: columns day and the features."""
+    days = logged.sort(TIME).with_columns(day=pl.col(TIME).dt.date()).partition_by("day", maintain_order=True)
+    rows = [
+        {"day": rows["day"][0], **{name: drift.distance(rows[name], reference["features"][name]) for name in features}}
+        for rows in days
+        if rows.height >= MIN_DAY_ROWS
+    ]
+    return pl.DataFrame(rows, schema={"day": pl.Date, **dict.fromkeys(features, pl.Float64)})
+
+
+def drift_plot(distances: pl.DataFrame, logged: pl.DataFrame, labelled: pl.DataFrame) -> bytes:
+    """PNG: the features' distances by day above, the mean probability and the share that came true below."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, 1, sharex=True)
+    for name in distances.columns[1:]:
+        above.plot(distances["day"].to_list(), distances[name].to_list(), marker=".", label=name)
+    above.set_ylabel("distance from training")
+    for frame, column, name in ((logged, PROBABILITY, "mean probability"), (labelled, "actual", "came true")):
+        daily = frame.group_by(pl.col(TIME).dt.date().alias("day")).agg(pl.col(column).mean()).sort("day")
+        below.plot(daily["day"].to_list(), daily[column].to_list(), marker=".", label=name)
+    below.set_ylabel("share")
+    for axes in (above, below):
+        if axes.lines:
+            axes.legend(fontsize=7)
+    figure.autofmt_xdate()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=80)
+    return buffer.getvalue()
+
+
+def as_markdown(png: bytes) -> str:
+    """A PNG inside Markdown, without a file."""
+    return f"![drift](data:image/png;base64,{base64.b64encode(png).decode()})"
+
+
+def _has_values(frame: pl.DataFrame, name: str) -> bool:
+    return name in frame.columns and frame[name].null_count() < frame.height
+
+
+def _sample(frame: pl.DataFrame, names: Sequence[str], categorical: Sequence[str]) -> pl.DataFrame:
+    rows = frame.sample(min(SAMPLE_ROWS, frame.height), seed=7).select(names)
+    text = [name for name in names if name in categorical]
+    return rows.with_columns(pl.col(text).cast(pl.String), pl.exclude(text).cast(pl.Float64))

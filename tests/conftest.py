@@ -1,0 +1,43 @@
+"""What tests share: a free port, and the small project's whole loop, run once for all tests that look at its state."""
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fti.settings import Settings
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def loop_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings of a home of its own for the project `tests.small`."""
+    home = tmp_path_factory.mktemp("loop") / "home"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FTI_HOME", str(home))
+        patch.setenv("FTI_PROJECTS", "tests.small")
+        patch.setenv("FTI_SERVICE_PORT", str(free_port()))
+        patch.setenv("FTI_DAGSTER_PORT", str(free_port()))
+        patch.setenv("PYTHONPATH", str(REPOSITORY))
+        yield Settings()
+
+
+@pytest.fixture(scope="session")
+def loop(loop_settings: Settings) -> dict[str, Any]:
+    """Figures of `fti demo` on the small project: two weeks of thinned traffic, with a drift after the first."""
+    from fti.demo import run
+
+    run(loop_settings, weeks=2, share=0.15)
+    figures: dict[str, Any] = json.loads((loop_settings.root / "demo.json").read_text())
+    return figures

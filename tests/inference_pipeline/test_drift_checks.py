@@ -1,0 +1,142 @@
+"""The three drift checks: quiet on traffic like the training data, loud on shifted traffic, silent on too little."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import polars as pl
+import pytest
+
+from fti.project import Project
+from fti.projects.flights import project as flights
+from fti.stores.model_registry import ModelVersion
+from fti.stores.prediction_log import PredictionLog
+from inference_pipeline.batch import label_logged
+from inference_pipeline.drift import CHECKS, drift_asset
+from inference_pipeline.drift_statistics import log_loss_excess, performance_drift, roc_auc
+from tests.inference_pipeline.world import END, TRAIN, World
+
+PROJECT = replace(flights, monitor=replace(flights.monitor, window=timedelta(days=7), min_rows=300))
+
+
+def report(
+    world: World, log: PredictionLog, *, project: Project = PROJECT, **config: Any
+) -> tuple[dict[str, dg.AssetCheckEvaluation], dict[str, dg.MetadataValue]]:
+    """Checks by name and the asset's metadata."""
+    result = dg.materialize(
+        [drift_asset(project)],
+        resources=world.stores | {"prediction_log": log},
+        run_config={"ops": {"flights__drift_report": {"config": {"html": False} | config}}},
+    )
+    checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    (event,) = result.asset_materializations_for_node("flights__drift_report")
+    return checks, dict(event.metadata)
+
+
+def as_logged(world: World, version: ModelVersion) -> pl.DataFrame:
+    """The last three weeks of training rows, as if the service had answered them, on the days of the traffic."""
+    dataset = world.stores["dataset_store"].load(world.dataset_version)
+    rows = dataset.splits["train"].filter(pl.col("event_timestamp") >= TRAIN + timedelta(days=7))
+    probability = world.stores["model_registry"].bundle(version).predict(rows)
+    spread = pl.int_range(pl.len()) * (timedelta(days=7) / rows.height / timedelta(microseconds=1))
+    return rows.drop("late", "known_at").select(
+        pl.format("own-{}", pl.int_range(pl.len())).alias("request_id"),
+        pl.exclude("event_timestamp"),
+        (pl.lit(END - timedelta(days=7)) + pl.duration(microseconds=spread.cast(pl.Int64))).alias("event_timestamp"),
+        pl.lit(END).alias("served_at"),
+        pl.lit(version.version, pl.Int64).alias("model_version"),
+        probability=pl.Series(probability),
+    )
+
+
+def test_training_rows_themselves_are_no_drift(world: World, champion: ModelVersion, log: PredictionLog) -> None:
+    log.append("flights", as_logged(world, champion))
+    checks, metadata = report(world, log)
+    assert checks.keys() == CHECKS.keys()
+    assert all(check.passed for check in checks.values())
+    assert checks["no_data_drift"].metadata["decided"].value is True
+    assert checks["no_prediction_drift"].metadata["decided"].value is True
+    assert checks["no_performance_drift"].metadata["decided"].value is False
+    assert "| feature | distance |" in metadata["most drifted"].value
+    assert metadata["day by day"].value.startswith("![drift](data:image/png;base64,")
+
+
+def test_shifted_features_are_drift_and_are_named(world: World, champion: ModelVersion, log: PredictionLog) -> None:
+    rows = as_logged(world, champion)
+    log.append("flights", rows.with_columns(pl.col(pl.Float32) * 3 + 20, pl.col("probability").sqrt()))
+    checks, _ = report(world, log)
+    assert not checks["no_data_drift"].passed
+    assert not checks["no_prediction_drift"].passed
+    description = checks["no_data_drift"].description or ""
+    assert "features drifted" in description
+    assert "most of all" in description
+    assert checks["no_data_drift"].severity == dg.AssetCheckSeverity.WARN
+    until = checks["no_data_drift"].metadata["until"].value
+    assert until == f"{(log.newest('flights') or END) + timedelta(microseconds=1):%Y-%m-%dT%H:%M:%S.%f+00:00}"
+
+
+def test_labels_decide_about_performance(world: World, records: pl.DataFrame, log: PredictionLog) -> None:
+    log.append("flights", records.with_columns(probability=pl.lit(0.9)))
+    label_logged(world.project, world.stores["lake"], log, None)
+    checks, metadata = report(world, log, until=END.isoformat())
+    performance = checks["no_performance_drift"]
+    assert not performance.passed
+    assert performance.metadata["decided"].value is True
+    assert performance.metadata["log loss"].value > performance.metadata["expected log loss"].value
+    assert "ROC AUC" in (performance.description or "")
+    assert metadata["labelled"].value > 300
+
+
+def test_too_little_decides_nothing(world: World, records: pl.DataFrame, log: PredictionLog) -> None:
+    checks, _ = report(world, log)
+    assert all(check.passed and check.metadata["decided"].value is False for check in checks.values())
+    log.append("flights", records.head(100))
+    checks, _ = report(world, log)
+    assert all(check.passed and check.metadata["decided"].value is False for check in checks.values())
+    assert "100 predictions in the window, 300 are needed" in (checks["no_data_drift"].description or "")
+
+
+def test_another_models_predictions_are_not_held_against_the_champion(
+    world: World, records: pl.DataFrame, log: PredictionLog
+) -> None:
+    log.append("flights", records.with_columns(probability=pl.lit(0.9), model_version=pl.lit(99, pl.Int64)))
+    checks, _ = report(world, log)
+    assert checks["no_prediction_drift"].metadata["decided"].value is False
+    assert checks["no_data_drift"].metadata["decided"].value is True
+
+
+def test_the_page_to_read_is_written(world: World, records: pl.DataFrame, log: PredictionLog) -> None:
+    log.append("flights", records.with_columns(pl.lit(None, pl.Float32).alias("temp")))
+    _, metadata = report(world, log, html=True)
+    page = Path(str(metadata["page"].value).removeprefix("file://"))
+    assert page.is_relative_to(log.root)
+    assert b"<html" in page.read_bytes()[:2000].lower()
+
+
+def labelled(probability: np.ndarray, actual: np.ndarray) -> pl.DataFrame:
+    days = pl.Series(np.arange(len(actual)) % 7).cast(pl.Int64)
+    return pl.DataFrame({"probability": probability, "actual": actual}).with_columns(
+        event_timestamp=pl.lit(END) - pl.duration(days=days)
+    )
+
+
+def test_a_calibrated_model_has_no_excess_and_a_shifted_one_has() -> None:
+    random = np.random.default_rng(3)
+    probability = random.beta(1, 6, 4000)
+    actual = (random.random(4000) < probability).astype(int)
+    loss, expected, error = log_loss_excess(labelled(probability, actual))
+    assert abs(loss - expected) < 3 * error
+    assert performance_drift(labelled(probability, actual), PROJECT.monitor, None).passed
+    worse = (random.random(4000) < np.sqrt(probability)).astype(int)
+    assert not performance_drift(labelled(probability, worse), PROJECT.monitor, 0.7).passed
+
+
+@pytest.mark.parametrize(
+    ("actual", "probability", "expected"),
+    [([0, 1], [0.1, 0.9], 1.0), ([0, 1], [0.9, 0.1], 0.0), ([0, 1, 1], [0.5] * 3, 0.5), ([1, 1], [0.1, 0.2], 0.5)],
+)
+def test_roc_auc(actual: list[int], probability: list[float], expected: float) -> None:
+    assert roc_auc(np.array(actual), np.array(probability)) == expected

@@ -1,0 +1,51 @@
+"""The `fti` command: quick to answer, and clear when something is missing."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fti import servers
+from fti.cli import main
+from fti.settings import Settings
+
+HEAVY = {"dagster", "feast", "mlflow", "torch", "polars", "pandas", "evidently", "great_expectations", "bentoml"}
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys, fti.cli; fti.cli.parser().format_help(); print('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not HEAVY & set(done.stdout.split())
+
+
+def test_a_project_that_cannot_be_imported_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FTI_HOME", str(tmp_path))
+    monkeypatch.setenv("FTI_PROJECTS", "my_company.churn")
+    assert main(["down"]) == 1
+    assert "my_company.churn" in capsys.readouterr().err
+
+
+@pytest.mark.process
+def test_a_server_is_started_found_and_stopped(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    command = (sys.executable, "-c", "import time; time.sleep(60)")
+    server = servers.Server(name="sleeper", command=command, url="http://127.0.0.1:9", ready="http://127.0.0.1:9")
+    pid = servers.start(server, settings)
+    assert servers.start(server, settings) == pid
+    assert servers.pid("sleeper", settings) == pid
+    assert servers.stop("sleeper", settings)
+    assert servers.pid("sleeper", settings) is None
+    assert not servers.stop("sleeper", settings)
+
+
+@pytest.mark.process
+def test_a_server_that_dies_shows_its_log(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    command = (sys.executable, "-c", "raise SystemExit('no disk left')")
+    server = servers.Server(name="dying", command=command, url="http://127.0.0.1:9", ready="http://127.0.0.1:9")
+    servers.start(server, settings)
+    with pytest.raises(Exception, match="no disk left"):
+        servers.wait_ready(server, settings)

@@ -1,0 +1,67 @@
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from fti.errors import DataError
+from fti.project import Project
+from fti.stores.dataset_store import DatasetStore
+from tests.training_pipeline.conftest import START, VIEWS, parcels
+from training_pipeline.dataset import DatasetConfig, cut_of, entity_rows, manifest, metadata, split
+
+
+def test_a_row_is_asked_a_horizon_before_its_time(project: Project) -> None:
+    rows = entity_rows(project, {"parcels": parcels()}, START, START + timedelta(days=10))
+    assert rows.columns == ["parcel", "carrier", "due", "late", "known_at", "event_timestamp"]
+    assert (rows["due"] - rows["event_timestamp"]).unique().to_list() == [timedelta(hours=2)]
+    assert rows["event_timestamp"].is_sorted()
+    assert rows["event_timestamp"].min() >= START  # type: ignore[operator]
+
+
+def test_rows_without_a_known_label_are_left_out(project: Project) -> None:
+    until = START + timedelta(days=10)
+    table = parcels()
+    unknown = pl.col("parcel") % 5 == 0
+    table = table.with_columns(
+        late=pl.when(unknown).then(None).otherwise(pl.col("late")),
+        known_at=pl.when(pl.col("parcel") % 5 == 1).then(pl.lit(until)).otherwise(pl.col("known_at")),
+    )
+    rows = entity_rows(project, {"parcels": table}, START, until)
+    assert set((rows["parcel"] % 5).to_list()) == {2, 3, 4}
+    assert rows["known_at"].max() < until  # type: ignore[operator]
+
+
+def test_splits_follow_each_other_in_time_and_know_no_later_label(project: Project) -> None:
+    splits = split(parcels(), project.dataset)
+    assert list(splits) == ["train", "validation", "test"]
+    validation, test = START + timedelta(days=75), START + timedelta(days=90)
+    assert splits["train"]["known_at"].max() < validation <= splits["validation"]["event_timestamp"].min()
+    assert splits["validation"]["known_at"].max() < test <= splits["test"]["event_timestamp"].min()
+
+
+def test_an_empty_split_says_what_to_do(project: Project) -> None:
+    early = parcels().filter(pl.col("due") < START + timedelta(days=80))
+    with pytest.raises(DataError, match=r"no rows in the test split.*materialize the raw tables"):
+        split(early, project.dataset)
+
+
+def test_a_run_may_cut_differently(project: Project) -> None:
+    cut = cut_of(project, DatasetConfig(until="2024-03-01", validation_days=3, test_days=5.5))
+    assert cut.until == datetime(2024, 3, 1, tzinfo=UTC)
+    assert (cut.validation, cut.test) == (timedelta(days=3), timedelta(days=5.5))
+    assert cut_of(project, DatasetConfig()) == project.dataset
+
+
+def test_manifest_says_what_the_dataset_is(project: Project, saved: tuple[DatasetStore, str]) -> None:
+    dataset = saved[0].load(saved[1])
+    described = dataset.manifest
+    assert (described["numeric"], described["categorical"]) == (["load", "backlog"], ["weekday"])
+    assert described["rows"] == {name: rows.height for name, rows in dataset.splits.items()}
+    assert described["statistics"][1]["missing"] == pytest.approx(1 / 7, abs=0.01)
+    assert set(described["reference"]["features"]) == {"load", "backlog", "weekday"}
+    assert metadata(saved[1], described)["num_features"] == 3
+
+
+def test_equal_rows_are_an_equal_version(project: Project, saved: tuple[DatasetStore, str]) -> None:
+    splits = split(parcels(), project.dataset)
+    assert saved[0].save(project.name, splits, manifest(project, VIEWS, splits, project.dataset)) == saved[1]

@@ -1,0 +1,119 @@
+from dataclasses import replace
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from fti.errors import ConflictError, GateError
+from fti.project import Floor, Project
+from fti.stores.dataset_store import DatasetStore
+from fti.stores.model_registry import ModelRegistry
+from training_pipeline.definitions import definitions
+from training_pipeline.job import TrainingJob, training_job
+from training_pipeline.launch import Launcher
+from training_pipeline.promote import promote_challenger
+from training_pipeline.train import train
+from training_pipeline.tune import TuneConfig, best_params, finished_trials, run_study
+
+CHAIN = ("best_params", "challenger", "evaluation", "champion")
+TUNE = TuneConfig(num_trials=2, epochs=1, train_rows=1000)
+
+
+@pytest.fixture
+def stores(saved: tuple[DatasetStore, str], registry: ModelRegistry) -> dict[str, Any]:
+    return {"dataset_store": saved[0], "model_registry": registry, "lake": None, "feature_store": None}
+
+
+class InProcess:
+    """A launcher that trains in this process: quicker than one that starts another."""
+
+    def launch(self, context: dg.AssetExecutionContext, job: TrainingJob) -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(metadata=dict(train(job, context.log.info).__dict__))
+
+
+def materialize(
+    project: Project, stores: dict[str, Any], *nouns: str, reason: str = "test", launcher: Launcher | None = None
+) -> Any:
+    return dg.materialize(
+        list(definitions(project, launcher).assets or []),
+        selection=dg.AssetSelection.assets(*(project.key(noun) for noun in nouns)),
+        resources=stores,
+        run_config={"ops": {"parcels__best_params": {"config": TUNE.model_dump()}}} if "best_params" in nouns else None,
+        tags={"fti/reason": reason},
+        raise_on_error=False,
+    )
+
+
+def test_job_and_schedule_have_the_names_that_others_ask_for(project: Project) -> None:
+    defs = definitions(project)
+    assert [job.name for job in defs.jobs or []] == ["parcels_training"]
+    assert [schedule.name for schedule in defs.schedules or []] == ["parcels_monthly_retraining"]
+
+
+@pytest.mark.process
+def test_the_chain_ends_with_a_champion_and_doing_it_again_changes_nothing(
+    project: Project, stores: dict[str, Any]
+) -> None:
+    registry = stores["model_registry"]
+    result = materialize(project, stores, *CHAIN)
+    assert result.success
+    checks = {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
+    assert checks == dict.fromkeys(
+        ("roc_auc_reaches_floor", "log_loss_no_worse_than_champion", "roc_auc_reaches_floor_in_every_carrier"), True
+    )
+    champion = registry.champion("parcels")
+    metrics = registry.evaluation(champion.run_id)["metrics"]
+    assert metrics["challenger"]["roc_auc"] > 0.7 > metrics["prior"]["roc_auc"]
+    assert metrics["challenger"]["roc_auc"] > metrics["baseline"]["roc_auc"] - 0.05
+    assert registry.bundle(champion).info["reference_predictions"]["overall"]["rows"] > 0
+
+    assert materialize(project, stores, *CHAIN, launcher=InProcess()).success
+    assert registry.champion("parcels") == champion
+    assert registry.journal("parcels")["reason"].to_list() == ["test"]
+
+    other = replace(project, model=replace(project.model, seed=99))
+    assert materialize(
+        other, stores, "challenger", "evaluation", "champion", reason="newer", launcher=InProcess()
+    ).success
+    second, previous = registry.champion("parcels"), registry.by_alias("parcels", "previous")
+    assert (second.version, previous.version) == (2, 1)
+    assert "champion" in registry.evaluation(second.run_id)["metrics"]
+
+    strict = replace(project, gates=(Floor(metric="roc_auc", minimum=0.999),), model=replace(project.model, seed=100))
+    failed = materialize(strict, stores, "challenger", "evaluation", "champion", launcher=InProcess())
+    assert not failed.success
+    (check,) = failed.get_asset_check_evaluations()
+    assert "does not reach the floor 0.9990" in check.description
+    with pytest.raises(GateError, match="does not reach the floor"):
+        promote_challenger(registry, "parcels", reason="past the checks")
+    assert registry.champion("parcels") == second
+
+
+def test_a_champion_that_changed_since_the_evaluation_is_not_overwritten(
+    project: Project, stores: dict[str, Any], registry: ModelRegistry
+) -> None:
+    runs = []
+    for seed in (1, 2):
+        other = replace(project, model=replace(project.model, seed=seed, max_epochs=1))
+        job = training_job(other, stores["dataset_store"], registry, params=project.model.params)
+        runs.append(train(job, print).run_id)
+        evaluation = {"metrics": {"challenger": {}}, "gates": [], "champion_version": None, "dataset_version": "d"}
+        registry.log_evaluation(runs[-1], {**evaluation, "reference_predictions": {}})
+    registry.set_challenger("parcels", runs[0])
+    assert promote_challenger(registry, "parcels", reason="a")[1]
+    registry.set_challenger("parcels", runs[1])
+    with pytest.raises(ConflictError, match="the champion is version 1, not None"):
+        promote_challenger(registry, "parcels", reason="b")
+
+
+def test_a_study_goes_on_where_it_was_left(
+    project: Project, saved: tuple[DatasetStore, str], registry: ModelRegistry
+) -> None:
+    dataset = saved[0].load(saved[1])
+    assert best_params(project, saved[1], registry) == project.model.params
+    first = run_study(project, dataset, registry, TUNE).trials
+    assert first[0].params["learning_rate"] == project.model.params["learning_rate"]
+    longer = run_study(project, dataset, registry, TuneConfig(num_trials=3, epochs=1, train_rows=1000))
+    assert [trial.number for trial in finished_trials(longer)] == [0, 1, 2]
+    assert longer.trials[:2] == first
+    assert best_params(project, saved[1], registry) == longer.best_trial.user_attrs["params"]

@@ -1,0 +1,46 @@
+"""The asset `challenger`: the model trained with the best parameters, logged in MLflow and not yet registered."""
+
+import dagster as dg
+
+from fti.project import Project
+from fti.stores.dataset_store import DatasetStore
+from fti.stores.model_registry import ModelRegistry
+from training_pipeline.dataset import GROUP
+from training_pipeline.job import training_job
+from training_pipeline.launch import Launcher
+from training_pipeline.tune import best_params
+
+
+class ChallengerConfig(dg.Config):
+    """The training of this run."""
+
+    max_epochs: int | None = None
+    """The project's number when not given."""
+
+
+def challenger_asset(project: Project, launcher: Launcher) -> dg.AssetsDefinition:
+    """The asset `challenger`; `launcher` decides where the training process runs."""
+
+    @dg.asset(
+        key=project.key("challenger"),
+        group_name=GROUP,
+        description="The network trained on the latest dataset with the best parameters.",
+        deps=[project.key("training_dataset"), project.key("best_params")],
+        kinds={"pytorch", "mlflow"},
+        owners=[f"team:{project.owner}"],
+        pool="training",
+    )
+    def challenger(
+        context: dg.AssetExecutionContext,
+        config: ChallengerConfig,
+        dataset_store: dg.ResourceParam[DatasetStore],
+        model_registry: dg.ResourceParam[ModelRegistry],
+    ) -> dg.MaterializeResult:
+        params = best_params(project, dataset_store.latest(project.name), model_registry)
+        tags = {"dagster.run_id": context.run.run_id}
+        job = training_job(
+            project, dataset_store, model_registry, params=params, max_epochs=config.max_epochs, tags=tags
+        )
+        return launcher.launch(context, job)
+
+    return challenger

@@ -1,0 +1,54 @@
+"""What the training pipeline adds to Dagster for one project. The stores come from the composition root."""
+
+import dagster as dg
+
+from fti.project import Project
+from training_pipeline.challenger import challenger_asset
+from training_pipeline.dataset import dataset_asset
+from training_pipeline.evaluate import evaluation_asset
+from training_pipeline.launch import Launcher, SubprocessLauncher
+from training_pipeline.promote import champion_asset
+from training_pipeline.tune import tune_asset
+
+MONTHLY = "0 3 1 * *"
+TAG = "fti/trains"
+"""Runs with this tag take turns, see the concurrency limits of `dagster.yaml`."""
+
+
+def definitions(project: Project, launcher: Launcher | None = None) -> dg.Definitions:
+    """Assets `training_dataset`, `best_params`, `challenger`, `evaluation`, `champion`; the job `<project>_training`
+    from the first to the last, and its schedule `<project>_monthly_retraining`."""
+    assets = [
+        dataset_asset(project),
+        tune_asset(project),
+        challenger_asset(project, launcher or SubprocessLauncher()),
+        evaluation_asset(project),
+        champion_asset(project),
+    ]
+    training = dg.define_asset_job(
+        f"{project.name}_training",
+        selection=dg.AssetSelection.assets(*assets),
+        description="Dataset, study, challenger, gates, champion.",
+        tags={TAG: project.name},
+        executor_def=dg.in_process_executor,
+    )
+    return dg.Definitions(assets=assets, jobs=[training], schedules=[monthly_retraining(project)])
+
+
+def monthly_retraining(project: Project) -> dg.ScheduleDefinition:
+    """Trains anew on the first of every month, with everything known by then."""
+
+    @dg.schedule(
+        name=f"{project.name}_monthly_retraining",
+        job_name=f"{project.name}_training",
+        cron_schedule=MONTHLY,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        until = context.scheduled_execution_time.replace(hour=0, minute=0).isoformat()
+        config = {"ops": {f"{project.name}__training_dataset": {"config": {"until": until}}}}
+        tags = {"fti/trigger": "schedule", "fti/reason": "monthly retraining"}
+        return dg.RunRequest(run_key=until, run_config=config, tags=tags)
+
+    return schedule

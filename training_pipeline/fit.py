@@ -1,0 +1,95 @@
+"""One fit of a model, seeded, checkpointed after every epoch and stopped early; used by trainings and by trials."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as L
+import torch
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+
+from training_pipeline.datamodule import SliceLoader, TabularData
+from training_pipeline.threads import num_threads
+
+MONITOR = "validation_loss"
+PATIENCE = 4
+BATCH_SIZE = 2048
+
+
+class Seeding(L.Callback):
+    """Order of rows and dropout depend on the seed and the epoch alone: resumed equals uninterrupted."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        torch.manual_seed(self.seed * 1009 + trainer.current_epoch)
+        loader = trainer.train_dataloader
+        assert isinstance(loader, SliceLoader)
+        loader.set_epoch(trainer.current_epoch)
+
+
+def fit(
+    model: L.LightningModule,
+    data: TabularData,
+    *,
+    seed: int,
+    max_epochs: int,
+    callbacks: Sequence[L.Callback] = (),
+    folder: Path | None = None,
+) -> L.Trainer:
+    """Train `model` in place. With a `folder`, go on from its newest checkpoint and end with the best epoch."""
+    quiet()
+    torch.set_num_threads(num_threads())
+    own: list[L.Callback] = [Seeding(seed), EarlyStopping(MONITOR, patience=PATIENCE)]
+    if folder is not None:
+        own.append(ModelCheckpoint(folder, "{epoch:03d}", monitor=MONITOR, save_top_k=-1, save_on_train_epoch_end=True))
+    trainer = L.Trainer(
+        max_epochs=max_epochs,
+        devices=1,
+        callbacks=[*own, *callbacks],
+        enable_checkpointing=folder is not None,
+        default_root_dir=folder,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        gradient_clip_val=1.0,
+    )
+    newest = newest_checkpoint(folder) if folder else None
+    trainer.fit(model, datamodule=data, ckpt_path=newest, weights_only=True if newest else None)
+    if folder is not None:
+        model.load_state_dict(load_checkpoint(best_checkpoint(trainer))["state_dict"])
+    model.cpu().eval()
+    return trainer
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The last complete checkpoint; one that was cut short while it was written does not count."""
+    return next((path for path in sorted(folder.glob("*.ckpt"), reverse=True) if zipfile.is_zipfile(path)), None)
+
+
+def best_checkpoint(trainer: L.Trainer) -> Path:
+    """The epoch with the lowest validation loss, whichever process trained it."""
+    callback = trainer.checkpoint_callback
+    assert isinstance(callback, ModelCheckpoint)
+    return Path(callback.best_model_path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's tensors and plain values."""
+    found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return found
+
+
+def quiet() -> None:
+    """Lightning tells every process about tips, devices and DataLoader workers; a training reports by epoch instead."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", module="lightning_fabric")

@@ -1,0 +1,93 @@
+"""Gates: what a challenger must show on the test split before it may become the champion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fti.project import Floor, Gate, NoWorseThanChampion, SliceFloor
+from training_pipeline.measure import HIGHER_IS_BETTER
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One gate's answer, in a sentence that says what was measured and what the limit is."""
+
+    check: str
+    passed: bool
+    description: str
+
+
+def check_names(gates: Sequence[Gate]) -> list[str]:
+    """The check of each gate, as a statement that should be true; all different."""
+    names: list[str] = []
+    for gate in gates:
+        name = _check_name(gate)
+        names.append(name if name not in names else f"{name}_{len(names) + 1}")
+    return names
+
+
+def verdicts(gates: Sequence[Gate], evaluation: Mapping[str, Any]) -> list[Verdict]:
+    """Every gate's answer to `evaluation` (`metrics`, `slices`, `champion_version`)."""
+    answers = []
+    for name, gate in zip(check_names(gates), gates, strict=True):
+        passed, description = _answer(gate, evaluation)
+        answers.append(Verdict(name, passed, description))
+    return answers
+
+
+def _check_name(gate: Gate) -> str:
+    if gate.metric not in HIGHER_IS_BETTER:
+        raise ValueError(f"gate on {gate.metric!r}: choose one of {', '.join(HIGHER_IS_BETTER)}")
+    if isinstance(gate, NoWorseThanChampion):
+        return f"{gate.metric}_no_worse_than_champion"
+    if not HIGHER_IS_BETTER[gate.metric]:
+        raise ValueError(f"a floor on {gate.metric!r} is no gate, less of it is better: choose roc_auc or pr_auc")
+    place = f"_in_every_{gate.column}" if isinstance(gate, SliceFloor) else ""
+    return f"{gate.metric}_reaches_floor{place}"
+
+
+def _answer(gate: Gate, evaluation: Mapping[str, Any]) -> tuple[bool, str]:
+    if isinstance(gate, Floor):
+        return _floor(gate, evaluation)
+    if isinstance(gate, SliceFloor):
+        return _slice_floor(gate, evaluation)
+    return _no_worse(gate, evaluation)
+
+
+def _floor(gate: Floor, evaluation: Mapping[str, Any]) -> tuple[bool, str]:
+    value = evaluation["metrics"]["challenger"][gate.metric]
+    passed = value >= gate.minimum
+    verb = "reaches" if passed else "does not reach"
+    return passed, f"{gate.metric} {value:.4f} on the test split {verb} the floor {gate.minimum:.4f}."
+
+
+def _no_worse(gate: NoWorseThanChampion, evaluation: Mapping[str, Any]) -> tuple[bool, str]:
+    if evaluation["champion_version"] is None:
+        return True, "There is no champion yet to be worse than."
+    champion = evaluation["metrics"].get("champion")
+    if champion is None:
+        return True, f"The champion cannot be compared: {evaluation['champion_note']}."
+    own, theirs = evaluation["metrics"]["challenger"][gate.metric], champion[gate.metric]
+    loss = theirs - own if HIGHER_IS_BETTER[gate.metric] else own - theirs
+    passed = loss <= gate.tolerance
+    verb = "is no worse than" if passed else "is worse than"
+    return passed, (
+        f"{gate.metric} {own:.4f} on the test split {verb} the champion's {theirs:.4f} "
+        f"(version {evaluation['champion_version']}) by more than {gate.tolerance:.4f}."
+    )
+
+
+def _slice_floor(gate: SliceFloor, evaluation: Mapping[str, Any]) -> tuple[bool, str]:
+    rows = [row for row in evaluation["slices"] if row["column"] == gate.column]
+    counted = [row for row in rows if row["rows"] >= gate.min_rows and row[gate.metric] is not None]
+    if not counted:
+        return True, f"No value of {gate.column} has {gate.min_rows} test rows and both labels."
+    worst = min(counted, key=lambda row: row[gate.metric])
+    passed = worst[gate.metric] >= gate.minimum
+    verb = "reaches" if passed else "does not reach"
+    return passed, (
+        f"{gate.metric} {worst[gate.metric]:.4f} of {gate.column} {worst['value']} ({worst['rows']} test rows), the "
+        f"lowest of {len(counted)} values, {verb} the floor {gate.minimum:.4f}."
+    )

@@ -1,0 +1,150 @@
+"""The network for tables: categorical embeddings, scaled numbers, a few small residual networks averaged.
+
+A project brings its own by naming a LightningModule class in `Model.build`. The contract: the constructor takes
+`(encoder, params)`; `forward` maps the encoder's float32 array [rows, columns] (numbers, NaN where missing, then
+category codes) to logits [rows] and can be exported by `torch.export`; `training_step`, `validation_step` and
+`configure_optimizers` are Lightning's, a batch is `(rows, labels)`, and `validation_step` logs `validation_loss`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from importlib import import_module
+from itertools import pairwise
+from typing import Any
+
+import pytorch_lightning as L
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fti.errors import NotReadyError
+from fti.stores.model_bundle import Encoder
+
+DEFAULTS: Mapping[str, Any] = {
+    "hidden": 64,
+    "layers": 2,
+    "members": 2,
+    "embedding": 8,
+    "dropout": 0.3,
+    "learning_rate": 6e-3,
+    "weight_decay": 1e-2,
+}
+"""Parameters that `TabularClassifier` reads, where neither the project nor the study says otherwise."""
+RARELY_MISSING = 0.005
+LIMIT = 4.0
+
+
+def build_model(path: str, encoder: Encoder, params: Mapping[str, Any]) -> L.LightningModule:
+    """The LightningModule that `module:attribute` names."""
+    module, _, attribute = path.partition(":")
+    try:
+        build = getattr(import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise NotReadyError(f"Model.build names {path!r}, which cannot be imported: {error}") from error
+    model: L.LightningModule = build(encoder, params)
+    return model
+
+
+class Scaler(nn.Module):
+    """Numbers to about [-4, 4]: distance from the median in quartile ranges, logarithmic in the tails, standardized.
+    Missing is 0, and 1 in an indicator column if the training rows missed it more than now and then."""
+
+    center: Tensor
+    spread: Tensor
+    mean: Tensor
+    deviation: Tensor
+    indicated: Tensor
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.num_numeric = len(encoder.numeric)
+        points = torch.tensor([encoder.quantiles[name] for name in encoder.numeric]).reshape(self.num_numeric, -1)
+        center, low, high = (points[:, points.shape[1] * share // 4].clone() for share in (2, 1, 3))
+        spread = torch.where(high - low > 1e-6, high - low, (points[:, -1] - points[:, 0]).clamp(min=1e-3))
+        curved = torch.asinh((points - center[:, None]) / spread[:, None])
+        self.register_buffer("center", center)
+        self.register_buffer("spread", spread)
+        self.register_buffer("mean", curved.mean(1))
+        self.register_buffer("deviation", curved.std(1).clamp(min=1e-3))
+        often = [encoder.missing[name] > RARELY_MISSING for name in encoder.numeric]
+        self.register_buffer("indicated", torch.tensor(often, dtype=torch.bool).nonzero().flatten())
+        self.num_outputs = self.num_numeric + sum(often)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        numbers = rows[:, : self.num_numeric]
+        scaled = (torch.asinh((numbers - self.center) / self.spread) - self.mean) / self.deviation
+        missing = torch.isnan(scaled)
+        known = torch.where(missing, 0.0, scaled).clamp(-LIMIT, LIMIT)
+        return torch.cat([known, missing[:, self.indicated].to(known.dtype)], dim=1)
+
+
+class Members(nn.Module):
+    """One linear layer of every member at once: [members, rows, inputs] to [members, rows, outputs]."""
+
+    def __init__(self, members: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(inputs)
+        self.weight = nn.Parameter(torch.empty(members, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(members, 1, outputs).uniform_(-bound, bound))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias, rows, self.weight)
+
+
+class TabularClassifier(L.LightningModule):
+    """Binary classifier; the probability it predicts is the mean of its members' probabilities."""
+
+    def __init__(self, encoder: Encoder, params: Mapping[str, Any]) -> None:
+        super().__init__()
+        chosen = {**DEFAULTS, **params}
+        self.learning_rate, self.weight_decay = float(chosen["learning_rate"]), float(chosen["weight_decay"])
+        self.dropout, self.members = float(chosen["dropout"]), int(chosen["members"])
+        self.scaler = Scaler(encoder)
+        self.embeddings = nn.ModuleList(
+            nn.Embedding(size, min(int(chosen["embedding"]), size)) for size in encoder.sizes
+        )
+        for embedding in self.embeddings:
+            nn.init.normal_(embedding.weight, std=0.3)  # type: ignore[arg-type]
+        inputs = self.scaler.num_outputs + sum(embedding.embedding_dim for embedding in self.embeddings)  # type: ignore[misc]
+        hidden, layers = int(chosen["hidden"]), int(chosen["layers"])
+        widths = [int(inputs), *[hidden] * layers]
+        self.layers = nn.ModuleList(Members(self.members, *pair) for pair in pairwise(widths))
+        self.head = Members(self.members, widths[-1], 1)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """float32 [rows, columns] to logits [rows]."""
+        probability = torch.sigmoid(self.member_logits(rows)).mean(0)
+        return torch.logit(probability, eps=1e-6)
+
+    def member_logits(self, rows: Tensor) -> Tensor:
+        """Logits [members, rows]."""
+        codes = rows[:, self.scaler.num_numeric :].long()
+        embedded = [embedding(codes[:, column]) for column, embedding in enumerate(self.embeddings)]
+        hidden = torch.cat([self.scaler(rows), *embedded], dim=1).unsqueeze(0).expand(self.members, -1, -1)
+        for layer in self.layers:
+            hidden = functional.dropout(functional.relu(layer(hidden)), self.dropout, self.training)
+        logits: Tensor = self.head(hidden).squeeze(-1)
+        return logits
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        rows, labels = batch
+        logits = self.member_logits(rows)  # each member learns alone: their errors then differ and average out
+        return functional.binary_cross_entropy_with_logits(logits, labels.expand_as(logits))
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        rows, labels = batch
+        loss = functional.binary_cross_entropy_with_logits(self(rows), labels)
+        self.log("validation_loss", loss, batch_size=len(labels))
+
+    def configure_optimizers(self) -> Any:
+        """AdamW on a one-cycle schedule over the whole training."""
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
+        )
+        steps = max(int(self.trainer.estimated_stepping_batches), 10)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, max_lr=self.learning_rate, total_steps=steps + 1, pct_start=0.2
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

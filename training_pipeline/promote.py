@@ -1,0 +1,67 @@
+"""The asset `champion`: the challenger that passed its gates is registered and takes the champion's place."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from fti.errors import GateError
+from fti.project import Project
+from fti.stores.model_registry import ModelRegistry, ModelVersion
+from training_pipeline.dataset import GROUP
+
+TRIGGER, REASON = "fti/trigger", "fti/reason"
+
+
+def promote_challenger(registry: ModelRegistry, name: str, *, reason: str) -> tuple[ModelVersion, bool]:
+    """Register the challenger and make it champion, once; whether this call did it is the second value.
+
+    The champion must still be the one that the evaluation compared with: ConflictError otherwise.
+    """
+    run_id = registry.challenger_run(name)
+    evaluation = registry.evaluation(run_id)
+    require_passed(name, evaluation)
+    champion = registry.champion(name)
+    if champion is not None and champion.run_id == run_id:
+        return champion, False
+    version = registry.register(run_id, name, version_tags(evaluation))
+    registry.promote(name, version.version, expected=evaluation["champion_version"], reason=reason)
+    return version, True
+
+
+def require_passed(name: str, evaluation: Mapping[str, Any]) -> None:
+    """Raise GateError when a gate failed: the asset can be materialized alone, past the blocking checks."""
+    failed = [gate["description"] for gate in evaluation["gates"] if not gate["passed"]]
+    if failed:
+        raise GateError(f"{name}: the challenger failed its gates, the champion stays. {' '.join(failed)}")
+
+
+def version_tags(evaluation: Mapping[str, Any]) -> dict[str, str]:
+    """What the registry shows of a version."""
+    measured = {f"test_{name}": f"{value:.6f}" for name, value in evaluation["metrics"]["challenger"].items()}
+    return {"dataset_version": evaluation["dataset_version"], "gates": "passed", **measured}
+
+
+def champion_asset(project: Project) -> dg.AssetsDefinition:
+    """The asset `champion`."""
+
+    @dg.asset(
+        key=project.key("champion"),
+        group_name=GROUP,
+        description="The model version that serves; the one before it keeps the alias `previous`.",
+        deps=[project.key("evaluation")],
+        kinds={"mlflow"},
+        owners=[f"team:{project.owner}"],
+    )
+    def champion(
+        context: dg.AssetExecutionContext, model_registry: dg.ResourceParam[ModelRegistry]
+    ) -> dg.MaterializeResult:
+        tags = context.run.tags
+        reason = tags.get(REASON) or tags.get(TRIGGER) or "materialized by hand"
+        version, promoted = promote_challenger(model_registry, project.name, reason=reason)
+        return dg.MaterializeResult(
+            metadata={"version": version.version, "promoted": promoted, "run_id": version.run_id, "reason": reason},
+            data_version=dg.DataVersion(str(version.version)),
+        )
+
+    return champion
