@@ -30,6 +30,7 @@ def definitions(project: Project) -> dg.Definitions:
         job,
         name=f"{project.name}_daily_features",
         hour_of_day=DAILY_HOUR_UTC,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Yesterday's data, from the sources to the online store.",
     )
     return dg.Definitions(assets=assets, jobs=[job], schedules=[schedule])

@@ -20,7 +20,9 @@ READ_ERRORS = (OSError, EOFError, ValueError, LookupError, zipfile.BadZipFile, z
 
 def daily(project: Project) -> dg.DailyPartitionsDefinition:
     """UTC days from the project's first one."""
-    return dg.DailyPartitionsDefinition(start_date=project.partitions_start, timezone="UTC")
+    return dg.DailyPartitionsDefinition(
+        start_date=project.partitions_start, end_date=project.partitions_end, timezone="UTC"
+    )
 
 
 def table(project: Project, source: Source) -> str:

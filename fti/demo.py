@@ -10,76 +10,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from fti import servers
 from fti.errors import NotReadyError
-from fti.project import Project, load_projects
+from fti.loop import Loop, daily_nouns, days, drift_checks, missing_days, open_loop, retraining, sensor_request
 from fti.replay import requests_of, send
 from fti.settings import Settings
-
-if TYPE_CHECKING:
-    import dagster as dg
-    from rich.console import Console
 
 WEEK = timedelta(days=7)
 WEEKS_AFTER_RETRAINING = 3
 SWAP_SECONDS = 60
-
-
-@dataclass
-class Loop:
-    """One run of the demo: the project, its stores, Dagster's instance, and what has been measured so far."""
-
-    settings: Settings
-    project: Project
-    stores: dict[str, Any]
-    defs: dg.Definitions
-    instance: dg.DagsterInstance
-    console: Console
-    share: float
-    figures: dict[str, Any] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        return self.project.name
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Show progress and measure the seconds of one step."""
-        begun = time.perf_counter()
-        with self.console.status(f"{name} ..."):
-            yield
-        spent = time.perf_counter() - begun
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 2)
-        self.console.print(f"[green]done[/]  {name}  [dim]{spent:.1f} s[/]")
-
-    def execute(
-        self,
-        job: str,
-        *,
-        assets: tuple[str, ...] = (),
-        config: dict[str, Any] | None = None,
-        tags: dict[str, str] | None = None,
-    ) -> dg.ExecuteInProcessResult:
-        """Run a job of the definitions in this process; a failed check or step ends the demo with its reason."""
-        import dagster as dg
-
-        result = self.defs.resolve_job_def(f"{self.name}_{job}").execute_in_process(
-            instance=self.instance,
-            run_config={"ops": config} if config else None,
-            tags=tags,
-            asset_selection=[dg.AssetKey(self.project.key(noun)) for noun in assets] or None,
-            raise_on_error=False,
-        )
-        if not result.success:
-            raise NotReadyError(f"{job} failed: {_failure(result)}. Details: `fti up`, run {result.run_id}.")
-        return result
 
 
 def run(settings: Settings, *, weeks: int, share: float) -> dict[str, Any]:
@@ -91,7 +33,7 @@ def run(settings: Settings, *, weeks: int, share: float) -> dict[str, Any]:
 
     console = Console()
     begun = time.perf_counter()
-    loop = _open(settings, console, share)
+    loop = open_loop(settings, console, share)
     history(loop)
     train(loop)
     server = servers.service(settings, loop.name, settings.service_port)
@@ -110,8 +52,12 @@ def history(loop: Loop) -> None:
     """Everything that was known when the first model went live: raw rows, features, online features."""
     project, until = loop.project, loop.project.dataset.until
     with loop.step("features of the history"):
-        if _missing_days(loop, project.partitions_start, until):
-            loop.execute("features", tags=_days(project.partitions_start, until))
+        if missing_days(loop, project.partitions_start, until):
+            static = tuple(f"raw_{source.name}" for source in project.sources if not source.timestamp)
+            loop.execute("features", assets=static)
+            loop.execute("features", assets=daily_nouns(project), tags=days(project.partitions_start, until))
+        if loop.stores["feature_store"].materialized_until(project.features.service) is None:
+            loop.execute("features", assets=("online_features",))
     lake = loop.stores["lake"]
     loop.figures["rows_in"] = {
         source.name: _num_rows(lake.read(f"{loop.name}/raw/{source.name}")) for source in project.sources
@@ -133,9 +79,6 @@ def train(loop: Loop) -> None:
 
 def replay(loop: Loop, server: servers.Server, weeks: int) -> None:
     """Weeks of traffic, each followed by monitoring and, when the sensor asks for it, a retraining."""
-    with loop.step("start of the service"):
-        servers.start(server, loop.settings)
-        servers.wait_ready(server, loop.settings)
     loop.figures["weeks"] = []
     week, weeks_since = loop.project.dataset.until, None
     for _ in range(weeks):
@@ -159,61 +102,55 @@ def serve_week(loop: Loop, server: servers.Server, start: datetime) -> dict[str,
 
     project, store, end = loop.project, loop.stores["feature_store"], start + WEEK
     with loop.step(f"week of {start:%B %d}: features"):
-        if _missing_days(loop, start, end):
-            nouns = (*(f"raw_{source.name}" for source in project.sources if source.timestamp), "features")
-            loop.execute("features", assets=nouns, tags=_days(start, end))
+        if missing_days(loop, start, end):
+            loop.execute("features", assets=daily_nouns(project), tags=days(start, end))
     requests = requests_of(project, loop.stores["lake"], start, end, share=loop.share)
     logged = loop.stores["prediction_log"].read(loop.name, start, end)["request_id"]
     fresh = requests.filter(~pl.col("request_id").is_in(logged.implode()))
     with loop.step(f"week of {start:%B %d}: {requests.height:,} requests"):
         if fresh.height:
+            servers.start(server, loop.settings)
+            servers.wait_ready(server, loop.settings)
             with httpx.Client(base_url=server.url, timeout=60) as client:
                 send(project, store, fresh, client=client, start=start, end=end)
     return {"requests": requests.height}
 
 
 def monitor(loop: Loop, until: datetime) -> dict[str, Any]:
-    """Labels and the drift report of the week that ended; the failed checks and what they measured."""
-    with loop.step(f"week before {until:%B %d}: drift"):
-        checks = _drift_checks(loop, until)
+    """Labels and the drift report of the week that ended: the checks that failed, and what each one found."""
+    with loop.step(f"week until {until:%B %d}: labels, drift report"):
+        checks = drift_checks(loop, until)
         if not checks:
-            loop.execute("monitoring", config={f"{loop.name}__drift_report": {"config": {"until": until.isoformat()}}})
-            checks = _drift_checks(loop, until)
-    return {"drifted": sorted(name for name, passed in checks.items() if not passed)}
+            config = {"config": {"until": until.isoformat()}}
+            loop.execute("monitoring", config={f"{loop.name}__{noun}": config for noun in ("labels", "drift_report")})
+            checks = drift_checks(loop, until)
+    return {
+        "failed": sorted(name for name, check in checks.items() if not check.passed),
+        "found": {name: check.description for name, check in checks.items()},
+    }
 
 
 def retrain(loop: Loop, server: servers.Server, now: datetime) -> bool:
     """Ask the sensor, as Dagster's daemon would; run what it requests and wait until the service has swapped."""
-    import dagster as dg
-
-    registry = loop.stores["model_registry"]
-    request = _sensor_request(loop)
-    if request is None:
-        return _was_retrained(loop, now)
-    with loop.step("retraining asked for by the sensor"):
-        job = loop.defs.resolve_job_def(request.job_name)
-        result = job.execute_in_process(
-            run_config=request.run_config, instance=loop.instance, tags=dict(request.tags), raise_on_error=False
-        )
-    version = registry.champion(loop.name).version
-    promoted = result.success and version != loop.figures["first_model"]["version"]
-    loop.figures["retrain"] = {
-        "reason": request.tags["fti/reason"],
-        "until": f"{now:%Y-%m-%d}",
-        "run_id": result.run_id,
-        "version": version if promoted else None,
-        "outcome": "promoted" if promoted else "kept the champion: a gate failed",
-    }
-    assert isinstance(result, dg.ExecuteInProcessResult)
-    if promoted:
-        with loop.step("swap of the champion in the running service"):
-            _wait_for_version(server.url, version)
+    done = retraining(loop, now)
+    if done is None:
+        request = sensor_request(loop)
+        if request is None:
+            return False
+        with loop.step("retraining that the sensor asked for"):
+            loop.execute("training", config=request.run_config["ops"], tags=dict(request.tags), may_fail=True)
+        done = retraining(loop, now)
+        assert done is not None
+        if done["version"]:
+            with loop.step("swap of the champion in the running service"):
+                _wait_for_version(server.url, done["version"])
+    loop.figures["retrain"] = done
     return True
 
 
 def compare_champions(loop: Loop) -> None:
     """Old and new champion on the same logged rows of the weeks after the retraining, labels known."""
-    from datetime import UTC
+    from training_pipeline.measure import scores
 
     retrained = loop.figures.get("retrain")
     if not retrained or not retrained["version"]:
@@ -223,70 +160,17 @@ def compare_champions(loop: Loop) -> None:
     rows = log.labelled(loop.name, start, start + WEEKS_AFTER_RETRAINING * WEEK)
     if not rows.height:
         return
+    new, old = (
+        registry.version(loop.name, retrained["version"]),
+        registry.version(loop.name, loop.figures["first_model"]["version"]),
+    )
     with loop.step("old champion against new on the weeks after"):
-        new = _model_figures(loop, registry.version(loop.name, retrained["version"]))
-        old = loop.figures["first_model"]
-        loop.figures["new_model"] = new
-        loop.figures["after_retraining"] = {
-            "rows": rows.height,
-            **{
-                key: scores(
-                    registry.bundle(registry.version(loop.name, model["version"])).predict(rows), rows["actual"]
-                )
-                for key, model in (("old_champion", old), ("new_champion", new))
-            },
+        loop.figures["new_model"] = _model_figures(loop, new)
+        measured = {
+            name: scores(rows["actual"].to_numpy(), registry.bundle(version).predict(rows))
+            for name, version in (("old_champion", old), ("new_champion", new))
         }
-
-
-def _open(settings: Settings, console: Console, share: float) -> Loop:
-    import dagster as dg
-
-    from fti.definitions import build
-    from fti.stores import open_stores
-
-    with console.status("opening the stores ..."):
-        project = load_projects(settings.project_modules)[0]
-        return Loop(
-            settings=settings,
-            project=project,
-            stores=open_stores(settings),
-            defs=build(settings),
-            instance=dg.DagsterInstance.from_config(str(servers.dagster_home(settings))),
-            console=console,
-            share=share,
-        )
-
-
-def _days(start: datetime, end: datetime) -> dict[str, str]:
-    """Run tags that make one run fill the daily partitions of `[start, end)`."""
-    last = end - timedelta(days=1)
-    return {
-        "dagster/asset_partition_range_start": f"{start:%Y-%m-%d}",
-        "dagster/asset_partition_range_end": f"{last:%Y-%m-%d}",
-    }
-
-
-def _missing_days(loop: Loop, start: datetime, end: datetime) -> bool:
-    """Whether Dagster lacks a day of the features in `[start, end)`."""
-    import dagster as dg
-
-    from fti.stores.lake import days_between
-
-    present = loop.instance.get_materialized_partitions(dg.AssetKey(loop.project.key("features")))
-    return not present.issuperset(f"{day:%Y-%m-%d}" for day in days_between(start, end))
-
-
-def _num_rows(table: Any) -> int:
-    import polars as pl
-
-    return int(table.select(pl.len()).collect().item())
-
-
-def _failure(result: dg.ExecuteInProcessResult) -> str:
-    """Why a run failed, in the words of its checks, else of its steps."""
-    checks = [f"{check.check_name}: {check.description}" for check in result.get_asset_check_evaluations() if not check.passed]
-    steps = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
-    return "; ".join(checks or [error.message.strip() for error in steps if error] or ["its log says why"])
+        loop.figures["after_retraining"] = {"rows": rows.height, **measured}
 
 
 def _model_figures(loop: Loop, version: Any) -> dict[str, Any]:
@@ -304,35 +188,6 @@ def _model_figures(loop: Loop, version: Any) -> dict[str, Any]:
     }
 
 
-def _drift_checks(loop: Loop, until: datetime) -> dict[str, Any]:
-    """Drift check -> its evaluation by the report of the window that ended at `until`."""
-    import dagster as dg
-
-    from inference_pipeline.drift import CHECKS
-
-    storage, asset = loop.instance.event_log_storage, dg.AssetKey(loop.project.key("drift_report"))
-    found = {}
-    for name in CHECKS:
-        for record in storage.get_asset_check_execution_history(dg.AssetCheckKey(asset, name), limit=200):
-            if record.evaluation and record.evaluation.metadata["until"].value == until.isoformat():
-                found[name] = record.evaluation
-                break
-    return found
-
-
-def _sensor_request(loop: Loop) -> dg.RunRequest | None:
-    """What the retrain sensor asks for now, evaluated as the daemon does; None when it skips, and it says why."""
-    import dagster as dg
-
-    sensor = loop.defs.resolve_sensor_def(f"{loop.name}_retrain_on_drift")
-    with dg.build_sensor_context(instance=loop.instance) as context:
-        tick = sensor.evaluate_tick(context)
-    if not tick.run_requests:
-        loop.console.print(f"[dim]sensor  {tick.skip_message}[/]")
-        return None
-    return tick.run_requests[0]
-
-
 def _wait_for_version(url: str, version: int) -> None:
     import httpx
 
@@ -342,3 +197,9 @@ def _wait_for_version(url: str, version: int) -> None:
             return
         time.sleep(0.2)
     raise NotReadyError(f"the service at {url} did not take version {version} within {SWAP_SECONDS} s; see its log")
+
+
+def _num_rows(table: Any) -> int:
+    import polars as pl
+
+    return int(table.select(pl.len()).collect().item())

@@ -225,6 +225,8 @@ class Project:
     monitor: Monitor
     partitions_start: datetime
     """First day of the daily partitions, UTC."""
+    partitions_end: datetime | None = None
+    """End of the last daily partition, for data that has one; without it every past day is a partition."""
     slices: tuple[str, ...] = ()
     """Columns whose values get metrics of their own."""
     owner: str = "fti"

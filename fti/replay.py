@@ -58,7 +58,7 @@ def send(
     start: datetime,
     end: datetime,
 ) -> None:
-    """Move the clock through `[start, end)`: at each tick features known by then go online, then the requests go out."""
+    """Move the clock through `[start, end)`: at each tick what is known by then goes online, then requests go out."""
     import polars as pl
 
     for begin, until in ticks(start, end):

@@ -182,7 +182,7 @@ def _start_time(number: int) -> float:
     import psutil
 
     try:
-        return psutil.Process(number).create_time()
+        return float(psutil.Process(number).create_time())
     except psutil.NoSuchProcess:
         return 0.0
 

@@ -94,7 +94,9 @@ def predictions_asset(project: Project) -> dg.AssetsDefinition:
         key=project.key("predictions"),
         group_name=GROUP,
         deps=[*project.raw_keys(project.label.sources), project.key("features"), project.key("champion")],
-        partitions_def=dg.DailyPartitionsDefinition(start_date=project.partitions_start),
+        partitions_def=dg.DailyPartitionsDefinition(
+            start_date=project.partitions_start, end_date=project.partitions_end, timezone="UTC"
+        ),
         backfill_policy=dg.BackfillPolicy.single_run(),
         owners=[f"team:{project.owner}"],
         kinds={"polars"},

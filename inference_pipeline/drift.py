@@ -29,7 +29,7 @@ from inference_pipeline.predict import PROBABILITY, TIME, score
 
 CHECKS = {
     "no_data_drift": "The features of the window lie no further from the training data than its own weeks do.",
-    "no_prediction_drift": "The champion's probabilities are spread as they are on its test split.",
+    "no_prediction_drift": "The champion's probabilities are spread as they are on its training rows.",
     "no_performance_drift": "The log loss is no higher than the champion's own probabilities promise.",
 }
 MAX_TABLE_ROWS = 20
@@ -98,7 +98,7 @@ def verdicts(project: Project, window: Window, table: pl.DataFrame) -> dict[str,
 
 
 def prediction_reference(project: Project, bundle: ModelBundle, dataset: TrainingDataset) -> Mapping[str, Any]:
-    """Histogram of the model's probabilities, in the form of `fti.drift.reference`: on its test split, which it had
+    """Histogram of the model's probabilities, in the form of `fti.drift.reference`: on its training rows, which it had
     not seen, or on its training split as long as nobody has evaluated it."""
     if "reference_predictions" in bundle.info:
         known: Mapping[str, Any] = bundle.info["reference_predictions"]["probability"]

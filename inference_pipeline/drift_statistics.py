@@ -72,7 +72,7 @@ def prediction_drift(logged: pl.DataFrame, reference: Mapping[str, Any], monitor
     found = drift.compare(logged, reference, quantile=monitor.quantile, factor=monitor.factor).row(0, named=True)
     mean = float(logged[PROBABILITY].mean() or 0.0)  # type: ignore[arg-type]
     description = (
-        f"The champion's probabilities lie {found['distance']:.3f} from those on its test split "
+        f"The champion's probabilities lie {found['distance']:.3f} from those on its training rows "
         f"(limit {found['limit']:.3f}); their mean is {mean:.3f}."
     )
     return Verdict(not found["drifted"], True, description, found["distance"], found["limit"], {"mean": mean})

@@ -51,6 +51,7 @@ def evaluate(
     if champion_bundle is not None and not note:
         predicted["champion"] = champion_bundle.predict(test)
     rows = test.with_columns(pl.Series(PROBABILITY, predicted["challenger"]))
+    train = dataset.splits["train"].select(TIME, pl.Series(PROBABILITY, challenger.predict(dataset.splits["train"])))
     table = slice_scores(rows, slice_columns(project), label)
     report = {
         "run_id": challenger.info["run_id"],
@@ -59,7 +60,7 @@ def evaluate(
         "slices": table.to_dicts(),
         "champion_version": champion.version if champion else None,
         "champion_note": note,
-        "reference_predictions": reference_predictions(rows, label, TIME),
+        "reference_predictions": reference_predictions(train, rows, label, TIME),
     }
     report["gates"] = [asdict(verdict) for verdict in verdicts(project.gates, report)]
     shown = {name: probabilities for name, probabilities in predicted.items() if name != "prior"}

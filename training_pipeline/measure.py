@@ -75,11 +75,15 @@ def slice_scores(rows: pl.DataFrame, columns: Sequence[str], label: str) -> pl.D
     return table.sort("column", "rows", descending=[False, True])
 
 
-def reference_predictions(rows: pl.DataFrame, label: str, time: str) -> dict[str, Any]:
-    """What monitoring compares with: see `fti.stores.model_bundle.ModelBundle`."""
+def reference_predictions(train: pl.DataFrame, rows: pl.DataFrame, label: str, time: str) -> dict[str, Any]:
+    """What monitoring compares with: see `fti.stores.model_bundle.ModelBundle`.
+
+    The spread of probabilities is taken from `train`, whose many weeks tell what an ordinary week is; how well the
+    model does is taken from `rows`, which it has not seen.
+    """
     weeks = rows.sort(time).group_by_dynamic(time, every=WEEK)
     return {
-        "probability": drift.reference(rows, numeric=[PROBABILITY], categorical=[], time=time),
+        "probability": drift.reference(train, numeric=[PROBABILITY], categorical=[], time=time),
         "overall": _performance(rows, label, time),
         "weeks": [_performance(week, label, time) for _, week in weeks],
     }

@@ -47,6 +47,11 @@ def build_model(path: str, encoder: Encoder, params: Mapping[str, Any]) -> L.Lig
     return model
 
 
+def symmetric_log(values: Tensor) -> Tensor:
+    """Nearly linear around 0, logarithmic far from it; several times quicker than `asinh`."""
+    return torch.sign(values) * torch.log1p(values.abs())
+
+
 class Scaler(nn.Module):
     """Numbers to about [-4, 4]: distance from the median in quartile ranges, logarithmic in the tails, standardized.
     Missing is 0, and 1 in an indicator column if the training rows missed it more than now and then."""
@@ -63,7 +68,7 @@ class Scaler(nn.Module):
         points = torch.tensor([encoder.quantiles[name] for name in encoder.numeric]).reshape(self.num_numeric, -1)
         center, low, high = (points[:, points.shape[1] * share // 4].clone() for share in (2, 1, 3))
         spread = torch.where(high - low > 1e-6, high - low, (points[:, -1] - points[:, 0]).clamp(min=1e-3))
-        curved = torch.asinh((points - center[:, None]) / spread[:, None])
+        curved = symmetric_log((points - center[:, None]) / spread[:, None])
         self.register_buffer("center", center)
         self.register_buffer("spread", spread)
         self.register_buffer("mean", curved.mean(1))
@@ -74,7 +79,7 @@ class Scaler(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         numbers = rows[:, : self.num_numeric]
-        scaled = (torch.asinh((numbers - self.center) / self.spread) - self.mean) / self.deviation
+        scaled = (symmetric_log((numbers - self.center) / self.spread) - self.mean) / self.deviation
         missing = torch.isnan(scaled)
         known = torch.where(missing, 0.0, scaled).clamp(-LIMIT, LIMIT)
         return torch.cat([known, missing[:, self.indicated].to(known.dtype)], dim=1)

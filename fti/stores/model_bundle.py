@@ -119,7 +119,7 @@ class ModelBundle:
 
     `info` holds `dataset_version`, `feature_service`, `label`, `numeric`, `categorical`, `params`, `seed`, `run_id`
     and, once the model has been evaluated, `reference_predictions`:
-    `{"probability": fti.drift.reference(...) of the predicted test probabilities, "overall": {...}, "weeks": [...]}`
+    `{"probability": fti.drift.reference(...) on the training split, "overall": {...}, "weeks": [...]}`
     where `overall` and each week hold `start`, `rows`, `positive_share`, `roc_auc`, `log_loss` and
     `expected_log_loss` (the log loss that the model's own probabilities promise).
     """

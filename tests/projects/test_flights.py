@@ -180,9 +180,6 @@ def history(view, rows):
     )
 
 
-@pytest.mark.xfail(
-    reason="a departure before midnight (UTC) of a flight scheduled after it lies in the next day's raw rows"
-)
 def test_days_made_one_by_one_are_the_days_of_one_range(views):
     day = START + timedelta(days=4)
     tables = {source.name: source.read(START, day + timedelta(days=1)) for source in project.sources}

@@ -95,6 +95,6 @@ def test_slices_and_weeks_of_the_test_split() -> None:
     table = slice_scores(rows, ["origin"], "late")
     assert table["value"].to_list() == ["A", "B"]
     assert table["roc_auc"].is_null().to_list() == [False, True]
-    reference = reference_predictions(rows, "late", "event_timestamp")
+    reference = reference_predictions(rows, rows, "late", "event_timestamp")
     assert sum(week["rows"] for week in reference["weeks"]) == reference["overall"]["rows"] == 2000
     assert list(reference["probability"]["features"]) == ["probability"]

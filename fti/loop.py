@@ -1,0 +1,208 @@
+"""The state of one run of the loop: project, stores, definitions, Dagster's instance, and what has been measured."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from fti import servers
+from fti.errors import NotReadyError
+from fti.project import Project, load_projects
+from fti.settings import Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
+    from rich.console import Console
+
+
+class Progress(logging.Handler):
+    """Hands what Dagster logs of a run to the terminal's status line: which asset, and what its process reports."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.show: Callable[[str], None] = lambda message: None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        meta = getattr(record, "dagster_meta", {})
+        event = meta.get("dagster_event")
+        if event is None:
+            self.show(str(meta.get("orig_message", "")))
+        elif event.is_step_start:
+            self.show(str(event.step_key).split("__")[-1])
+
+
+@dataclass
+class Loop:
+    """One run of the demo: the project, its stores, Dagster's instance, and what has been measured so far."""
+
+    settings: Settings
+    project: Project
+    stores: dict[str, Any]
+    defs: dg.Definitions
+    instance: dg.DagsterInstance
+    console: Console
+    share: float
+    progress: Progress
+    figures: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.project.name
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Show progress and measure the seconds of one step."""
+        begun = time.perf_counter()
+        with self.console.status(f"{name} ...") as status:
+            self.progress.show = lambda message: status.update(f"{name} ... [dim]{message}[/]")
+            yield
+        spent = time.perf_counter() - begun
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 2)
+        self.console.print(f"[green]done[/]  {name}  [dim]{spent:.1f} s[/]")
+
+    def execute(
+        self,
+        job: str,
+        *,
+        assets: tuple[str, ...] = (),
+        config: dict[str, Any] | None = None,
+        tags: dict[str, str] | None = None,
+        may_fail: bool = False,
+    ) -> dg.ExecuteInProcessResult:
+        """Run a job of the definitions in this process; a failure is raised unless it `may_fail`."""
+        import dagster as dg
+
+        result = self.defs.resolve_job_def(f"{self.name}_{job}").execute_in_process(
+            instance=self.instance,
+            run_config={"ops": config} if config else None,
+            tags=tags,
+            asset_selection=[dg.AssetKey(self.project.key(noun)) for noun in assets] or None,
+            raise_on_error=False,
+        )
+        if not result.success and not may_fail:
+            raise NotReadyError(f"{job} failed: {_failure(result)}. Details: `fti up`, run {result.run_id}.")
+        return result
+
+
+def open_loop(settings: Settings, console: Console, share: float) -> Loop:
+    import dagster as dg
+
+    from fti.definitions import build
+    from fti.stores import open_stores
+
+    for category in (dg.BetaWarning, dg.PreviewWarning, DeprecationWarning):
+        warnings.simplefilter("ignore", category)
+    progress = Progress()
+    with console.status("opening the stores ..."):
+        project = load_projects(settings.project_modules)[0]
+        return Loop(
+            settings=settings,
+            project=project,
+            stores=open_stores(settings),
+            defs=dg.Definitions.merge(build(settings), dg.Definitions(loggers={"console": _logger(progress)})),
+            instance=dg.DagsterInstance.from_config(str(servers.dagster_home(settings))),
+            console=console,
+            share=share,
+            progress=progress,
+        )
+
+
+def _logger(progress: Progress) -> dg.LoggerDefinition:
+    import dagster as dg
+
+    def make(_: dg.InitLoggerContext) -> logging.Logger:
+        logger = logging.Logger("fti.demo", logging.INFO)
+        logger.addHandler(progress)
+        return logger
+
+    return dg.LoggerDefinition(make)
+
+
+def days(start: datetime, end: datetime) -> dict[str, str]:
+    """Run tags that make one run fill the daily partitions of `[start, end)`."""
+    last = end - timedelta(days=1)
+    return {
+        "dagster/asset_partition_range_start": f"{start:%Y-%m-%d}",
+        "dagster/asset_partition_range_end": f"{last:%Y-%m-%d}",
+    }
+
+
+def daily_nouns(project: Project) -> tuple[str, ...]:
+    """Nouns of the assets that have daily partitions, sources to features."""
+    return (*(f"raw_{source.name}" for source in project.sources if source.timestamp), "features")
+
+
+def missing_days(loop: Loop, start: datetime, end: datetime) -> bool:
+    """Whether Dagster lacks a day of the features in `[start, end)`."""
+    import dagster as dg
+
+    from fti.stores.lake import days_between
+
+    present = loop.instance.get_materialized_partitions(dg.AssetKey(loop.project.key("features")))
+    return not present.issuperset(f"{day:%Y-%m-%d}" for day in days_between(start, end))
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> str:
+    """Why a run failed, in the words of its checks, else of its steps."""
+    checks = [
+        f"{check.check_name}: {check.description}" for check in result.get_asset_check_evaluations() if not check.passed
+    ]
+    steps = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    return "; ".join(checks or [error.message.strip() for error in steps if error] or ["its log says why"])
+
+
+def drift_checks(loop: Loop, until: datetime) -> dict[str, Any]:
+    """Drift check -> its evaluation by the report of the window that ended at `until`."""
+    import dagster as dg
+
+    from inference_pipeline.drift import CHECKS
+
+    storage, asset = loop.instance.event_log_storage, dg.AssetKey(loop.project.key("drift_report"))
+    found = {}
+    for name in CHECKS:
+        for record in storage.get_asset_check_execution_history(dg.AssetCheckKey(asset, name), limit=200):
+            if record.evaluation and record.evaluation.metadata["until"].value == until.isoformat():
+                found[name] = record.evaluation
+                break
+    return found
+
+
+def sensor_request(loop: Loop) -> dg.RunRequest | None:
+    """What the retrain sensor asks for now, evaluated as the daemon does; None when it skips, and it says why."""
+    import dagster as dg
+
+    sensor = loop.defs.resolve_sensor_def(f"{loop.name}_retrain_on_drift")
+    with dg.build_sensor_context(instance=loop.instance) as context:
+        tick = sensor.evaluate_tick(context)
+    if not tick.run_requests:
+        loop.console.print(f"[dim]sensor  {tick.skip_message}[/]")
+        return None
+    return tick.run_requests[0]
+
+
+def retraining(loop: Loop, now: datetime) -> dict[str, Any] | None:
+    """The retraining that was asked for at `now`: its reason and what came of it; None when there was none."""
+    import dagster as dg
+    import polars as pl
+
+    tags = {"fti/trigger": "drift", "fti/until": now.isoformat()}
+    runs = loop.instance.get_runs(dg.RunsFilter(job_name=f"{loop.name}_training", tags=tags), limit=1)
+    if not runs:
+        return None
+    reason = runs[0].tags["fti/reason"]
+    versions = loop.stores["model_registry"].journal(loop.name).filter(pl.col("reason") == reason)["version"].to_list()
+    outcome = "promoted" if versions else "not promoted: " + ("a gate failed" if runs[0].is_finished else "cut short")
+    return {
+        "reason": reason,
+        "until": f"{now:%Y-%m-%d}",
+        "run_id": runs[0].run_id,
+        "version": versions[-1] if versions else None,
+        "outcome": outcome,
+    }
