@@ -41,6 +41,7 @@ def run(settings: Settings, *, weeks: int, share: float) -> dict[str, Any]:
         replay(loop, server, weeks)
     finally:
         servers.stop(server.name, settings)
+    count(loop)
     compare_champions(loop)
     loop.figures |= {"seconds": loop.seconds, "total_seconds": round(time.perf_counter() - begun, 1)}
     report.write_json(settings.root / "demo.json", loop.figures)
@@ -58,13 +59,15 @@ def history(loop: Loop) -> None:
             loop.execute("features", assets=daily_nouns(project), tags=days(project.partitions_start, until))
         if loop.stores["feature_store"].materialized_until(project.features.service) is None:
             loop.execute("features", assets=("online_features",))
-    lake = loop.stores["lake"]
+
+
+def count(loop: Loop) -> None:
+    """Rows of the sources and of the feature views, all weeks included."""
+    lake, views = loop.stores["lake"], loop.stores["feature_store"].feature_names(loop.project.features.service)
     loop.figures["rows_in"] = {
-        source.name: _num_rows(lake.read(f"{loop.name}/raw/{source.name}")) for source in project.sources
+        source.name: _num_rows(lake.read(f"{loop.name}/raw/{source.name}")) for source in loop.project.sources
     }
-    views = loop.stores["feature_store"].feature_names(project.features.service)
     loop.figures["feature_rows"] = {view: _num_rows(lake.read(f"{loop.name}/features/{view}")) for view in views}
-    loop.figures["num_features"] = sum(map(len, views.values())) + len(project.features.on_demand_names)
 
 
 def train(loop: Loop) -> None:
@@ -83,9 +86,9 @@ def replay(loop: Loop, server: servers.Server, weeks: int) -> None:
     week, weeks_since = loop.project.dataset.until, None
     for _ in range(weeks):
         served = serve_week(loop, server, week)
-        drift = monitor(loop, week + WEEK)
+        drift, is_new = monitor(loop, week + WEEK)
         loop.figures["weeks"].append({"week": f"{week:%Y-%m-%d}", **served, **drift})
-        if weeks_since is None and retrain(loop, server, week + WEEK):
+        if weeks_since is None and retrain(loop, server, week + WEEK, ask=is_new):
             weeks_since = 0
         elif weeks_since is not None:
             weeks_since += 1
@@ -101,38 +104,40 @@ def serve_week(loop: Loop, server: servers.Server, start: datetime) -> dict[str,
     import polars as pl
 
     project, store, end = loop.project, loop.stores["feature_store"], start + WEEK
+    horizon = project.label.horizon
     with loop.step(f"week of {start:%B %d}: features"):
         if missing_days(loop, start, end):
             loop.execute("features", assets=daily_nouns(project), tags=days(start, end))
     requests = requests_of(project, loop.stores["lake"], start, end, share=loop.share)
-    logged = loop.stores["prediction_log"].read(loop.name, start, end)["request_id"]
+    logged = loop.stores["prediction_log"].read(loop.name, start - horizon, end)["request_id"]
     fresh = requests.filter(~pl.col("request_id").is_in(logged.implode()))
     with loop.step(f"week of {start:%B %d}: {requests.height:,} requests"):
         if fresh.height:
             servers.start(server, loop.settings)
             servers.wait_ready(server, loop.settings)
             with httpx.Client(base_url=server.url, timeout=60) as client:
-                send(project, store, fresh, client=client, start=start, end=end)
+                send(project, store, fresh, client=client, start=start - horizon, end=end - horizon)
     return {"requests": requests.height}
 
 
-def monitor(loop: Loop, until: datetime) -> dict[str, Any]:
-    """Labels and the drift report of the week that ended: the checks that failed, and what each one found."""
+def monitor(loop: Loop, until: datetime) -> tuple[dict[str, Any], bool]:
+    """Labels and the drift report of the week that ended: the checks that failed, what each found; whether it is new."""
     with loop.step(f"week until {until:%B %d}: labels, drift report"):
         checks = drift_checks(loop, until)
-        if not checks:
+        is_new = not checks
+        if is_new:
             config = {"config": {"until": until.isoformat()}}
             loop.execute("monitoring", config={f"{loop.name}__{noun}": config for noun in ("labels", "drift_report")})
             checks = drift_checks(loop, until)
-    return {
-        "failed": sorted(name for name, check in checks.items() if not check.passed),
-        "found": {name: check.description for name, check in checks.items()},
-    }
+    failed = sorted(name for name, check in checks.items() if not check.passed)
+    return {"failed": failed, "found": {name: check.description for name, check in checks.items()}}, is_new
 
 
-def retrain(loop: Loop, server: servers.Server, now: datetime) -> bool:
+def retrain(loop: Loop, server: servers.Server, now: datetime, *, ask: bool) -> bool:
     """Ask the sensor, as Dagster's daemon would; run what it requests and wait until the service has swapped."""
     done = retraining(loop, now)
+    if done is None and not ask:
+        return False
     if done is None:
         request = sensor_request(loop)
         if request is None:
@@ -183,6 +188,7 @@ def _model_figures(loop: Loop, version: Any) -> dict[str, Any]:
         "run_id": version.run_id,
         "dataset": bundle.info["dataset_version"],
         "rows": manifest["rows"],
+        "num_features": len(manifest["numeric"]) + len(manifest["categorical"]),
         "ranges": manifest["ranges"],
         "test": registry.evaluation(version.run_id)["metrics"],
     }

@@ -81,7 +81,7 @@ class Loop:
 
         result = self.defs.resolve_job_def(f"{self.name}_{job}").execute_in_process(
             instance=self.instance,
-            run_config={"ops": config} if config else None,
+            run_config={"loggers": {"console": {}}, "ops": config or {}},
             tags=tags,
             asset_selection=[dg.AssetKey(self.project.key(noun)) for noun in assets] or None,
             raise_on_error=False,

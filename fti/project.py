@@ -159,6 +159,14 @@ class NoWorseThanChampion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoWorseThanBaseline:
+    """Gate: on the same test rows `metric` is no worse than gradient boosting's by more than `tolerance`."""
+
+    metric: str
+    tolerance: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class SliceFloor:
     """Gate: `metric` is at least `minimum` in every value of `column` that has `min_rows` test rows."""
 
@@ -168,7 +176,7 @@ class SliceFloor:
     min_rows: int
 
 
-Gate = Floor | NoWorseThanChampion | SliceFloor
+Gate = Floor | NoWorseThanChampion | NoWorseThanBaseline | SliceFloor
 
 
 @dataclass(frozen=True, kw_only=True)

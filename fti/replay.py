@@ -22,23 +22,21 @@ BATCH = 500
 
 
 def requests_of(project: Project, lake: Lake, start: datetime, end: datetime, *, share: float = 1.0) -> pl.DataFrame:
-    """Every request whose moment of prediction lies in `[start, end)`, oldest first, with its `request_id`.
+    """Every request about `[start, end)`, by moment of prediction, with its `request_id`.
 
     The id is made of the row's key, so that a request that is sent twice is logged once. `share` keeps a part of the
-    requests, always the same ones.
+    requests, always the same ones. Nobody asks before the first model is there.
     """
     import polars as pl
 
     label = project.label
-    tables = {
-        name: lake.read(f"{project.name}/raw/{name}", start=start, end=end + label.horizon).collect()
-        for name in label.sources
-    }
+    tables = {name: lake.read(f"{project.name}/raw/{name}", start=start, end=end).collect() for name in label.sources}
     moment = (pl.col(label.time) - label.horizon).alias("event_timestamp")
     rows = label.rows(tables).select(*project.service.request, moment)
     key = pl.concat_str([pl.col(name).cast(pl.String) for name in label.key], separator="|")
     chosen = pl.struct(label.key).hash(project.model.seed) % 10_000 < int(share * 10_000)
-    rows = rows.with_columns(request_id=key).filter(pl.col("event_timestamp").is_between(start, end, closed="left"))
+    about = pl.col(label.time).is_between(start, end, closed="left")
+    rows = rows.with_columns(request_id=key).filter(about, pl.col("event_timestamp") >= project.dataset.until)
     return rows.filter(chosen).sort("event_timestamp", "request_id")
 
 

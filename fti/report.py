@@ -33,8 +33,13 @@ def print_demo(console: Console, figures: dict[str, Any]) -> None:
     first = figures["first_model"]
     facts = Table("", "", title="The loop", show_header=False)
     facts.add_row("rows in", ", ".join(f"{name} {rows:,}" for name, rows in figures["rows_in"].items()))
-    facts.add_row("features", f"{figures['num_features']} of {len(figures['feature_rows'])} views")
-    facts.add_row("dataset", f"{first['dataset']} ({first['rows']} rows)")
+    feature_rows = sum(figures["feature_rows"].values())
+    facts.add_row(
+        "features",
+        f"{first['num_features']} in the model; {feature_rows:,} rows in {len(figures['feature_rows'])} views",
+    )
+    splits = ", ".join(f"{first['rows'][split]:,} {split}" for split in ("train", "validation", "test"))
+    facts.add_row("dataset", f"{first['dataset']}: {splits}")
     facts.add_row("first champion", f"version {first['version']}")
     facts.add_row("requests served", f"{figures['requests_served']:,}")
     for week in figures["weeks"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -170,7 +171,8 @@ def _alive(number: int) -> bool:
     try:
         process = psutil.Process(number)
         if process.status() == psutil.STATUS_ZOMBIE:
-            process.wait(0)  # a child of ours that ended must not stay a zombie
+            with contextlib.suppress(ChildProcessError):  # a child of ours that ended must not stay one
+                os.waitpid(number, os.WNOHANG)
             return False
     except psutil.NoSuchProcess:
         return False

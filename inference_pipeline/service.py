@@ -93,6 +93,7 @@ def prepare_process(settings: Settings) -> None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="fti-metrics-")
         atexit.register(shutil.rmtree, os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
     os.environ.setdefault("POLARS_MAX_THREADS", "2")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # a small network on waiting threads only loses time
     sys.setswitchinterval(SWITCH_SECONDS)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fti.project import Floor, Gate, NoWorseThanChampion, SliceFloor
+from fti.project import Floor, Gate, NoWorseThanBaseline, NoWorseThanChampion, SliceFloor
 from training_pipeline.measure import HIGHER_IS_BETTER
 
 
@@ -42,6 +42,8 @@ def _check_name(gate: Gate) -> str:
         raise ValueError(f"gate on {gate.metric!r}: choose one of {', '.join(HIGHER_IS_BETTER)}")
     if isinstance(gate, NoWorseThanChampion):
         return f"{gate.metric}_no_worse_than_champion"
+    if isinstance(gate, NoWorseThanBaseline):
+        return f"{gate.metric}_no_worse_than_baseline"
     if not HIGHER_IS_BETTER[gate.metric]:
         raise ValueError(f"a floor on {gate.metric!r} is no gate, less of it is better: choose roc_auc or pr_auc")
     place = f"_in_every_{gate.column}" if isinstance(gate, SliceFloor) else ""
@@ -53,7 +55,9 @@ def _answer(gate: Gate, evaluation: Mapping[str, Any]) -> tuple[bool, str]:
         return _floor(gate, evaluation)
     if isinstance(gate, SliceFloor):
         return _slice_floor(gate, evaluation)
-    return _no_worse(gate, evaluation)
+    if isinstance(gate, NoWorseThanBaseline):
+        return _no_worse(gate, evaluation, evaluation["metrics"]["baseline"], "the baseline's")
+    return _no_worse_than_champion(gate, evaluation)
 
 
 def _floor(gate: Floor, evaluation: Mapping[str, Any]) -> tuple[bool, str]:
@@ -63,19 +67,27 @@ def _floor(gate: Floor, evaluation: Mapping[str, Any]) -> tuple[bool, str]:
     return passed, f"{gate.metric} {value:.4f} on the test split {verb} the floor {gate.minimum:.4f}."
 
 
-def _no_worse(gate: NoWorseThanChampion, evaluation: Mapping[str, Any]) -> tuple[bool, str]:
+def _no_worse_than_champion(gate: NoWorseThanChampion, evaluation: Mapping[str, Any]) -> tuple[bool, str]:
     if evaluation["champion_version"] is None:
         return True, "There is no champion yet to be worse than."
     champion = evaluation["metrics"].get("champion")
     if champion is None:
         return True, f"The champion cannot be compared: {evaluation['champion_note']}."
-    own, theirs = evaluation["metrics"]["challenger"][gate.metric], champion[gate.metric]
+    return _no_worse(gate, evaluation, champion, f"the champion's (version {evaluation['champion_version']})")
+
+
+def _no_worse(
+    gate: NoWorseThanChampion | NoWorseThanBaseline,
+    evaluation: Mapping[str, Any],
+    rival: Mapping[str, float],
+    whose: str,
+) -> tuple[bool, str]:
+    own, theirs = evaluation["metrics"]["challenger"][gate.metric], rival[gate.metric]
     loss = theirs - own if HIGHER_IS_BETTER[gate.metric] else own - theirs
     passed = loss <= gate.tolerance
     verb = "is no worse than" if passed else "is worse than"
     return passed, (
-        f"{gate.metric} {own:.4f} on the test split {verb} the champion's {theirs:.4f} "
-        f"(version {evaluation['champion_version']}) by more than {gate.tolerance:.4f}."
+        f"{gate.metric} {own:.4f} on the test split {verb} {whose} {theirs:.4f} by more than {gate.tolerance:.4f}."
     )
 
 
