@@ -121,7 +121,7 @@ def serve_week(loop: Loop, server: servers.Server, start: datetime) -> dict[str,
 
 
 def monitor(loop: Loop, until: datetime) -> tuple[dict[str, Any], bool]:
-    """Labels and the drift report of the week that ended: the checks that failed, what each found; whether it is new."""
+    """Labels and the drift report of the week that ended: what failed and what each check found; whether it is new."""
     with loop.step(f"week until {until:%B %d}: labels, drift report"):
         checks = drift_checks(loop, until)
         is_new = not checks

@@ -44,7 +44,7 @@ def ask(server: servers.Server, query: str) -> dict[str, Any]:
 
 
 def drift_again(settings: Settings) -> None:
-    """Log a week of traffic that is warmer and later than any, then monitor it as the hourly schedule does."""
+    """Log a week of traffic whose features lie far from any, then monitor it as the hourly schedule does."""
     (project,) = load_projects(settings.project_modules)
     log = open_stores(settings)["prediction_log"]
     newest = log.newest(project.name)
@@ -53,7 +53,6 @@ def drift_again(settings: Settings) -> None:
     rows = log.read(project.name, newest - timedelta(days=7)).with_columns(
         pl.col("event_timestamp", "sched_dep", "sched_arr", "served_at") + later,
         pl.col("request_id") + "|later",
-        pl.col("temp") + 200,
         pl.col(pl.Float32) + 50,
     )
     log.append(project.name, rows)
