@@ -88,7 +88,7 @@ def replay(loop: Loop, server: servers.Server, weeks: int) -> None:
         served = serve_week(loop, server, week)
         drift, is_new = monitor(loop, week + WEEK)
         loop.figures["weeks"].append({"week": f"{week:%Y-%m-%d}", **served, **drift})
-        if weeks_since is None and retrain(loop, server, week + WEEK, ask=is_new):
+        if weeks_since is None and retrain(loop, server, week + WEEK, ask=is_new or bool(drift["failed"])):
             weeks_since = 0
         elif weeks_since is not None:
             weeks_since += 1
@@ -135,21 +135,23 @@ def monitor(loop: Loop, until: datetime) -> tuple[dict[str, Any], bool]:
 
 def retrain(loop: Loop, server: servers.Server, now: datetime, *, ask: bool) -> bool:
     """Ask the sensor, as Dagster's daemon would; run what it requests and wait until the service has swapped."""
-    done = retraining(loop, now)
-    if done is None and not ask:
+    found = retraining(loop, now)
+    if found is None and not ask:
         return False
-    if done is None:
-        request = sensor_request(loop)
+    if found is None or found[0].status.value == "CANCELED":
+        request = sensor_request(loop) if found is None else found[0]
         if request is None:
             return False
+        tags = {name: value for name, value in request.tags.items() if name.startswith("fti/")}
+        config: Any = request.run_config["ops"]
         with loop.step("retraining that the sensor asked for"):
-            loop.execute("training", config=request.run_config["ops"], tags=dict(request.tags), may_fail=True)
-        done = retraining(loop, now)
-        assert done is not None
-        if done["version"]:
+            loop.execute("training", config=config, tags=tags, may_fail=True)
+        found = retraining(loop, now)
+        assert found is not None
+        if (version := found[1]["version"]) and servers.pid(server.name, loop.settings):
             with loop.step("swap of the champion in the running service"):
-                _wait_for_version(server.url, done["version"])
-    loop.figures["retrain"] = done
+                _wait_for_version(server.url, version)
+    loop.figures["retrain"] = found[1]
     return True
 
 

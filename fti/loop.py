@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,6 +20,10 @@ from fti.settings import Settings
 if TYPE_CHECKING:
     import dagster as dg
     from rich.console import Console
+
+
+PID = "fti/pid"
+"""Tag of a run: the process that executes it."""
 
 
 class Progress(logging.Handler):
@@ -82,7 +87,7 @@ class Loop:
         result = self.defs.resolve_job_def(f"{self.name}_{job}").execute_in_process(
             instance=self.instance,
             run_config={"loggers": {"console": {}}, "ops": config or {}},
-            tags=tags,
+            tags={**(tags or {}), PID: str(os.getpid())},
             asset_selection=[dg.AssetKey(self.project.key(noun)) for noun in assets] or None,
             raise_on_error=False,
         )
@@ -101,13 +106,15 @@ def open_loop(settings: Settings, console: Console, share: float) -> Loop:
         warnings.simplefilter("ignore", category)
     progress = Progress()
     with console.status("opening the stores ..."):
+        instance = dg.DagsterInstance.from_config(str(servers.dagster_home(settings)))
+        end_dead_runs(instance)
         project = load_projects(settings.project_modules)[0]
         return Loop(
             settings=settings,
             project=project,
             stores=open_stores(settings),
             defs=dg.Definitions.merge(build(settings), dg.Definitions(loggers={"console": _logger(progress)})),
-            instance=dg.DagsterInstance.from_config(str(servers.dagster_home(settings))),
+            instance=instance,
             console=console,
             share=share,
             progress=progress,
@@ -187,8 +194,8 @@ def sensor_request(loop: Loop) -> dg.RunRequest | None:
     return tick.run_requests[0]
 
 
-def retraining(loop: Loop, now: datetime) -> dict[str, Any] | None:
-    """The retraining that was asked for at `now`: its reason and what came of it; None when there was none."""
+def retraining(loop: Loop, now: datetime) -> tuple[dg.DagsterRun, dict[str, Any]] | None:
+    """The retraining that was asked for at `now`: its run, and what came of it; None when there was none."""
     import dagster as dg
     import polars as pl
 
@@ -196,13 +203,23 @@ def retraining(loop: Loop, now: datetime) -> dict[str, Any] | None:
     runs = loop.instance.get_runs(dg.RunsFilter(job_name=f"{loop.name}_training", tags=tags), limit=1)
     if not runs:
         return None
-    reason = runs[0].tags["fti/reason"]
+    run, reason = runs[0], runs[0].tags["fti/reason"]
     versions = loop.stores["model_registry"].journal(loop.name).filter(pl.col("reason") == reason)["version"].to_list()
-    outcome = "promoted" if versions else "not promoted: " + ("a gate failed" if runs[0].is_finished else "cut short")
-    return {
+    return run, {
         "reason": reason,
         "until": f"{now:%Y-%m-%d}",
-        "run_id": runs[0].run_id,
+        "run_id": run.run_id,
         "version": versions[-1] if versions else None,
-        "outcome": outcome,
+        "outcome": "promoted" if versions else "not promoted, the run says why",
     }
+
+
+def end_dead_runs(instance: dg.DagsterInstance) -> None:
+    """Runs whose process was killed stay started for ever, and the sensor would wait for them: cancel them."""
+    import dagster as dg
+    import psutil
+
+    unfinished = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED]
+    for run in instance.get_runs(dg.RunsFilter(statuses=unfinished)):
+        if PID in run.tags and not psutil.pid_exists(int(run.tags[PID])):
+            instance.report_run_canceled(run, message="The process that executed this run is gone.")
