@@ -56,7 +56,7 @@ def _answer(gate: Gate, evaluation: Mapping[str, Any]) -> tuple[bool, str]:
     if isinstance(gate, SliceFloor):
         return _slice_floor(gate, evaluation)
     if isinstance(gate, NoWorseThanBaseline):
-        return _no_worse(gate, evaluation, evaluation["metrics"]["baseline"], "the baseline's")
+        return _no_worse(gate, evaluation, evaluation["metrics"]["baseline"], "the baseline's {:.4f}")
     return _no_worse_than_champion(gate, evaluation)
 
 
@@ -73,7 +73,7 @@ def _no_worse_than_champion(gate: NoWorseThanChampion, evaluation: Mapping[str, 
     champion = evaluation["metrics"].get("champion")
     if champion is None:
         return True, f"The champion cannot be compared: {evaluation['champion_note']}."
-    return _no_worse(gate, evaluation, champion, f"the champion's (version {evaluation['champion_version']})")
+    return _no_worse(gate, evaluation, champion, f"the champion's {{:.4f}} (version {evaluation['champion_version']})")
 
 
 def _no_worse(
@@ -87,7 +87,7 @@ def _no_worse(
     passed = loss <= gate.tolerance
     verb = "is no worse than" if passed else "is worse than"
     return passed, (
-        f"{gate.metric} {own:.4f} on the test split {verb} {whose} {theirs:.4f} by more than {gate.tolerance:.4f}."
+        f"{gate.metric} {own:.4f} on the test split {verb} {whose.format(theirs)} by more than {gate.tolerance:.4f}."
     )
 
 
