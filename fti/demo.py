@@ -36,17 +36,29 @@ def run(settings: Settings, *, weeks: int, share: float) -> dict[str, Any]:
     loop = open_loop(settings, console, share)
     history(loop)
     train(loop)
-    server = servers.service(settings, loop.name, settings.service_port)
+    server = _service(loop)
+    was_running = servers.pid(server.name, settings) is not None
     try:
         replay(loop, server, weeks)
     finally:
-        servers.stop(server.name, settings)
+        if not was_running:
+            servers.stop(server.name, settings)
     count(loop)
     compare_champions(loop)
     loop.figures |= {"seconds": loop.seconds, "total_seconds": round(time.perf_counter() - begun, 1)}
     report.write_json(settings.root / "demo.json", loop.figures)
     report.print_demo(console, loop.figures)
     return loop.figures
+
+
+def _service(loop: Loop) -> servers.Server:
+    """The service that answers: the one that `fti up` started, else one on its port, else one on any free port."""
+    settings = loop.settings
+    server = servers.service(settings, loop.name, settings.service_port)
+    if servers.pid(server.name, settings) is None and servers.is_taken(server.url):
+        loop.console.print(f"[dim]{server.url} is taken, the service gets another port[/]")
+        server = servers.service(settings, loop.name, servers.free_port(settings.host))
+    return server
 
 
 def history(loop: Loop) -> None:
@@ -115,6 +127,7 @@ def serve_week(loop: Loop, server: servers.Server, start: datetime) -> dict[str,
         if fresh.height:
             servers.start(server, loop.settings)
             servers.wait_ready(server, loop.settings)
+            _wait_for_version(server.url, loop.stores["model_registry"].champion(loop.name).version)
             with httpx.Client(base_url=server.url, timeout=60) as client:
                 send(project, store, fresh, client=client, start=start - horizon, end=end - horizon)
     return {"requests": requests.height}

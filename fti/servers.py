@@ -7,10 +7,12 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +57,7 @@ def service(settings: Settings, project: str, port: int) -> Server:
     url = f"http://{settings.host}:{port}"
     command = (sys.executable, "-m", "inference_pipeline.service", "--project", project)
     options = ("--host", settings.host, "--port", str(port))
-    return Server(name=f"service-{project}", command=command + options, url=url, ready=f"{url}/readyz")
+    return Server(name=f"service-{project}", command=command + options, url=url, ready=f"{url}/livez")
 
 
 def start(server: Server, settings: Settings) -> int:
@@ -63,6 +65,11 @@ def start(server: Server, settings: Settings) -> int:
     running = pid(server.name, settings)
     if running is not None:
         return running
+    if is_taken(server.url):
+        raise NotReadyError(
+            f"{server.name}: {server.url} is taken by another program. Stop that, or choose another port: "
+            "FTI_SERVICE_PORT, FTI_DAGSTER_PORT, FTI_MLFLOW_PORT."
+        )
     logs = settings.root / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     with (logs / f"{server.name}.log").open("ab") as log:
@@ -126,6 +133,21 @@ def answers(url: str) -> bool:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def is_taken(url: str) -> bool:
+    """Whether somebody listens at the host and port of `url`."""
+    address = urllib.parse.urlsplit(url)
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((address.hostname or "", address.port or 0)) == 0
+
+
+def free_port(host: str) -> int:
+    """A port of `host` that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind((host, 0))
+        return int(listener.getsockname()[1])
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -1,23 +1,16 @@
 """What tests share: a free port, and the small project's whole loop, run once for all tests that look at its state."""
 
 import json
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fti.servers import free_port
 from fti.settings import Settings
 
 REPOSITORY = Path(__file__).parents[1]
-
-
-def free_port() -> int:
-    """A port on loopback that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
@@ -27,8 +20,8 @@ def loop_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FTI_HOME", str(home))
         patch.setenv("FTI_PROJECTS", "tests.small")
-        patch.setenv("FTI_SERVICE_PORT", str(free_port()))
-        patch.setenv("FTI_DAGSTER_PORT", str(free_port()))
+        patch.setenv("FTI_SERVICE_PORT", str(free_port("127.0.0.1")))
+        patch.setenv("FTI_DAGSTER_PORT", str(free_port("127.0.0.1")))
         patch.setenv("PYTHONPATH", str(REPOSITORY))
         yield Settings()
 

@@ -1,5 +1,6 @@
 """The `fti` command: quick to answer, and clear when something is missing."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from fti import servers
 from fti.cli import main
+from fti.errors import FtiError
 from fti.settings import Settings
 
 HEAVY = {"dagster", "feast", "mlflow", "torch", "polars", "pandas", "evidently", "great_expectations", "bentoml"}
@@ -49,3 +51,16 @@ def test_a_server_that_dies_shows_its_log(tmp_path: Path) -> None:
     servers.start(server, settings)
     with pytest.raises(Exception, match="no disk left"):
         servers.wait_ready(server, settings)
+
+
+@pytest.mark.process
+def test_a_taken_port_is_told_before_anything_starts(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        url = f"http://127.0.0.1:{other.getsockname()[1]}"
+        server = servers.Server(name="late", command=(sys.executable, "-c", ""), url=url, ready=url)
+        with pytest.raises(FtiError, match="taken by another program"):
+            servers.start(server, settings)
+    assert servers.pid("late", settings) is None

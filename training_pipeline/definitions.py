@@ -45,7 +45,10 @@ def monthly_retraining(project: Project) -> dg.ScheduleDefinition:
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
-    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        end = project.partitions_end
+        if end is not None and context.scheduled_execution_time > end + project.dataset.test:
+            return dg.SkipReason(f"The data of {project.name} ends on {end:%Y-%m-%d}: there is nothing new to learn.")
         until = context.scheduled_execution_time.replace(hour=0, minute=0).isoformat()
         config = {"ops": {f"{project.name}__training_dataset": {"config": {"until": until}}}}
         tags = {"fti/trigger": "schedule", "fti/reason": "monthly retraining"}
