@@ -37,11 +37,10 @@ def run(settings: Settings, *, weeks: int, share: float) -> dict[str, Any]:
     history(loop)
     train(loop)
     server = _service(loop)
-    was_running = servers.pid(server.name, settings) is not None
     try:
         replay(loop, server, weeks)
     finally:
-        if not was_running:
+        if servers.owner(server.name, settings) == "demo":
             servers.stop(server.name, settings)
     count(loop)
     compare_champions(loop)
@@ -125,7 +124,7 @@ def serve_week(loop: Loop, server: servers.Server, start: datetime) -> dict[str,
     fresh = requests.filter(~pl.col("request_id").is_in(logged.implode()))
     with loop.step(f"week of {start:%B %d}: {requests.height:,} requests"):
         if fresh.height:
-            servers.start(server, loop.settings)
+            servers.start(server, loop.settings, owner="demo")
             servers.wait_ready(server, loop.settings)
             _wait_for_version(server.url, loop.stores["model_registry"].champion(loop.name).version)
             with httpx.Client(base_url=server.url, timeout=60) as client:

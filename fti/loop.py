@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -102,8 +101,7 @@ def open_loop(settings: Settings, console: Console, share: float) -> Loop:
     from fti.definitions import build
     from fti.stores import open_stores
 
-    for category in (dg.BetaWarning, dg.PreviewWarning, DeprecationWarning):
-        warnings.simplefilter("ignore", category)
+    _quiet()
     progress = Progress()
     with console.status("opening the stores ..."):
         instance = dg.DagsterInstance.from_config(str(servers.dagster_home(settings)))
@@ -119,6 +117,16 @@ def open_loop(settings: Settings, console: Console, share: float) -> Loop:
             share=share,
             progress=progress,
         )
+
+
+def _quiet() -> None:
+    """Other libraries' warnings and set-up notes are not for this terminal."""
+    logging.captureWarnings(True)
+    warned = logging.getLogger("py.warnings")
+    warned.addHandler(logging.NullHandler())
+    warned.propagate = False
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _logger(progress: Progress) -> dg.LoggerDefinition:
@@ -175,7 +183,8 @@ def drift_checks(loop: Loop, until: datetime) -> dict[str, Any]:
     found = {}
     for name in CHECKS:
         for record in storage.get_asset_check_execution_history(dg.AssetCheckKey(asset, name), limit=200):
-            if record.evaluation and record.evaluation.metadata["until"].value == until.isoformat():
+            judged = record.status.value in ("SUCCEEDED", "FAILED")  # a killed run leaves a planned one
+            if judged and record.evaluation and record.evaluation.metadata["until"].value == until.isoformat():
                 found[name] = record.evaluation
                 break
     return found

@@ -60,8 +60,11 @@ def service(settings: Settings, project: str, port: int) -> Server:
     return Server(name=f"service-{project}", command=command + options, url=url, ready=f"{url}/livez")
 
 
-def start(server: Server, settings: Settings) -> int:
-    """Start `server` in the background unless it runs already; returns its pid. Output goes to `<home>/logs`."""
+def start(server: Server, settings: Settings, *, owner: str = "up") -> int:
+    """Start `server` in the background unless it runs already; returns its pid. Output goes to `<home>/logs`.
+
+    `owner` is the command that will stop it: a demo that was killed leaves a service to the next demo.
+    """
     running = pid(server.name, settings)
     if running is not None:
         return running
@@ -84,7 +87,9 @@ def start(server: Server, settings: Settings) -> int:
         )
     record = _record(server.name, settings)
     record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps({"pid": process.pid, "started": _start_time(process.pid), "url": server.url}))
+    record.write_text(
+        json.dumps({"pid": process.pid, "started": _start_time(process.pid), "url": server.url, "owner": owner})
+    )
     return process.pid
 
 
@@ -133,6 +138,14 @@ def answers(url: str) -> bool:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def owner(name: str, settings: Settings) -> str | None:
+    """The command that started the server called `name`, when it runs."""
+    if pid(name, settings) is None:
+        return None
+    found: str = json.loads(_record(name, settings).read_text())["owner"]
+    return found
 
 
 def is_taken(url: str) -> bool:
