@@ -40,7 +40,8 @@ def run(settings: Settings, *, weeks: int, share: float) -> dict[str, Any]:
     try:
         replay(loop, server, weeks)
     finally:
-        if servers.owner(server.name, settings) == "demo":
+        found = servers.running(server.name, settings)
+        if found and found["owner"] == "demo":
             servers.stop(server.name, settings)
     count(loop)
     compare_champions(loop)
@@ -54,7 +55,9 @@ def _service(loop: Loop) -> servers.Server:
     """The service that answers: the one that `fti up` started, else one on its port, else one on any free port."""
     settings = loop.settings
     server = servers.service(settings, loop.name, settings.service_port)
-    if servers.pid(server.name, settings) is None and servers.is_taken(server.url):
+    if found := servers.running(server.name, settings):
+        return servers.service(settings, loop.name, int(found["url"].rsplit(":", 1)[1]))
+    if servers.is_taken(server.url):
         loop.console.print(f"[dim]{server.url} is taken, the service gets another port[/]")
         server = servers.service(settings, loop.name, servers.free_port(settings.host))
     return server

@@ -16,6 +16,7 @@ import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fti.errors import NotReadyError
 from fti.settings import Settings
@@ -140,11 +141,11 @@ def answers(url: str) -> bool:
         return False
 
 
-def owner(name: str, settings: Settings) -> str | None:
-    """The command that started the server called `name`, when it runs."""
+def running(name: str, settings: Settings) -> dict[str, Any] | None:
+    """`pid`, `url` and `owner` (the command that started it) of the server called `name`; None when it is down."""
     if pid(name, settings) is None:
         return None
-    found: str = json.loads(_record(name, settings).read_text())["owner"]
+    found: dict[str, Any] = json.loads(_record(name, settings).read_text())
     return found
 
 

@@ -38,6 +38,9 @@ def test_a_server_is_started_found_and_stopped(tmp_path: Path) -> None:
     pid = servers.start(server, settings)
     assert servers.start(server, settings) == pid
     assert servers.pid("sleeper", settings) == pid
+    found = servers.running("sleeper", settings)
+    assert found is not None
+    assert found["owner"] == "up"
     assert servers.stop("sleeper", settings)
     assert servers.pid("sleeper", settings) is None
     assert not servers.stop("sleeper", settings)
