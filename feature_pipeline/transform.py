@@ -10,6 +10,7 @@ import polars as pl
 from feature_pipeline.ingest import daily, table
 from feature_pipeline.report import GROUP, passed, preview, refuse
 from feature_pipeline.validate import violations
+from fti.errors import FtiError
 from fti.project import Project
 from fti.stores.feature_store import FeatureStore, ViewSchema
 from fti.stores.lake import Lake
@@ -25,10 +26,12 @@ def raw_tables(project: Project, lake: Lake, start: datetime, end: datetime) -> 
     tables = {}
     for name in project.features.sources:
         source = project.source(name)
-        rows = lake.read(table(project, source), start=since, end=end)
+        if source.timestamp:
+            lake.require(table(project, source), max(since, project.partitions_start), end)
+        rows = lake.load(table(project, source), start=since, end=end)
         if source.timestamp:
             rows = rows.filter(pl.col(source.timestamp).is_between(since, end, closed="left"))
-        tables[name] = rows.collect()
+        tables[name] = rows
     return tables
 
 
@@ -97,7 +100,12 @@ def features_asset(project: Project) -> dg.AssetsDefinition:
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
         start, end = context.partition_time_window
         feature_store.apply(project)
-        views = make_features(project, raw_tables(project, lake, start, end), start, end)
+        try:
+            tables = raw_tables(project, lake, start, end)
+        except FtiError as error:
+            yield from refuse(key, CHECK, error.args)
+            return
+        views = make_features(project, tables, start, end)
         found = problems(project, views, feature_store.schemas(project.features.service), start, end)
         if found:
             yield from refuse(key, CHECK, found)

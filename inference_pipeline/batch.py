@@ -36,9 +36,7 @@ def parse_until(until: str | None) -> datetime | None:
 
 def raw_tables(project: Project, lake: Lake, start: datetime, end: datetime) -> dict[str, pl.DataFrame]:
     """Raw rows of the days of `[start, end)` that the label is made from."""
-    return {
-        name: lake.read(f"{project.name}/raw/{name}", start=start, end=end).collect() for name in project.label.sources
-    }
+    return {name: lake.load(f"{project.name}/raw/{name}", start=start, end=end) for name in project.label.sources}
 
 
 def requests_of(project: Project, tables: dict[str, pl.DataFrame]) -> pl.DataFrame:

@@ -109,7 +109,13 @@ class FeatureStore:
         plan = self._plan(service)
         job = self.feast.get_historical_features(entity_rows, self.feast.get_feature_service(service))
         types = {name: dtype for served in plan for name, dtype in _types(served).items()}
-        rows: pl.DataFrame = job.to_polars()
+        try:
+            rows: pl.DataFrame = job.to_polars()
+        except pl.exceptions.PolarsError as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(
+                f"the rows of {service} cannot be read ({reason}). Materialize those features again."
+            ) from error
         return rows.select(*entity_rows.columns, *(pl.col(name).cast(dtype) for name, dtype in types.items()))
 
     def materialize(self, service: str, start: datetime, end: datetime, *, record: bool = False) -> dict[str, int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from fti.errors import NotReadyError
+from fti.errors import DataError, NotReadyError
 
 UTC_TIME = pl.Datetime("us", "UTC")
 STATIC = "all"
@@ -57,6 +57,27 @@ class Lake:
         chosen = [file for file in files if _touches(file.stem, start, end)]
         return pl.scan_parquet(chosen) if chosen else pl.scan_parquet(files[0]).head(0)
 
+    def load(self, table: str, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
+        """`read` into memory; a file that cannot be read is named."""
+        try:
+            return self.read(table, start=start, end=end).collect()
+        except (pl.exceptions.PolarsError, OSError) as error:
+            broken = ", ".join(file.name for file in self.path(table).glob("*.parquet") if not _is_readable(file))
+            reason = str(error).splitlines()[0]
+            raise DataError(
+                f"{table}: {broken or 'a file'} cannot be read ({reason}). Materialize that day again."
+            ) from error
+
+    def require(self, table: str, start: datetime, end: datetime) -> None:
+        """Raise NotReadyError when `table` lacks a day of `[start, end)`: a gap would pass for quiet days."""
+        present = set(self.days(table))
+        missing = [day for day in days_between(start, end) if day not in present]
+        if missing:
+            raise NotReadyError(
+                f"{table} lacks {len(missing)} of the days {start:%Y-%m-%d} .. {end:%Y-%m-%d}, the first is "
+                f"{missing[0]}. Materialize them first."
+            )
+
     def days(self, table: str) -> list[date]:
         """Days that are present, oldest first."""
         stems = (file.stem for file in self.path(table).glob("*.parquet"))
@@ -79,6 +100,14 @@ def days_between(start: datetime, end: datetime) -> Iterator[date]:
     while datetime(day.year, day.month, day.day, tzinfo=UTC) < end:
         yield day
         day += timedelta(days=1)
+
+
+def _is_readable(file: Path) -> bool:
+    try:
+        pl.read_parquet_schema(file)
+    except (pl.exceptions.PolarsError, OSError):
+        return False
+    return True
 
 
 def _touches(stem: str, start: datetime | None, end: datetime | None) -> bool:

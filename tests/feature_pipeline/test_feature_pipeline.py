@@ -184,6 +184,35 @@ def assert_stopped(world, corrupt, message):
     assert Path(world.store.online_store).read_bytes() == online
 
 
+def test_a_raw_file_cut_in_half_is_named_and_nothing_is_written(world):
+    broken = world.lake.path("flights/raw/weather") / "2013-01-04.parquet"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    before = world.fingerprint()
+    try:
+        result = world.run(partition_key=LAST, asset_selection=[dg.AssetKey(project.key("features"))])
+    finally:
+        broken.write_bytes(whole)
+    check = checks(result)["features_are_valid"]
+    assert not result.success
+    assert not check.passed
+    assert "flights/raw/weather: 2013-01-04.parquet cannot be read" in check.description
+    assert world.fingerprint() == before | {str(broken): hashlib.sha256(whole).hexdigest()}
+
+
+def test_a_missing_raw_day_is_no_quiet_day(world):
+    missing = world.lake.path("flights/raw/flights") / "2013-01-03.parquet"
+    whole = missing.read_bytes()
+    missing.unlink()
+    try:
+        result = world.run(partition_key=LAST, asset_selection=[dg.AssetKey(project.key("features"))])
+    finally:
+        missing.write_bytes(whole)
+    assert not result.success
+    assert "lacks 1 of the days" in checks(result)["features_are_valid"].description
+    assert "2013-01-03" in checks(result)["features_are_valid"].description
+
+
 def test_features_that_break_their_schema_are_not_written(world):
     def transform(tables, start, end):
         views = project.features.transform(tables, start, end)
