@@ -87,7 +87,7 @@ def features_asset(project: Project) -> dg.AssetsDefinition:
         key=key,
         group_name=GROUP,
         description=f"Feature views of {project.features.service}, in the lake.",
-        deps=[raw_dependency(project, name) for name in project.features.sources],
+        deps=project.raw_keys(project.features.sources),
         partitions_def=daily(project),
         backfill_policy=dg.BackfillPolicy.single_run(),
         check_specs=[dg.AssetCheckSpec(CHECK, asset=dg.AssetKey(key), blocking=True)],
@@ -113,16 +113,6 @@ def features_asset(project: Project) -> dg.AssetsDefinition:
         yield dg.MaterializeResult(metadata=feature_metadata(views), check_results=[passed(CHECK, **rows)])
 
     return features
-
-
-def raw_dependency(project: Project, name: str) -> dg.AssetDep:
-    """A day of features reads the raw days of its lookback too, as far as there are any."""
-    key = dg.AssetKey(project.key(f"raw_{name}"))
-    if project.source(name).timestamp is None:
-        return dg.AssetDep(key)
-    days = -(-project.features.lookback.total_seconds() // 86400)
-    mapping = dg.TimeWindowPartitionMapping(start_offset=-int(days), allow_nonexistent_upstream_partitions=True)
-    return dg.AssetDep(key, partition_mapping=mapping)
 
 
 def feature_metadata(views: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
