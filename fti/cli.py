@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from fti.errors import FtiError
+
+if TYPE_CHECKING:
+    from fti.settings import Settings
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -84,11 +88,9 @@ def status(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _names(settings: object) -> tuple[str, ...]:
+def _names(settings: Settings) -> tuple[str, ...]:
     from fti.project import load_projects
-    from fti.settings import Settings
 
-    assert isinstance(settings, Settings)
     return tuple(project.name for project in load_projects(settings.project_modules))
 
 

@@ -98,8 +98,8 @@ def verdicts(project: Project, window: Window, table: pl.DataFrame) -> dict[str,
 
 
 def prediction_reference(project: Project, bundle: ModelBundle, dataset: TrainingDataset) -> Mapping[str, Any]:
-    """Histogram of the model's probabilities, in the form of `fti.drift.reference`: on its training rows, which it had
-    not seen, or on its training split as long as nobody has evaluated it."""
+    """Histogram of the model's probabilities on its training rows, in the form of `fti.drift.reference`: kept by the
+    evaluation, made here for a model that nobody has evaluated."""
     if "reference_predictions" in bundle.info:
         known: Mapping[str, Any] = bundle.info["reference_predictions"]["probability"]
         return known

@@ -60,7 +60,7 @@ def requests(tables):
     """1,000 departures, with keys that nobody has seen and an aircraft not yet assigned among them."""
     rows = project.label.rows(tables).select(project.service.request.keys()).sample(1000, seed=1)
     strange = rows.head(3).with_columns(
-        dest=pl.lit("XXX"), tailnum=pl.lit(None, pl.String), flight=pl.lit(-1, pl.Int64)
+        dest=pl.lit("ZZZ"), tailnum=pl.lit(None, pl.String), flight=pl.lit(-1, pl.Int64)
     )
     return pl.concat([rows.tail(997), strange])
 
