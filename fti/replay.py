@@ -30,7 +30,7 @@ def requests_of(project: Project, lake: Lake, start: datetime, end: datetime, *,
     import polars as pl
 
     label = project.label
-    tables = {name: lake.load(f"{project.name}/raw/{name}", start=start, end=end) for name in label.sources}
+    tables = lake.raw(project.name, label.sources, start=start, end=end)
     moment = (pl.col(label.time) - label.horizon).alias("event_timestamp")
     rows = label.rows(tables).select(*project.service.request, moment)
     key = pl.concat_str([pl.col(name).cast(pl.String) for name in label.key], separator="|")

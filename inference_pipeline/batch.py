@@ -34,11 +34,6 @@ def parse_until(until: str | None) -> datetime | None:
     return moment
 
 
-def raw_tables(project: Project, lake: Lake, start: datetime, end: datetime) -> dict[str, pl.DataFrame]:
-    """Raw rows of the days of `[start, end)` that the label is made from."""
-    return {name: lake.load(f"{project.name}/raw/{name}", start=start, end=end) for name in project.label.sources}
-
-
 def requests_of(project: Project, tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
     """Every request that could be asked about `tables`, at its moment of prediction, without the answer."""
     rows = project.label.rows(tables).drop(project.label.name, "known_at")
@@ -72,7 +67,8 @@ def label_logged(project: Project, lake: Lake, log: PredictionLog, until: dateti
     start = newest - project.monitor.window - project.label.horizon - project.label.delay
     logged = log.read(project.name, start)
     end = newest + project.label.horizon + project.label.delay + timedelta(days=1)
-    labels = known_labels(project, raw_tables(project, lake, start - project.label.delay, end), until)
+    tables = lake.raw(project.name, project.label.sources, start=start - project.label.delay, end=end)
+    labels = known_labels(project, tables, until)
     joined = labels.join(logged, on=[*project.label.key, TIME], how="semi", maintain_order="left")
     return {"logged": logged.height, "labelled": joined.height, "new": log.write_labels(project.name, joined)}
 
@@ -108,7 +104,8 @@ def predictions_asset(project: Project) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         window = context.partition_time_window
         version = champion_of(model_registry, project)
-        requests = requests_of(project, raw_tables(project, lake, window.start, window.end))
+        tables = lake.raw(project.name, project.label.sources, start=window.start, end=window.end)
+        requests = requests_of(project, tables)
         rows = predictions_of(project, feature_store, model_registry.bundle(version), requests)
         rows = rows.with_columns(model_version=pl.lit(version.version, pl.Int64))
         time = project.label.time

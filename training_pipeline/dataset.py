@@ -39,12 +39,6 @@ def cut_of(project: Project, config: DatasetConfig) -> Dataset:
     )
 
 
-def raw_tables(project: Project, lake: Lake, cut: Dataset) -> dict[str, pl.DataFrame]:
-    """Raw rows of the label's sources that can hold a prediction of `[start, until)`."""
-    end = cut.until + project.label.horizon
-    return {name: lake.load(f"{project.name}/raw/{name}", start=cut.start, end=end) for name in project.label.sources}
-
-
 def entity_rows(project: Project, tables: Tables, start: datetime, until: datetime) -> pl.DataFrame:
     """One row per prediction of `[start, until)` whose label was known by `until`, oldest first.
 
@@ -151,7 +145,9 @@ def dataset_asset(project: Project) -> dg.AssetsDefinition:
         cut = cut_of(project, config)
         for view in feature_store.feature_names(project.features.service):
             lake.require(f"{project.name}/features/{view}", cut.start, cut.until)
-        rows = entity_rows(project, raw_tables(project, lake, cut), cut.start, cut.until)
+        end = cut.until + project.label.horizon
+        tables = lake.raw(project.name, project.label.sources, start=cut.start, end=end)
+        rows = entity_rows(project, tables, cut.start, cut.until)
         splits = split(with_features(project, feature_store, rows), cut)
         described = manifest(project, feature_store.feature_names(project.features.service), splits, cut)
         version = dataset_store.save(project.name, splits, described)

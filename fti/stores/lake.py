@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -67,6 +67,10 @@ class Lake:
             raise DataError(
                 f"{table}: {broken or 'a file'} cannot be read ({reason}). Materialize that day again."
             ) from error
+
+    def raw(self, project: str, sources: Iterable[str], *, start: datetime, end: datetime) -> dict[str, pl.DataFrame]:
+        """Raw rows by source, of the days that `[start, end)` touches."""
+        return {name: self.load(f"{project}/raw/{name}", start=start, end=end) for name in sources}
 
     def require(self, table: str, start: datetime, end: datetime) -> None:
         """Raise NotReadyError when `table` lacks a day of `[start, end)`: a gap would pass for quiet days."""
