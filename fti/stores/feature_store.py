@@ -7,11 +7,11 @@ and SDK work on the same state. Feast is imported at the first use: it takes sec
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -133,6 +133,24 @@ class FeatureStore:
         for served in plan if record else []:
             self.feast.registry.apply_materialization(served.view, self.feast.project, start, end)
         return written
+
+    def write_online(self, service: str, views: Mapping[str, pl.DataFrame]) -> dict[str, int]:
+        """Bring rows (keys, `event_timestamp`, features) of views online; the newest row of an entity stays."""
+        tables = {served.view.name: served.table for served in self._plan(service)}
+        event = pl.col(TIME).dt.epoch("us").alias("event_ts")
+        for view, rows in views.items():
+            table = tables[view]
+            values = rows.select(*table.keys, event, pl.lit(None, pl.Int64).alias("created_ts"), *table.features)
+            self._online.write(self.feast.config, table, values.iter_rows())
+        return {view: rows.height for view, rows in views.items()}
+
+    def newest_online(self, service: str) -> datetime | None:
+        """The latest event time of any entity online, over all views; None while nothing is."""
+        connection = self._online.connection(self.feast.config)
+        tables = [served.table.name for served in self._plan(service)]
+        newest = [connection.execute(f'SELECT max(event_ts) FROM "{name}"').fetchone()[0] for name in tables]
+        found = max((micros for micros in newest if micros is not None), default=None)
+        return None if found is None else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=found)
 
     def materialized_until(self, service: str) -> datetime | None:
         """End of what was materialized with `record`, for all views; none when a view's online table is empty."""
