@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 
@@ -21,6 +22,8 @@ class History:
     `keys` maps an entity column of `rows` to the asking column, `features` a column of `rows` to its name in the
     result. `time` is when a row happened; `created`, if there is one, when it was written down: it counts only from
     then on, and of two rows of one time the later written one wins. A zero `ttl` never expires.
+    `source` is the local folder or file that `rows` come from, if they do, and `mapping` renames its columns to those
+    of `rows`.
     """
 
     name: str
@@ -30,6 +33,8 @@ class History:
     time: str
     created: str | None = None
     ttl: timedelta = timedelta(0)
+    source: Path | None = None
+    mapping: Mapping[str, str] = field(default_factory=dict)
 
 
 def point_in_time_join(
