@@ -22,6 +22,9 @@ from feast.saved_dataset import SavedDatasetStorage
 from fti.errors import DataError
 from fti.stores.offline_source import Place, parquet_only, place
 
+_ADDRESSABLE = 1 << 31
+"""Bytes that a column with 32-bit offsets can hold."""
+
 
 class PolarsRetrievalJob(RetrievalJob):  # type: ignore[misc]
     """A query that runs when its result is asked for; Feast's `timeout` has no effect."""
@@ -69,7 +72,7 @@ class PolarsRetrievalJob(RetrievalJob):  # type: ignore[misc]
         return self._to_arrow_internal().to_pandas()
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
-        return self._query().collect(engine="streaming").to_arrow()
+        return _plain(self._query().collect(engine="streaming").to_arrow())
 
     def persist(self, storage: SavedDatasetStorage, allow_overwrite: bool = False, timeout: int | None = None) -> None:
         """Stream the result to the Parquet file of `storage` or, where its path is no `.parquet`, to a folder."""
@@ -112,3 +115,26 @@ def _replace_objects(rows: pl.LazyFrame, target: Place) -> None:
     filesystem, _ = target.filesystem
     for file in older:
         filesystem.delete_file(file.removeprefix("s3://"))
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """`table` in the types that Feast's own stores answer: `string` and `list`, where polars has `large_string`..."""
+    fields = [
+        pa.field(name, _small(column.type)) if column.nbytes < _ADDRESSABLE else pa.field(name, column.type)
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    ]
+    return table.cast(pa.schema(fields))
+
+
+def _small(dtype: pa.DataType) -> pa.DataType:
+    if pa.types.is_large_string(dtype) or pa.types.is_string_view(dtype):
+        return pa.string()
+    if pa.types.is_large_binary(dtype) or pa.types.is_binary_view(dtype):
+        return pa.binary()
+    if pa.types.is_large_list(dtype):
+        return pa.list_(_small(dtype.value_type))
+    if pa.types.is_struct(dtype):
+        return pa.struct([(part.name, _small(part.type)) for part in dtype])
+    if pa.types.is_map(dtype):
+        return pa.map_(_small(dtype.key_type), _small(dtype.item_type))
+    return dtype

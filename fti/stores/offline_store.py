@@ -7,10 +7,10 @@ drop or reorder rows, a join here answers every entity row, duplicates too, in i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pandas as pd
 import polars as pl
@@ -28,11 +28,12 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from feast.utils import compute_non_entity_date_range
 
 from fti.errors import DataError
+from fti.stores import offline_monitoring
 from fti.stores.offline_entities import answer, entities_between, entity_frame, requested, span_of, visible
 from fti.stores.offline_history import Span, cut, history_of, newest
 from fti.stores.offline_job import PolarsRetrievalJob
 from fti.stores.offline_source import file_source, place, place_of
-from fti.stores.point_in_time import History, utc
+from fti.stores.point_in_time import UTC_TIME, History, utc
 
 __all__ = ["PolarsOfflineStore", "PolarsOfflineStoreConfig", "PolarsRetrievalJob", "history_of"]
 
@@ -172,6 +173,64 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]
         """Columns of the source with the names of their Arrow types."""
         schema = place_of(config, data_source).arrow_schema
         return [(name, str(dtype)) for name, dtype in zip(schema.names, schema.types, strict=True)]
+
+    @staticmethod
+    def compute_monitoring_metrics(
+        config: RepoConfig,
+        data_source: DataSource,
+        feature_columns: list[tuple[str, str]],
+        timestamp_field: str,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+        histogram_bins: int = 20,
+        top_n: int = 10,
+    ) -> list[dict[str, Any]]:
+        """Statistics of the rows between two moments, one record per feature."""
+        span = start_date, end_date
+        rows = cut(place_of(config, data_source).scan(*span), timestamp_field, *span)
+        return offline_monitoring.metrics(rows, feature_columns, histogram_bins=histogram_bins, top_n=top_n)
+
+    @staticmethod
+    def get_monitoring_max_timestamp(
+        config: RepoConfig, data_source: DataSource, timestamp_field: str
+    ) -> datetime | None:
+        """When the newest row happened; none while there is no row."""
+        where = place_of(config, data_source)
+        rows = where.scan() if where.files else pl.LazyFrame(schema={timestamp_field: UTC_TIME})
+        newest_row = rows.select(utc(rows.collect_schema(), timestamp_field).max()).collect(engine="streaming")
+        return cast(datetime | None, newest_row.item())
+
+    @staticmethod
+    def ensure_monitoring_tables(config: RepoConfig) -> None:
+        offline_monitoring.ensure(config)
+
+    @staticmethod
+    def save_monitoring_metrics(config: RepoConfig, metric_type: str, metrics: list[dict[str, Any]]) -> None:
+        offline_monitoring.save(config, metric_type, metrics)
+
+    @staticmethod
+    def query_monitoring_metrics(
+        config: RepoConfig,
+        project: str,
+        metric_type: str,
+        filters: dict[str, Any] | None = None,
+        start_date: date | None = None,
+        end_date: date | None = None,
+    ) -> list[dict[str, Any]]:
+        return offline_monitoring.query(
+            config, metric_type, project=project, filters=filters, start=start_date, end=end_date
+        )
+
+    @staticmethod
+    def clear_monitoring_baseline(
+        config: RepoConfig,
+        project: str,
+        feature_view_name: str | None = None,
+        feature_name: str | None = None,
+        data_source_type: str | None = None,
+    ) -> None:
+        columns = {"feature_view_name": feature_view_name, "feature_name": feature_name}
+        offline_monitoring.clear_baseline(config, project, **columns, data_source_type=data_source_type)
 
 
 def _histories(
