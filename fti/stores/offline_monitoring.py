@@ -161,8 +161,8 @@ def _edited(config: RepoConfig, kind: str) -> Iterator[tuple[pl.DataFrame | None
 
 
 def _path(config: RepoConfig, kind: str) -> Path:
-    folder = Path(config.repo_path or ".") / MONITORING_DIR
-    return folder / str(monitoring_parquet_meta(kind)[0])
+    name: str = monitoring_parquet_meta(kind)[0]
+    return Path(config.repo_path or ".") / str(MONITORING_DIR) / name
 
 
 def _frame(records: Sequence[Mapping[str, Any]], kind: str) -> pl.DataFrame:

@@ -104,18 +104,14 @@ class Place:
             return [self.uri]
         found = filesystem.get_file_info(pa.fs.FileSelector(path, recursive=True, allow_not_found=True))
         inside = (Path(info.path).relative_to(path) for info in found if info.type is pa.fs.FileType.File)
-        names = [name for name in inside if name.suffix in (".parquet", ".pq") and not _is_hidden(name)]
+        names = [name for name in inside if name.suffix == ".parquet" and not _is_hidden(name)]
         return [f"{self.uri.rstrip('/')}/{name}" for name in sorted(map(str, names))]
 
     @property
     def folder(self) -> Path | None:
         """The local file or flat folder that holds the rows; none for S3, globs and partitions."""
-        path = Path(self.uri)
-        flat = (
-            self.is_local
-            and bool(self.files)
-            and all(file == self.uri or Path(file).parent == path for file in self.files)
-        )
+        path, files = Path(self.uri), [Path(file) for file in self.files]
+        flat = self.is_local and bool(files) and all(path in (file, file.parent) for file in files)
         return path if flat else None
 
     def scan(self, start: datetime | None = None, end: datetime | None = None) -> pl.LazyFrame:
