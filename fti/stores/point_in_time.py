@@ -16,7 +16,7 @@ from fti.stores.layout import EVENT, KNOWN, Layout, Place, scan, state_of
 UTC_TIME = pl.Datetime("us", "UTC")
 MANY_ROWS, BYTES_PER_ROW = 100_000, 1024
 """A join of this many entity rows builds a missing layout, if its source has no more bytes for each of them."""
-_ROW, _TIME, _RANK = "__row", "__time", "__rank"
+_TIME, _RANK = "__time", "__rank"
 logger = logging.getLogger(__name__)
 
 
@@ -47,38 +47,50 @@ def point_in_time_join(
 ) -> pl.DataFrame:
     """`entity_rows`, all of them and in their order, with the features of `histories` as known at column `time`."""
     moments = entity_rows.select(utc(entity_rows.schema, time)).to_series()
-    frames = [_features(entity_rows, moments, history) for history in histories]
+    layouts = [_layout(history, entity_rows.height) for history in histories]
+    order = pl.Series([], dtype=pl.UInt32) if all(layouts) else moments.arg_sort()
+    asked, asked_moments, back = entity_rows[order], moments[order], order.arg_sort()
+    frames = [
+        features_of(layout, entity_rows, moments, history)
+        if layout
+        else features_at(asked, asked_moments, history)[back]
+        for history, layout in zip(histories, layouts, strict=True)
+    ]
     return pl.concat([entity_rows, *frames], how="horizontal")
 
 
-def _features(entity_rows: pl.DataFrame, moments: pl.Series, history: History) -> pl.DataFrame:
-    """The features of `history` at each entity row: from its layout, if it has one or one is worth building."""
-    layout = _layout(history, entity_rows.height)
-    schema = layout.entities.schema if layout else require(history).collect_schema()
-    keys = entity_rows.select(pl.col(key).cast(schema[own]).alias(own) for own, key in history.keys.items())
-    if layout is None:
-        return features_at(keys, moments, history)
+def optimize(history: History) -> Layout | None:
+    """Build the sorted layout of `history` unless it is there; joins of many rows are then several times faster.
+
+    None when its rows do not come from a local file or a flat folder.
+    """
+    return _layout(history, None)
+
+
+def features_of(layout: Layout, entity_rows: pl.DataFrame, moments: pl.Series, history: History) -> pl.DataFrame:
+    """The features of `history` for `entity_rows` at `moments`, found in its sorted layout."""
+    keys = _keys(entity_rows, history, layout.entities.schema)
     ttl = history.ttl // timedelta(microseconds=1)
     return layout.features_at(keys, moments.dt.epoch("us"), ttl, list(history.features)).rename(dict(history.features))
 
 
-def features_at(keys: pl.DataFrame, moments: pl.Series, history: History) -> pl.DataFrame:
-    """The features of `history` for the entities `keys` at `moments`, by sorting all its rows."""
-    asked = keys.rename(_key).with_columns(moments.alias(_TIME)).with_row_index(_ROW)
-    asked = asked.sort(_TIME, maintain_order=True)
+def features_at(entity_rows: pl.DataFrame, moments: pl.Series, history: History) -> pl.DataFrame:
+    """The features of `history` for `entity_rows` at `moments`, which ascend, by sorting all its rows."""
+    known = _known(history).sort(KNOWN, maintain_order=True)
+    own = {key: f"__key_{key}" for key in history.keys}
+    asked = moments.alias(_TIME).to_frame().hstack(_keys(entity_rows, history, known.schema).rename(own))
     joined = asked.join_asof(
-        _known(history).sort(KNOWN, maintain_order=True).rename({own: _key(own) for own in history.keys}),
+        known.rename(own),
         left_on=_TIME,
         right_on=KNOWN,
-        by=[_key(own) for own in history.keys] or None,
+        by=list(own.values()) or None,
         strategy="backward",
         check_sortedness=False,  # polars cannot check it by group; both sides are sorted above
     )
     features = pl.col(list(history.features))
     if history.ttl > timedelta(0):
         features = pl.when(pl.col(_TIME) - pl.col(EVENT) <= history.ttl).then(features)
-    back = asked.select(pl.col(_ROW).arg_sort()).to_series()
-    return joined.select(features).rename(dict(history.features))[back]
+    return joined.select(features).rename(dict(history.features))
 
 
 def latest(history: History) -> pl.LazyFrame:
@@ -129,9 +141,9 @@ def require(history: History) -> pl.LazyFrame:
     return history.rows.select(needed).with_columns(utc(schema, column) for column in _times(history))
 
 
-def _key(column: str) -> str:
-    """A name that meets no feature's."""
-    return f"__key_{column}"
+def _keys(entity_rows: pl.DataFrame, history: History, schema: pl.Schema) -> pl.DataFrame:
+    """The entity columns of `history` in `entity_rows`, in the names and types of the history."""
+    return entity_rows.select(pl.col(key).cast(schema[own]).alias(own) for own, key in history.keys.items())
 
 
 def _times(history: History) -> list[str]:
@@ -155,14 +167,6 @@ def _known(history: History) -> pl.DataFrame:
 
 
 # --- the sorted layout of a history ------------------------------------------------------------------------------
-
-
-def optimize(history: History) -> Layout | None:
-    """Build the sorted layout of `history` unless it is there; joins of many rows are then several times faster.
-
-    None when its rows do not come from a local file or a flat folder.
-    """
-    return _layout(history, None)
 
 
 def _layout(history: History, num_asked: int | None) -> Layout | None:
