@@ -19,7 +19,6 @@ from fti.stores.offline_history import Span
 from fti.stores.point_in_time import History, between, point_in_time_join, require, utc
 
 TIME = "event_timestamp"
-_ONE = "__one"
 
 
 def entity_frame(entity_df: Any) -> tuple[pl.DataFrame, str]:
@@ -109,9 +108,6 @@ def _with_keys(rows: pl.DataFrame, histories: Sequence[History]) -> tuple[pl.Dat
             if own in schema and schema[own] != rows.schema[asking]:
                 keys[own] = f"__{place}_{own}"
                 added[keys[own]] = _as_key(history.name, asking, rows.schema, schema[own])
-        if not keys:  # a view without entities: all its rows are of one
-            history = replace(history, rows=history.rows.with_columns(pl.lit(0).alias(_ONE)), source=None)
-            keys, added[_ONE] = {_ONE: _ONE}, pl.lit(0)
         aligned.append(replace(history, keys=keys))
     return rows.with_columns(**added), aligned
 

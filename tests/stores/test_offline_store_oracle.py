@@ -14,7 +14,8 @@ from feast.types import Float64, Int64, String
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from fti.stores.offline_store import PolarsOfflineStore, PolarsOfflineStoreConfig
+from fti.stores.offline_store import PolarsOfflineStore, PolarsOfflineStoreConfig, history_of
+from fti.stores.point_in_time import optimize
 
 T0 = datetime(2013, 3, 10, 5, tzinfo=UTC)
 """Two hours before New York's clocks jump."""
@@ -177,7 +178,7 @@ def entity_rows(asked, form, dtype, narrow, time):
 
 
 @seed(20130310)
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_features_are_those_that_a_loop_over_all_rows_finds(data, registry):
     known_at, filtered = data.draw(st.booleans()), data.draw(st.booleans())
@@ -188,9 +189,13 @@ def test_features_are_those_that_a_loop_over_all_rows_finds(data, registry):
     narrow = {key: data.draw(st.sampled_from(kinds)) for key, kinds in NARROW.items()}
     rows = entity_rows(asked, form, data.draw(time_types), narrow, time)
     with tempfile.TemporaryDirectory() as folder:
+        config, ours = config_of(known_at=known_at), [written(view, Path(folder)) for view in made]
+        if data.draw(st.booleans(), "with sorted layouts"):
+            for view in ours:
+                optimize(history_of(config, view, names={"value": "value"}, known_at=known_at or filtered))
         job = PolarsOfflineStore.get_historical_features(
-            config_of(known_at=known_at),
-            [written(view, Path(folder)) for view in made],
+            config,
+            ours,
             ["left:value", "right:value"],
             rows,
             registry,
