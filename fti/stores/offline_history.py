@@ -17,8 +17,6 @@ Span = tuple[datetime | None, datetime | None]
 
 _NANOSECONDS = datetime(1678, 1, 1), datetime(2262, 1, 1)
 """What 64 bits of nanoseconds can hold."""
-_MERGE = 1_000_000
-"""Rows that `newest` gathers before it looks for the newest among them."""
 
 
 def history_of(
@@ -81,16 +79,16 @@ def cut(rows: pl.LazyFrame, time: str, start: datetime | None, end: datetime | N
     return rows
 
 
-def newest(rows: pl.LazyFrame, keys: Sequence[str], times: Sequence[str]) -> pl.DataFrame:
+def newest(rows: pl.LazyFrame, keys: Sequence[str], times: Sequence[str], at_a_time: int = 1_000_000) -> pl.DataFrame:
     """The newest row of each entity, the later one of two of one time.
 
-    Rows stream through: memory grows with the number of entities, not of rows.
+    Rows stream through, `at_a_time` or as many as there are entities: memory grows with the entities, not the rows.
     """
     best = rows.head(0).collect()
     pending: list[pl.DataFrame] = []
     for batch in rows.collect_batches(maintain_order=True, engine="streaming"):
         pending.append(batch)
-        if sum(part.height for part in pending) >= max(_MERGE, best.height):
+        if sum(part.height for part in pending) >= max(at_a_time, best.height):
             best, pending = _last_of(pl.concat([best, *pending]), keys, times), []
     return _last_of(pl.concat([best, *pending]), keys, times)
 

@@ -20,7 +20,7 @@ from feast.repo_config import RepoConfig
 from feast.saved_dataset import SavedDatasetStorage
 
 from fti.errors import DataError
-from fti.stores.offline_source import Place, parquet_only, place
+from fti.stores.offline_source import Place, parquet_only, place, small
 
 _ADDRESSABLE = 1 << 31
 """Bytes that a column with 32-bit offsets can hold."""
@@ -120,21 +120,7 @@ def _replace_objects(rows: pl.LazyFrame, target: Place) -> None:
 def _plain(table: pa.Table) -> pa.Table:
     """`table` in the types that Feast's own stores answer: `string` and `list`, where polars has `large_string`..."""
     fields = [
-        pa.field(name, _small(column.type)) if column.nbytes < _ADDRESSABLE else pa.field(name, column.type)
+        pa.field(name, small(column.type)) if column.nbytes < _ADDRESSABLE else pa.field(name, column.type)
         for name, column in zip(table.column_names, table.columns, strict=True)
     ]
     return table.cast(pa.schema(fields))
-
-
-def _small(dtype: pa.DataType) -> pa.DataType:
-    if pa.types.is_large_string(dtype) or pa.types.is_string_view(dtype):
-        return pa.string()
-    if pa.types.is_large_binary(dtype) or pa.types.is_binary_view(dtype):
-        return pa.binary()
-    if pa.types.is_large_list(dtype):
-        return pa.list_(_small(dtype.value_type))
-    if pa.types.is_struct(dtype):
-        return pa.struct([(part.name, _small(part.type)) for part in dtype])
-    if pa.types.is_map(dtype):
-        return pa.map_(_small(dtype.key_type), _small(dtype.item_type))
-    return dtype

@@ -141,9 +141,11 @@ class Place:
 
     def add(self, table: pa.Table, time_column: str) -> None:
         """Append rows: to the file itself, to the folder as new files that sort after those that are there."""
+        parts = Path(self.files[0].removeprefix(self.uri)).parts if self.files else ()
+        hive = [part.split("=")[0] for part in parts if "=" in part]
         if self.is_file:
             self._extend(table)
-        elif self.day_files:
+        elif self.day_files and not hive:
             times = pl.DataFrame(table.select([time_column]))
             days = times.select(utc(times.schema, time_column).dt.date()).to_series()
             if days.has_nulls():
@@ -151,7 +153,6 @@ class Place:
             for day in days.unique().sort():
                 self.add_files(table.filter(pa.array(days == day)), stem=f"{day}~")
         else:
-            hive = [part.split("=")[0] for part in Path(self.files[0].removeprefix(self.uri)).parts if "=" in part]
             self.add_files(table, stem="~", partition_by=hive)
 
     def add_files(self, table: pa.Table, *, stem: str = "", partition_by: Sequence[str] = ()) -> None:
@@ -255,3 +256,18 @@ def _touches(file: str, start: datetime | None, end: datetime | None) -> bool:
 
 def _is_hidden(name: Path) -> bool:
     return any(part.startswith((".", "_")) for part in name.parts)
+
+
+def small(dtype: pa.DataType) -> pa.DataType:
+    """The type with 32-bit offsets, as Feast knows it; polars writes the large one."""
+    if pa.types.is_large_string(dtype) or pa.types.is_string_view(dtype):
+        return pa.string()
+    if pa.types.is_large_binary(dtype) or pa.types.is_binary_view(dtype):
+        return pa.binary()
+    if pa.types.is_large_list(dtype):
+        return pa.list_(small(dtype.value_type))
+    if pa.types.is_struct(dtype):
+        return pa.struct([(part.name, small(part.type)) for part in dtype])
+    if pa.types.is_map(dtype):
+        return pa.map_(small(dtype.key_type), small(dtype.item_type))
+    return dtype

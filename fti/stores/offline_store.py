@@ -32,7 +32,7 @@ from fti.stores import offline_monitoring
 from fti.stores.offline_entities import answer, entities_between, entity_frame, requested, span_of, visible
 from fti.stores.offline_history import Span, cut, history_of, newest
 from fti.stores.offline_job import PolarsRetrievalJob
-from fti.stores.offline_source import file_source, place, place_of
+from fti.stores.offline_source import file_source, place, place_of, small
 from fti.stores.point_in_time import UTC_TIME, History, utc
 
 __all__ = ["PolarsOfflineStore", "PolarsOfflineStoreConfig", "PolarsRetrievalJob", "history_of"]
@@ -133,16 +133,17 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]
     def offline_write_batch(
         config: RepoConfig, feature_view: FeatureView, table: pa.Table, progress: Callable[[int], Any] | None
     ) -> None:
-        """Append `table`, which has the source's columns in their order, to the rows of the view's source."""
+        """Append `table`, which has the source's columns in their order, under their own or the view's names."""
         source = file_source(feature_view.batch_source)
         where = place_of(config, source)
-        schema = where.arrow_schema
+        schema, mapping = where.arrow_schema, source.field_mapping or {}
+        reverse = {new: old for old, new in mapping.items()}
+        table = table.rename_columns([reverse.get(name, name) for name in table.column_names])
         if schema.names != table.column_names:
             raise ValueError(
                 f"feature view {feature_view.name}: the rows have the columns {table.column_names}, its source has "
                 f"{schema.names}. Give these, in this order."
             )
-        reverse = {new: old for old, new in (source.field_mapping or {}).items()}
         where.add(table.cast(schema), reverse.get(source.timestamp_field, source.timestamp_field))
         if progress:
             progress(table.num_rows)
@@ -172,7 +173,7 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]
     ) -> Iterable[tuple[str, str]]:
         """Columns of the source with the names of their Arrow types."""
         schema = place_of(config, data_source).arrow_schema
-        return [(name, str(dtype)) for name, dtype in zip(schema.names, schema.types, strict=True)]
+        return [(name, str(small(dtype))) for name, dtype in zip(schema.names, schema.types, strict=True)]
 
     @staticmethod
     def compute_monitoring_metrics(
