@@ -76,9 +76,18 @@ def split(rows: pl.DataFrame, cut: Dataset) -> dict[str, pl.DataFrame]:
 
 
 def manifest(
-    project: Project, views: Mapping[str, list[str]], splits: Mapping[str, pl.DataFrame], cut: Dataset
+    project: Project,
+    views: Mapping[str, list[str]],
+    splits: Mapping[str, pl.DataFrame],
+    cut: Dataset,
+    *,
+    versions: Mapping[str, str] | None = None,
+    raw: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What the dataset is, in JSON's types. Without the time of making: equal data is an equal version."""
+    """What the dataset is, in JSON's types. Without the time of making: equal data is an equal version.
+
+    `versions` of the feature service and its views by name, `raw` what `raw_fingerprints` says of the sources.
+    """
     features = [*(name for names in views.values() for name in names), *project.features.on_demand_names]
     numeric = [name for name in features if name not in project.model.categorical]
     categorical = list(project.model.categorical)
@@ -95,7 +104,12 @@ def manifest(
         "positive_share": {name: positive_share(part, project.label.name) for name, part in splits.items()},
         "statistics": statistics(train, numeric).to_dicts(),
         "reference": drift.reference(train, numeric=numeric, categorical=categorical, time=TIME),
-        "created_from": {"label_sources": list(project.label.sources), "until": cut.until.isoformat()},
+        "versions": dict(versions or {}),
+        "created_from": {
+            "label_sources": list(project.label.sources),
+            "until": cut.until.isoformat(),
+            "raw": dict(raw or {}),
+        },
     }
 
 

@@ -8,6 +8,7 @@ import dagster as dg
 from fti.errors import GateError
 from fti.project import Project
 from fti.stores.model_registry import ModelRegistry, ModelVersion
+from fti.versions import model_tags
 from training_pipeline.dataset import GROUP
 
 TRIGGER, REASON = "fti/trigger", "fti/reason"
@@ -39,7 +40,8 @@ def require_passed(name: str, evaluation: Mapping[str, Any]) -> None:
 def version_tags(evaluation: Mapping[str, Any]) -> dict[str, str]:
     """What the registry shows of a version."""
     measured = {f"test_{name}": f"{value:.6f}" for name, value in evaluation["metrics"]["challenger"].items()}
-    return {"dataset_version": evaluation["dataset_version"], "gates": "passed", **measured}
+    reads = model_tags(evaluation.get("feature_service", ""), evaluation.get("versions", {}))
+    return {"dataset_version": evaluation["dataset_version"], "gates": "passed", **reads, **measured}
 
 
 def champion_asset(project: Project) -> dg.AssetsDefinition:
