@@ -9,6 +9,7 @@ import polars as pl
 
 from fti import drift
 from fti.errors import DataError
+from fti.fingerprint import daily_fingerprints
 from fti.project import Dataset, Project, Tables
 from fti.stores.dataset_store import SPLITS, DatasetStore
 from fti.stores.feature_store import FeatureStore
@@ -113,6 +114,23 @@ def manifest(
     }
 
 
+def raw_fingerprints(project: Project, lake: Lake, start: datetime, end: datetime) -> dict[str, dict[str, str]]:
+    """Source -> day -> fingerprint of the raw rows that the features and labels of a dataset come from."""
+    found: dict[str, dict[str, str]] = {}
+    for name in sorted({*project.features.sources, *project.label.sources}):
+        source, table = project.source(name), f"{project.name}/raw/{name}"
+        found[name] = {}
+        if source.timestamp is None:
+            found[name] = daily_fingerprints(source, lake.load(table), [])
+            continue
+        for day in lake.days(table):
+            first = datetime(day.year, day.month, day.day, tzinfo=UTC)
+            if first + timedelta(days=1) > start and first < end:
+                rows = lake.load(table, start=first, end=first + timedelta(days=1))
+                found[name] |= daily_fingerprints(source, rows, [day.isoformat()])
+    return found
+
+
 def time_range(rows: pl.DataFrame) -> list[str]:
     """First and last moment of prediction, ISO 8601."""
     return [moment.isoformat() for moment in rows.select(pl.col(TIME).min(), pl.col(TIME).max().alias("last")).row(0)]
@@ -163,7 +181,14 @@ def dataset_asset(project: Project) -> dg.AssetsDefinition:
         tables = lake.raw(project.name, project.label.sources, start=cut.start, end=end)
         rows = entity_rows(project, tables, cut.start, cut.until)
         splits = split(with_features(project, feature_store, rows), cut)
-        described = manifest(project, feature_store.feature_names(project.features.service), splits, cut)
+        described = manifest(
+            project,
+            feature_store.feature_names(project.features.service),
+            splits,
+            cut,
+            versions=feature_store.versions(project.features.service),
+            raw=raw_fingerprints(project, lake, cut.start - project.features.lookback, end),
+        )
         version = dataset_store.save(project.name, splits, described)
         return dg.MaterializeResult(metadata=metadata(version, described), data_version=dg.DataVersion(version))
 
