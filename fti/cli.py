@@ -37,10 +37,13 @@ def parser() -> argparse.ArgumentParser:
         ("up", up, "start Dagster, MLflow and the prediction services"),
         ("down", down, "stop what `fti up` started"),
         ("status", status, "what runs, what is in the stores, who is champion"),
+        ("plan", plan, "compare the features in the code with what is deployed; exit status 2 when they differ"),
     ]
     for name, run, text in options:
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(run=run)
+        if name == "plan":
+            command.add_argument("--json", action="store_true", help="as JSON")
         if name == "demo":
             command.add_argument("--weeks", type=int, default=7, help="weeks of traffic to replay at most (default 7)")
             command.add_argument("--share", type=float, default=1.0, help="share of the requests to replay (default 1)")
@@ -86,6 +89,13 @@ def status(arguments: argparse.Namespace) -> int:
 
     report.print_status(Settings())
     return 0
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    from fti.plan import run
+    from fti.settings import Settings
+
+    return run(Settings(), as_json=arguments.json)
 
 
 def _names(settings: Settings) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ def open_stores(settings: Settings) -> dict[str, Any]:
             online_store=settings.online_store,
             served=registry.served,
         ),
-        "dataset_store": DatasetStore(str(root / "datasets")),
+        "dataset_store": DatasetStore(str(root / "datasets"), settings.dataset_remote),
         "model_registry": registry,
         "prediction_log": PredictionLog(str(root / "log")),
     }

@@ -201,6 +201,8 @@ class ModelRegistry:
 
     def served(self) -> list[ServedModel]:
         """The versions of all models that are champion or were the champion before, with what they read."""
+        if self.tracking_uri.startswith("sqlite:///") and not Path(self.tracking_uri[len("sqlite:///") :]).exists():
+            return []  # making an empty database takes seconds
         found = []
         for model in self.client.search_registered_models():
             for alias in (CHAMPION, PREVIOUS):

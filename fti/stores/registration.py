@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fti.changes import Change, changes, explain, refused
@@ -15,6 +16,8 @@ from fti.versions import OWNER, PARTS, VERSION, ServedModel, Version, feast_obje
 if TYPE_CHECKING:
     import feast
 
+RETIRED = "fti_retired"
+"""Tag of what the project's code no longer has; it stays registered for the models that read it."""
 Served = Callable[[], Sequence[ServedModel]]
 """Asks the model registry for the models that serve; asked only when something deployed has changed."""
 
@@ -25,11 +28,12 @@ def register(store: feast.FeatureStore, project: Project, served: Served) -> Non
     All or nothing: ChangeError, and nothing is written, when a view or service that a champion reads was changed in
     place. What the code no longer has, and what other projects registered, stays.
     """
-    found = [change for change in pending(store, project) if change.in_place]
-    _refuse_foreign(store, project, found)
-    if found and (refusals := refused(found, served(), project.features.accept_changes)):
+    found = pending(store, project)
+    in_place = [change for change in found if change.in_place]
+    _refuse_foreign(store, project, in_place)
+    if in_place and (refusals := refused(in_place, read_by(store, served()), project.features.accept_changes)):
         raise ChangeError(explain(refusals))
-    store.apply(tagged(store, project))
+    store.apply([*tagged(store, project), *_retired(store, {change.name for change in found if not change.code})])
 
 
 def pending(store: feast.FeatureStore, project: Project) -> list[Change]:
@@ -47,7 +51,7 @@ def deployed(store: feast.FeatureStore, project: Project, code: Any, what: str) 
     One without a version (from `feast apply` by hand) is left out: what it was made by is not known.
     """
     listed = _views(store) if what == "views" else store.list_feature_services()
-    own = [item for item in listed if item.tags.get(OWNER) == project.name or item.name in code]
+    own = [item for item in listed if item.name in code or _is_current(item, project)]
     return {item.name: _deployed(item) for item in own if VERSION in item.tags}
 
 
@@ -64,6 +68,30 @@ def tagged(store: feast.FeatureStore, project: Project) -> list[Any]:
         if found is not None and not isinstance(item, feast.Entity):
             item.tags = {**item.tags, **found.tags(owners.get(item.name) or project.name)}
     return objects
+
+
+def read_by(store: feast.FeatureStore, models: Sequence[ServedModel]) -> list[ServedModel]:
+    """`models`, those from before versions with the views that their service has in the registry."""
+    services = {service.name: service for service in store.list_feature_services()}
+    answer = []
+    for model in models:
+        if not model.views and model.service in services:
+            members = services[model.service].feature_view_projections
+            model = replace(model, views={member.name: "" for member in members})
+        answer.append(model)
+    return answer
+
+
+def _is_current(item: Any, project: Project) -> bool:
+    return item.tags.get(OWNER) == project.name and RETIRED not in item.tags
+
+
+def _retired(store: feast.FeatureStore, names: set[str]) -> list[Any]:
+    """The registered objects called `names`, marked as no longer in the code."""
+    gone = [item for item in [*_views(store), *store.list_feature_services()] if item.name in names]
+    for item in gone:
+        item.tags = {**item.tags, RETIRED: "true"}
+    return gone
 
 
 def _deployed(item: Any) -> Version:
