@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 RECOMPUTES = {"new", versions.SCHEMA, versions.TRANSFORM, versions.UPSTREAM}
 """Changes after which the rows of a view are made again; a TTL or a service's members change no row."""
 
+PAGE = 1000
+"""Materializations read at once."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -95,14 +98,17 @@ def _stale_days(project: Project, settings: Settings) -> int:
         return 0
     import dagster as dg
 
-    tag = "dagster/code_version"
-    key = dg.AssetKey(project.key("features"))
+    key, current = dg.AssetKey(project.key("features")), versions.code_version(project)
+    newest: dict[str, str] = {}
     with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
-        made = instance.event_log_storage.get_latest_tags_by_partition(
-            key, dg.DagsterEventType.ASSET_MATERIALIZATION, [tag]
-        )
-    current = versions.code_version(project)
-    return sum(tags.get(tag, current) != current for tags in made.values())
+        has_more, cursor = True, None
+        while has_more:
+            page = instance.fetch_materializations(key, limit=PAGE, cursor=cursor)
+            for event in (record.asset_materialization for record in page.records):
+                if event is not None and event.partition:
+                    newest.setdefault(event.partition, (event.tags or {}).get("dagster/code_version", current))
+            has_more, cursor = page.has_more, page.cursor
+    return sum(code != current for code in newest.values())
 
 
 def _outdated(project: Project, stores: dict[str, Any], models: Sequence[versions.ServedModel]) -> tuple[str, ...]:

@@ -1,21 +1,21 @@
 """Versions of feature views and services: short hashes of what decides a feature's values.
 
 A view's version is made of four parts: its `schema` (features, keys, types, where its rows lie), its `ttl`, the
-`transform` (source of the function and of all it uses, the lookback) and the `upstream` (schemas and read functions of
-the raw sources). A service's is made of its `members` and of the `on_demand` features. Equal code has equal versions
-in every process, on every machine, under every hash seed.
+`transform` (source of the part that makes the view and of all it uses, the lookback) and the `upstream` (schemas and
+read functions of the raw sources which that part reads). A service's is made of its `members` and of the `on_demand`
+features. Equal code has equal versions in every process, on every machine, under every hash seed.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fti.errors import NotReadyError
-from fti.source_hash import digest, source_hash
+from fti.source_hash import digest, source_hash, view_hash
 
 if TYPE_CHECKING:
     from fti.project import Project
@@ -87,12 +87,13 @@ def views_of(project: Project) -> dict[str, Version]:
     """Feature view -> its version with the parts. Imports the project's Feast module."""
     import feast
 
-    transform, upstream = transform_version(project), upstream_version(project)
     found = {}
     for view in feast_objects(project, feast.FeatureView):
-        found[view.name] = view_version(view, transform, upstream)
+        transform, tables = view_hash(project.features.transform, view.name)
+        lookback = str(project.features.lookback.total_seconds())
+        found[view.name] = view_version(view, digest(transform, lookback), upstream_version(project, tables))
     for view in feast_objects(project, feast.OnDemandFeatureView):
-        found[view.name] = _on_demand_view(view, upstream)
+        found[view.name] = _on_demand_view(view, upstream_version(project))
     return found
 
 
@@ -140,20 +141,10 @@ def service_version(service: Any, on_demand: str) -> Version:
     )
 
 
-def transform_version(project: Project) -> str:
-    """Hash of the transform, of all it uses and of how far back it reads.
-
-    One function makes all views, and which part of it makes which cannot be told from outside: a change of it is a
-    change of every view.
-    """
-    features = project.features
-    return digest(source_hash(features.transform), str(features.lookback.total_seconds()))
-
-
-def upstream_version(project: Project) -> str:
-    """Hash of the raw sources that the transform reads: their columns, their keys and how they are read."""
-    sources = [project.source(name) for name in sorted(project.features.sources)]
-    return digest(*(source_version(source) for source in sources))
+def upstream_version(project: Project, tables: Collection[str] | None = None) -> str:
+    """Hash of the raw sources `tables`, or of all that the transform gets: columns, keys and how they are read."""
+    names = project.features.sources if tables is None else tables
+    return digest(*(source_version(project.source(name)) for name in sorted(names)))
 
 
 def source_version(source: Any) -> str:
@@ -169,7 +160,8 @@ def on_demand_version(project: Project) -> str:
 
 def code_version(project: Project) -> str:
     """Transform and sources in one hash, without importing Feast: the `code_version` of the asset `features`."""
-    return digest(transform_version(project), upstream_version(project))
+    features = project.features
+    return digest(source_hash(features.transform), str(features.lookback.total_seconds()), upstream_version(project))
 
 
 def _on_demand_view(view: Any, upstream: str) -> Version:

@@ -1,4 +1,4 @@
-"""The dataset store: training datasets as Parquet, versioned by content through DVC, shared by a remote if one is set."""
+"""The dataset store: training datasets as Parquet, versioned by content through DVC, shared if a remote is set."""
 
 from __future__ import annotations
 
