@@ -43,11 +43,11 @@ def view_hash(transform: Callable[..., Any], view: str) -> tuple[str, set[str] |
     place when it may read any. A transform that cannot be told apart is hashed as a whole."""
     walk = _Walk({})
     found = walk.definitions(transform) if isinstance(transform, FunctionType) else None
-    if found is None or len(found[1]) != 1 or not isinstance(found[1][0], ast.FunctionDef):
+    node = found[1][0] if found and len(found[1]) == 1 else None
+    if found is None or not isinstance(transform, FunctionType) or not isinstance(node, ast.FunctionDef):
         return source_hash(transform), None
-    module, (node,) = found
-    part = slice_for(node, view, module.dict_literal)
-    text = walk.used(transform, module, [part])
+    part = slice_for(node, view, found[0].dict_literal)
+    text = walk.used(transform, found[0], [part])
     return digest(text, *(f"{name}={text}" for name, text in sorted(walk.found.items()))), tables_read(part)
 
 

@@ -83,6 +83,8 @@ def text_of(node: ast.AST) -> str:
     """The syntax tree as text, without what does not change behaviour."""
     if isinstance(node, _DEFINITIONS):
         node = _bare(node)
+    if isinstance(node, ast.AnnAssign) and node.value is not None:
+        node = ast.Assign(targets=[node.target], value=node.value)
     parts = []
     for name, value in ast.iter_fields(node):
         if _says_nothing(node, name):

@@ -77,9 +77,8 @@ class DatasetRemote:
                 f"no training dataset {version!r} in {self.root} or {self.url}. See `fti dataset list`."
             )
         entry = json.loads(self._fs.cat_file(found[version]))
-        folder = Path(self.root) / entry["project"]
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"{version}.dvc"
+        file = Path(self.root, entry["project"], f"{version}.dvc")
+        file.parent.mkdir(parents=True, exist_ok=True)
         replace_text(file, entry["dvc"])
         made = datetime.fromisoformat(entry["made"]).timestamp()
         os.utime(file, (made, made))
@@ -96,7 +95,7 @@ class DatasetRemote:
     @cached_property
     def _fs(self) -> Any:
         """The remote's files, as fsspec gives them."""
-        import fsspec
+        import fsspec  # type: ignore[import-untyped]
 
         if self._is_s3:
             endpoint = os.environ.get("AWS_ENDPOINT_URL")
@@ -140,7 +139,7 @@ class DatasetRemote:
 
     def _ask(self, work: Callable[[], T]) -> T:
         """What `work` returns; what keeps the remote from answering becomes a DataError that names it."""
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
         from dvc.exceptions import DvcException
 
         try:
