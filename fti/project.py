@@ -51,6 +51,8 @@ class Source:
     """Columns that identify a row: never null, never twice."""
     timestamp: str | None = None
     expectations: tuple[Expectation, ...] = ()
+    max_quarantined_share: float = 0.0
+    """Share of rows that may be set aside because they break a rule; one more and nothing is written."""
     description: str = ""
 
 
@@ -76,6 +78,8 @@ class Features:
     on_demand_names: tuple[str, ...]
     expectations: Mapping[str, tuple[Expectation, ...]] = field(default_factory=dict)
     """Feature view -> expectations on its rows."""
+    max_quarantined_share: float = 0.0
+    """As in `Source`, for the rows of each view."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,6 +239,8 @@ class Project:
     """First day of the daily partitions, UTC."""
     partitions_end: datetime | None = None
     """End of the last daily partition, for data that has one; without it every past day is a partition."""
+    chunk_days: int = 92
+    """Days that one step of a backfill reads, makes, checks and writes at once: its bound on memory."""
     slices: tuple[str, ...] = ()
     """Columns whose values get metrics of their own."""
     owner: str = "fti"
