@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from feature_pipeline.expectations import check_expectations
 from feature_pipeline.ingest import raw_asset
 from feature_pipeline.materialize import online_features_asset
 from feature_pipeline.transform import features_asset
@@ -15,6 +16,7 @@ def definitions(project: Project) -> dg.Definitions:
 
     The job takes a day or a range of days, and runs in one process: its steps are short.
     """
+    check_expectations(project)
     assets = [
         *(raw_asset(project, source) for source in project.sources),
         features_asset(project),

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from feature_pipeline.validate import REASON, Rules, Verdict, judge, schema_violations
+from feature_pipeline.validate import Rules, judge, schema_violations
 from fti.errors import DataError
 from fti.project import Source
 from fti.stores.lake import STATIC, UTC_TIME, Lake, days_between
@@ -29,7 +29,7 @@ def split(source: Source, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFram
     if broken:
         raise DataError(f"source {source.name!r}: {'; '.join(map(str, broken))}")
     rules = Rules(suite=source.name, schema=source.schema, key=source.key, expectations=source.expectations)
-    verdict = judge(rows, rules)
+    verdict = judge(rows, rules).select(tuple(source.schema))
     return verdict.good, verdict.bad
 
 
@@ -61,9 +61,3 @@ def set_aside(lake: Lake, table: str, bad: pl.DataFrame, *, time: str | None, st
         else:
             (lake.path(table) / f"{day}.parquet").unlink(missing_ok=True)
     return bad.height
-
-
-def reasons(verdict: Verdict) -> pl.DataFrame:
-    """How many rows were set aside for which reason, most frequent first."""
-    counted = verdict.bad.group_by(REASON).len("rows").sort("rows", REASON, descending=[True, False])
-    return counted.select("rows", pl.col(REASON).alias("reason"))

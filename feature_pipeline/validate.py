@@ -54,32 +54,44 @@ class Rules:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Rows after validation: `good` in the columns of the schema, `bad` with `__reason`, and what blocks."""
+    """Rows after validation: good ones, bad ones with `__reason`, what they break, and what blocks."""
 
     good: pl.DataFrame
     bad: pl.DataFrame
     violations: tuple[Violation, ...]
     problems: tuple[str, ...]
     outcomes: tuple[Outcome, ...] = ()
+    suite: str = ""
 
-    @property
-    def num_rows(self) -> int:
-        return self.good.height + self.bad.height
+    def select(self, columns: Sequence[str]) -> Verdict:
+        """The same, in these columns only."""
+        return replace(self, good=self.good.select(columns), bad=self.bad.select(*columns, REASON))
 
 
 def judge(rows: pl.DataFrame, rules: Rules) -> Verdict:
     """Sort `rows` into good and bad ones. A wrong schema is told alone: other rules would fail for its sake."""
     broken = [*schema_violations(rows, rules.schema)]
     if broken:
-        empty = pl.DataFrame(schema=dict(rules.schema))
-        return _blocked(empty, broken)
+        return _blocked(rules, broken, [str(violation) for violation in broken])
     broken = [*null_keys(rows, rules.key), *outside(rows, rules)]
     outcomes = run_suite(rules.suite, rows, rules.expectations)
     broken += [_violation(rows, outcome) for outcome in outcomes if not outcome.success and outcome.places is not None]
     broken += repeated_keys(rows, rules.key, _places(broken))
-    good, bad = _split(rows.select(rules.schema.keys()), broken)
+    good, bad = _split(rows, broken)
     outcomes, whole = _whole(rules.suite, good, bad, outcomes)
-    return _verdict(good, bad, broken, whole, tuple(outcomes), rules.max_share)
+    return Verdict(
+        good=good,
+        bad=bad,
+        violations=(*broken, *whole),
+        problems=(*_over_limit(rules, rows.height, bad.height, broken), *map(str, whole)),
+        outcomes=tuple(outcomes),
+        suite=rules.suite,
+    )
+
+
+def unreadable(rules: Rules, error: Exception) -> Verdict:
+    """The verdict on rows that could not even be read."""
+    return _blocked(rules, (), [str(error)])
 
 
 def schema_violations(rows: pl.DataFrame, schema: Mapping[str, Any]) -> Iterator[Violation]:
@@ -132,24 +144,20 @@ def _whole(
     return found, [_violation(good, outcome) for outcome in failed]
 
 
-def _verdict(
-    good: pl.DataFrame,
-    bad: pl.DataFrame,
-    broken: Sequence[Violation],
-    whole: Sequence[Violation],
-    outcomes: tuple[Outcome, ...],
-    max_share: float,
-) -> Verdict:
-    allowed = bad.height <= max_share * (good.height + bad.height)
-    problems = [str(violation) for violation in (*([] if allowed else broken), *whole)]
-    if not allowed and max_share > 0:
-        problems[0] += f" ({bad.height} rows to set aside are over the limit, a share of {max_share:g})"
-    return Verdict(good=good, bad=bad, violations=(*broken, *whole), problems=tuple(problems), outcomes=outcomes)
+def _over_limit(rules: Rules, num_rows: int, num_bad: int, broken: Sequence[Violation]) -> list[str]:
+    """What the bad rows break, when they are more than may be set aside."""
+    if num_bad <= rules.max_share * num_rows:
+        return []
+    told = [str(violation) for violation in broken]
+    if rules.max_share:
+        told[0] += f" ({num_bad} rows to set aside are over the limit of {rules.max_share:.2%})"
+    return told
 
 
-def _blocked(rows: pl.DataFrame, broken: Sequence[Violation]) -> Verdict:
-    bad = rows.with_columns(pl.lit("").alias(REASON))
-    return Verdict(good=rows, bad=bad, violations=tuple(broken), problems=tuple(map(str, broken)))
+def _blocked(rules: Rules, broken: Sequence[Violation], problems: Sequence[str]) -> Verdict:
+    good = pl.DataFrame(schema=dict(rules.schema))
+    bad = good.with_columns(pl.lit("").alias(REASON))
+    return Verdict(good=good, bad=bad, violations=tuple(broken), problems=tuple(problems), suite=rules.suite)
 
 
 def _split(rows: pl.DataFrame, broken: Sequence[Violation]) -> tuple[pl.DataFrame, pl.DataFrame]:
