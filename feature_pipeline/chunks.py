@@ -24,6 +24,7 @@ from fti.project import Project
 from fti.stores.lake import STATIC, UTC_TIME, Lake, days_between
 
 DAY = timedelta(days=1)
+NEVER_MADE, OTHER_CODE = "never made", "the code changed"
 Files = dict[str, str]
 """Day (or `all`) -> fingerprint of its files."""
 
@@ -113,6 +114,10 @@ class Journal:
         told = {day: self._reasons(day, inputs, outputs) for day in sorted(days)}
         return {day: reasons for day, reasons in told.items() if reasons}
 
+    def late(self, days: Collection[date]) -> dict[date, list[str]]:
+        """Of these the days that were made, but whose raw days or files changed afterwards."""
+        return {day: why for day, why in self.stale(days).items() if why[0] not in (NEVER_MADE, OTHER_CODE)}
+
     def write(self, days: Collection[date], inputs: Mapping[str, Files]) -> None:
         """Record `days` as made from `inputs`, whose fingerprints were taken before their rows were read."""
         outputs = self.outputs(min(days), max(days))
@@ -150,10 +155,10 @@ class Journal:
     def _reasons(self, day: date, inputs: Mapping[str, Files], outputs: Mapping[str, Files]) -> list[str]:
         path = self.folder / f"{day}.json"
         if not path.exists():
-            return ["never made"]
+            return [NEVER_MADE]
         known = orjson.loads(path.read_bytes())
         if known["version"] != self.version:
-            return ["the code changed"]
+            return [OTHER_CODE]
         lost = [view for view, digest in known["outputs"].items() if outputs.get(view, {}).get(str(day)) != digest]
         if lost:
             return [f"{view} is not as it was written" for view in lost]

@@ -10,6 +10,7 @@ import polars as pl
 from feature_pipeline.chunks import Journal, chunks, code_version, write_days
 from feature_pipeline.expectations import view_suite
 from feature_pipeline.ingest import ChunkedRange, daily, table
+from feature_pipeline.pending import mark
 from feature_pipeline.quarantine import quarantine_table, set_aside
 from feature_pipeline.report import GROUP, RangeReport, refuse
 from feature_pipeline.validate import Rules, Verdict, judge
@@ -150,6 +151,7 @@ def _make_chunk(
     verdicts, problems = judge_views(project, views, schemas, start, end)
     if problems:
         return FeatureChunk(start=start, end=end, verdicts=verdicts, problems=tuple(problems))
+    mark(lake, project, days)
     written = write_features(lake, project, verdicts, start, end)
     journal.write(days, inputs)
     return FeatureChunk(start=start, end=end, verdicts=verdicts, days_written=written)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from datetime import date
 from typing import TYPE_CHECKING
 
 from fti.errors import FtiError
@@ -36,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
         ("demo", demo, "run the whole life of a model on a year of flights"),
         ("up", up, "start Dagster, MLflow and the prediction services"),
         ("down", down, "stop what `fti up` started"),
+        ("backfill", backfill, "make days of features, and those whose raw days or code changed"),
         ("status", status, "what runs, what is in the stores, who is champion"),
     ]
     for name, run, text in options:
@@ -44,7 +46,18 @@ def parser() -> argparse.ArgumentParser:
         if name == "demo":
             command.add_argument("--weeks", type=int, default=7, help="weeks of traffic to replay at most (default 7)")
             command.add_argument("--share", type=float, default=1.0, help="share of the requests to replay (default 1)")
+        if name == "backfill":
+            _backfill_options(command)
     return top
+
+
+def _backfill_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("project")
+    command.add_argument("--from", dest="first", type=date.fromisoformat, help="first day, 2013-01-01 (default: all)")
+    command.add_argument("--to", dest="last", type=date.fromisoformat, help="last day, included")
+    command.add_argument("--chunk-days", type=int, default=0, help="days in memory at once (default: the project's)")
+    command.add_argument("--again", action="store_true", help="also make the days that are done")
+    command.add_argument("--changed", action="store_true", help="read no source: only days whose inputs changed")
 
 
 def demo(arguments: argparse.Namespace) -> int:
@@ -77,6 +90,15 @@ def down(arguments: argparse.Namespace) -> int:
     settings = Settings()
     for server in servers.servers(settings, _names(settings)):
         print(f"{server.name:<20} {'stopped' if servers.stop(server.name, settings) else 'was not running'}")
+    return 0
+
+
+def backfill(arguments: argparse.Namespace) -> int:
+    from fti.backfill import run
+    from fti.settings import Settings
+
+    span = None if arguments.changed else (arguments.first, arguments.last)
+    run(Settings(), arguments.project, span, chunk_days=arguments.chunk_days, again=arguments.again)
     return 0
 
 
