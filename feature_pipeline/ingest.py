@@ -120,7 +120,7 @@ def raw_asset(project: Project, source: Source) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: ChunkedRange, lake: dg.ResourceParam[Lake]
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
         start, end = context.partition_time_window if source.timestamp else (project.partitions_start,) * 2
-        report = RangeReport(context, key, check)
+        report = RangeReport(context, check, end)
         for chunk in ingest(lake, project, source, start, end, chunk_days=config.chunk_days or project.chunk_days):
             if chunk.verdict.problems:
                 yield from refuse(key, check, chunk.verdict.problems, report.written)

@@ -6,10 +6,11 @@ They lie in the lake as `<project>/quarantine/<source>/<day>.parquet`, those of 
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import polars as pl
 
+from feature_pipeline.chunks import midnight, write_days, write_whole
 from feature_pipeline.validate import Rules, judge, schema_violations
 from fti.errors import DataError
 from fti.project import Source
@@ -45,7 +46,7 @@ def set_aside(lake: Lake, table: str, bad: pl.DataFrame, *, time: str | None, st
     """
     if time is None:
         if bad.height:
-            lake.write_static(table, bad)
+            write_whole(lake, table, bad)
         else:
             (lake.path(table) / f"{STATIC}.parquet").unlink(missing_ok=True)
         return bad.height
@@ -56,8 +57,7 @@ def set_aside(lake: Lake, table: str, bad: pl.DataFrame, *, time: str | None, st
     by_day = {part[DAY][0].date(): part for part in parts}
     for day in days_between(start, end):
         if day in by_day:
-            since = datetime(day.year, day.month, day.day, tzinfo=UTC)
-            lake.write(table, by_day[day], time=DAY, start=since, end=since + timedelta(days=1))
+            write_days(lake, table, by_day[day], time=DAY, start=midnight(day), end=midnight(day + timedelta(days=1)))
         else:
             (lake.path(table) / f"{day}.parquet").unlink(missing_ok=True)
     return bad.height

@@ -53,8 +53,9 @@ class RangeReport:
     """Collects what the chunks of one run did: metadata by partition at once, the run's own at its end."""
 
     context: dg.AssetExecutionContext
-    key: Sequence[str]
     check: str
+    until: datetime
+    """End of the run's range; only its newest days get pictures."""
     rows: Counter[str] = field(default_factory=Counter)
     quarantined: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(table, reason) -> rows."""
@@ -86,13 +87,13 @@ class RangeReport:
         self._seen(start, end, {name: verdict.good for name, verdict in verdicts.items()}, time)
         num_bad = sum(verdict.bad.height for verdict in verdicts.values())
         aside = f", {num_bad} rows set aside" if num_bad else ""
-        self.context.log.info(f"{start:%Y-%m-%d} .. {end:%Y-%m-%d}: {len(days)} days differ and are written{aside}")
+        self._log(start, end, f"{len(days)} of {max((end - start).days, 1)} days differ and are written{aside}")
 
     def skip(self, start: datetime, end: datetime, tables: Mapping[str, pl.DataFrame], time: str) -> None:
         """One chunk was done already; `tables` is how it lies in the lake."""
         self.num_skipped += (end - start).days
         self._seen(start, end, tables, time)
-        self.context.log.info(f"{start:%Y-%m-%d} .. {end:%Y-%m-%d}: done already")
+        self._log(start, end, "done already")
 
     def result(self, **metadata: Any) -> dg.MaterializeResult:
         """The materialization with its passed check."""
@@ -108,6 +109,10 @@ class RangeReport:
         }
         return dg.MaterializeResult(metadata={**facts, **metadata}, check_results=[self._passed()])
 
+    def _log(self, start: datetime, end: datetime, text: str) -> None:
+        last = max(end - timedelta(days=1), start)
+        self.context.log.info(f"{self.context.asset_key.path[-1]} {start:%Y-%m-%d} .. {last:%Y-%m-%d}: {text}")
+
     def _seen(self, start: datetime, end: datetime, tables: Mapping[str, pl.DataFrame], time: str | None) -> None:
         self.rows.update({name: rows.height for name, rows in tables.items()})
         self.span = (self.span[0] if self.span else start, end)
@@ -116,7 +121,9 @@ class RangeReport:
             self.context.add_asset_metadata({"distributions": _pictures(tables)})
             return
         for day, facts in _by_day(tables, time).items():
-            if end - datetime(day.year, day.month, day.day, tzinfo=end.tzinfo) <= timedelta(days=MAX_PICTURES):
+            if self.until - datetime(day.year, day.month, day.day, tzinfo=self.until.tzinfo) <= timedelta(
+                days=MAX_PICTURES
+            ):
                 ofday = {name: rows.filter(pl.col(time).dt.date() == day) for name, rows in tables.items()}
                 facts["distributions"] = _pictures(ofday)
             self.context.add_asset_metadata(facts, partition_key=str(day))

@@ -181,7 +181,7 @@ def features_asset(project: Project) -> dg.AssetsDefinition:
         feature_store.apply(project)
         schemas = feature_store.schemas(project.features.service)
         days = config.chunk_days or project.chunk_days
-        report = RangeReport(context, key, CHECK)
+        report = RangeReport(context, CHECK, end)
         for chunk in make_range(lake, project, schemas, start, end, chunk_days=days, again=config.again):
             if chunk.problems:
                 yield from refuse(key, CHECK, chunk.problems, report.written)
