@@ -72,8 +72,8 @@ def _profile(values: pl.Series) -> ColumnProfile:
     if values.dtype.is_numeric():
         return replace(plain, **_numbers(known.cast(pl.Float64).drop_nans()))
     if isinstance(values.dtype, pl.Datetime) and len(known):
-        histogram, _ = np.histogram(known.dt.epoch("us").to_numpy(), bins=NUM_BINS)
-        return replace(plain, histogram=tuple(histogram.tolist()), edges=(known.min(), known.max()))
+        histogram = _histogram(known.dt.epoch("us").cast(pl.Float64).to_numpy())
+        return replace(plain, histogram=histogram, edges=(known.min(), known.max()))
     if values.dtype == pl.String or values.dtype == pl.Boolean or isinstance(values.dtype, pl.Categorical | pl.Enum):
         return replace(plain, **_texts(known))
     return plain
@@ -88,12 +88,19 @@ def _numbers(values: pl.Series) -> dict[str, Any]:
     finite = values.filter(values.is_finite())
     if not len(finite):
         return {"statistics": statistics}
-    histogram, edges = np.histogram(finite.to_numpy(), bins=NUM_BINS)
-    return {
-        "statistics": statistics,
-        "histogram": tuple(histogram.tolist()),
-        "edges": (float(edges[0]), float(edges[-1])),
-    }
+    edges = _float(finite.min()), _float(finite.max())
+    return {"statistics": statistics, "histogram": _histogram(finite.to_numpy()), "edges": edges}
+
+
+def _histogram(values: np.ndarray) -> tuple[int, ...]:
+    """Rows in `NUM_BINS` bins from the smallest value to the largest; one bin when they are the same."""
+    low, high = values.min(), values.max()
+    with np.errstate(over="ignore"):
+        width = (high - low) / NUM_BINS
+    if not np.isfinite(width) or low + width == low:
+        return (len(values),)
+    places = np.minimum((values - low) / width, NUM_BINS - 1).astype(np.int64)
+    return tuple(np.bincount(places, minlength=NUM_BINS).tolist())
 
 
 def _texts(values: pl.Series) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fti.errors import FtiError
@@ -38,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
         ("up", up, "start Dagster, MLflow and the prediction services"),
         ("down", down, "stop what `fti up` started"),
         ("backfill", backfill, "make days of features, and those whose raw days or code changed"),
+        ("catalog", catalog, "write the catalogue of sources, views and features as one HTML file"),
         ("status", status, "what runs, what is in the stores, who is champion"),
     ]
     for name, run, text in options:
@@ -46,6 +48,8 @@ def parser() -> argparse.ArgumentParser:
         if name == "demo":
             command.add_argument("--weeks", type=int, default=7, help="weeks of traffic to replay at most (default 7)")
             command.add_argument("--share", type=float, default=1.0, help="share of the requests to replay (default 1)")
+        if name == "catalog":
+            command.add_argument("--out", type=Path, help="folder of index.html (default: catalog in FTI_HOME)")
         if name == "backfill":
             _backfill_options(command)
     return top
@@ -99,6 +103,15 @@ def backfill(arguments: argparse.Namespace) -> int:
 
     span = None if arguments.changed else (arguments.first, arguments.last)
     run(Settings(), arguments.project, span, chunk_days=arguments.chunk_days, again=arguments.again)
+    return 0
+
+
+def catalog(arguments: argparse.Namespace) -> int:
+    from fti.catalog import write
+    from fti.settings import Settings
+
+    settings = Settings()
+    print(write(settings, arguments.out or settings.root / "catalog"))
     return 0
 
 
