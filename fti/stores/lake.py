@@ -19,7 +19,7 @@ from pathlib import Path
 import polars as pl
 
 from fti.errors import DataError, NotReadyError
-from fti.stores.segments import Segments, day_of, is_segment, merged, metadata, state
+from fti.stores.segments import Segments, day_of, is_segment, merged, metadata, state, with_newest_segment
 
 UTC_TIME = pl.Datetime("us", "UTC")
 STATIC = "all"
@@ -79,11 +79,12 @@ class Lake:
         """
         if time not in key:
             raise ValueError(f"{table}: {time!r} must be part of the key {tuple(key)}, or a row could leave its day")
-        about = metadata(key, time)
+        about, rows = metadata(key, time), rows.unique(list(key), keep="last", maintain_order=True)
         with self._lock(table):
             files = self._files(table)
             for day, part in _by_day(rows, time):
-                self._replace(*with_newest_segment(self.path(table), day, files, part, key), about)
+                path, extended = with_newest_segment(self.path(table), day, files, part, key)
+                self._replace(path, extended, about)
             for day, part in _by_day(gone, time) if gone is not None else ():
                 self._fold(table, day, without=part)
 
