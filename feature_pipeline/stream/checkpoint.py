@@ -17,7 +17,8 @@ REMEMBERED = 2_000_000
 """Events whose ids are kept: a duplicate that comes later than so many others is taken for a new event."""
 TABLES = """
 CREATE TABLE IF NOT EXISTS applied (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS rejected (number INTEGER PRIMARY KEY, at REAL, id TEXT, source TEXT, reason TEXT, event BLOB);
+CREATE TABLE IF NOT EXISTS rejected
+  (number INTEGER PRIMARY KEY, at REAL, id TEXT, source TEXT, reason TEXT, event BLOB);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 NOTHING: dict[str, Any] = {
@@ -76,7 +77,9 @@ class Checkpoint:
         with connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany("INSERT OR IGNORE INTO applied (id) VALUES (?)", [(name,) for name in ids])
-            connection.execute("DELETE FROM applied WHERE number <= (SELECT max(number) FROM applied) - ?", (REMEMBERED,))
+            connection.execute(
+                "DELETE FROM applied WHERE number <= (SELECT max(number) FROM applied) - ?", (REMEMBERED,)
+            )
             connection.executemany(
                 "INSERT INTO rejected (at, id, source, reason, event) VALUES (?, ?, ?, ?, ?)",
                 [(now, one.id, one.source, one.reason, one.event) for one in rejected],
