@@ -70,11 +70,13 @@ class Applier:
         """Take over what others have written: a batch run that replaced days, a compaction. Days are made again where
         they did, since a run may have replaced rows that were newer than what it had read."""
         files = self._others()
-        changed = {path for path in files.keys() | self._files.keys() if files.get(path) != self._files.get(path)}
+        changed = [path for path, mark in files.items() if mark != self._files.get(path)]
+        self._files = files
         if not changed:
             return
         self.window = Window.load(self.project, self.lake, self.schemas, self.window.views_since)
         self._write(self.window.remake(self.window.views_since, self._newest()))
+        self._files = self._others()
         logger.info('{"event": "followed", "files": %d}', len(changed))
 
     def _parsed(self, lines: Sequence[bytes]) -> tuple[list[tuple[Event, bytes]], list[Rejected]]:

@@ -130,3 +130,107 @@ def test_a_streamed_day_ends_as_the_batch_does(world, batch):
     same_as_batch(world, batch)
     assert all(path.read_bytes() == content for path, content in history.items())
     assert world.consumer.checkpoint.facts()["applied"] == len(events)
+
+
+def test_duplicates_and_disorder_end_as_the_batch_does(world, batch):
+    """Events of a flight keep their order, those of different flights do not; a third comes twice, some much later."""
+    random.seed(3)
+    events = events_of(DAY, END)
+    late = {name for name in {event["id"][:-2] for event in events} if random.random() < 0.1}
+    delayed = [event for event in events if event["id"][:-2] in late]
+    prompt = [event for event in events if event["id"][:-2] not in late]
+    blocks = [prompt[start : start + 300] for start in range(0, len(prompt), 300)]
+    world.send(blocks[0])
+    world.drain()
+    for block in blocks[1:]:
+        world.send(block + random.sample(block, len(block) // 3))
+    world.send(delayed)
+    world.send(random.sample(events, len(events) // 3))
+    facts = world.drain()
+    assert facts["applied"] == len(events)
+    assert facts["duplicates"] >= len(events) // 3
+    same_as_batch(world, batch)
+
+
+def corrections(start, end, number):
+    """Landed flights whose real times were ten minutes earlier than was told first."""
+    landed = project.source("flights").read(start, end).filter(pl.col("arr").is_not_null()).head(number)
+    earlier = [pl.col(name) - timedelta(minutes=10) for name in ("dep", "arr")]
+    minutes = [pl.col(name) - 10 for name in ("dep_delay", "arr_delay")]
+    return landed.with_columns(earlier + minutes)
+
+
+def test_a_correction_takes_the_old_feature_rows_away_offline_and_online(world, batch):
+    """Rows of a folded day too: what the batch makes of the corrected raw rows is what is there."""
+    world.store.materialize(SERVICE, FIRST, DAY)
+    world.send(events_of(DAY, END))
+    world.drain()
+    old = corrections(DAY - timedelta(days=2), DAY, 5)
+    new = corrections(DAY, END, 60)
+    for number, values in enumerate(pl.concat([old, new]).iter_rows(named=True)):
+        world.send([{"id": f"correction-{number}", "source": "flights", "row": row(values)}])
+    facts = world.drain()
+    assert facts["rejected"] == 0
+    start = DAY - timedelta(days=2)
+    tables = raw_tables(project, world.lake, start, END)
+    for view, rows in make_features(project, tables, start, END).items():
+        keys = list(world.store.schemas(SERVICE)[view].keys)
+        stored = world.features(view, since=start)
+        assert stored.equals(canonical(rows, [*keys, "event_timestamp"])), view
+        online_is_newest(world, view, keys)
+
+
+def online_is_newest(world, view, keys):
+    """Every entity of the lake has the values of its newest row online."""
+    rows = world.lake.load(f"flights/features/{view}").sort("event_timestamp")
+    newest = rows.unique(keys, keep="last", maintain_order=True)
+    names = world.store.feature_names(SERVICE)[view]
+    filler = {"origin": "EWR", "dest": "IAH", "carrier": "UA", "flight": 1, "tailnum": "N14228"}
+    others = [pl.lit(value).alias(name) for name, value in filler.items() if name not in keys]
+    found = world.store.online(SERVICE, newest.select(keys).with_columns(others))
+    assert found.select(names).equals(newest.select(names)), view
+
+
+def test_a_batch_that_was_applied_but_not_recorded_comes_again_and_changes_nothing(world, batch):
+    events = events_of(DAY, END)
+    world.send(events)
+    lines = [orjson.dumps(event) for event in events]
+    world.consumer.applier.apply(lines[:900], world.consumer.checkpoint.known)  # then the process dies
+    world.start()
+    world.drain()
+    same_as_batch(world, batch)
+    assert world.consumer.checkpoint.facts()["applied"] == len(events)
+
+
+def test_what_is_no_event_is_set_aside_and_the_rest_goes_on(world):
+    good = events_of(DAY, END)[:50]
+    wrong = [
+        b"{",
+        orjson.dumps({"id": "1", "source": "nobody", "row": {}}),
+        orjson.dumps({"id": "2", "source": "weather", "row": {"origin": "EWR", "time_hour": "yesterday"}}),
+        orjson.dumps({"id": "3", "source": "weather", "row": {"origin": None, "time_hour": "2013-01-05T01:00:00Z"}}),
+        orjson.dumps({"id": "4", "source": "weather", "row": {"colour": 1}}),
+    ]
+    world.send([*wrong[:3], *good, *wrong[3:]])
+    facts = world.drain()
+    assert (facts["applied"], facts["rejected"]) == (50, 5)
+    reasons = [found["reason"] for found in reversed(world.consumer.checkpoint.rejected())]
+    assert [reason.split(":")[0] for reason in reasons[1:]] == ["source", "row.time_hour", "row.origin", "row.colour"]
+
+
+def test_a_batch_run_over_a_streamed_day_is_taken_over(world, batch):
+    """The batch replaces the day while the stream goes on; the rows that the source lacks go, later events stay."""
+    events = events_of(DAY, END)
+    world.send([*events[:1500], invented()])
+    world.drain()
+    fill(world.lake, DAY, END)
+    assert world.lake.segments("flights/raw/flights") == {}
+    world.consumer.applier.follow()
+    world.send(events[1500:])
+    world.drain()
+    same_as_batch(world, batch)
+
+
+def invented():
+    values = project.source("flights").read(DAY, END).row(0, named=True) | {"flight": 9999}
+    return {"id": "invented", "source": "flights", "row": row(values)}
