@@ -4,6 +4,7 @@ import dagster as dg
 
 from feature_pipeline.ingest import raw_asset
 from feature_pipeline.materialize import online_features_asset
+from feature_pipeline.stream import compact
 from feature_pipeline.transform import features_asset
 from fti.project import Project
 
@@ -33,4 +34,5 @@ def definitions(project: Project) -> dg.Definitions:
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Yesterday's data, from the sources to the online store.",
     )
-    return dg.Definitions(assets=assets, jobs=[job], schedules=[schedule])
+    batch = dg.Definitions(assets=assets, jobs=[job], schedules=[schedule])
+    return dg.Definitions.merge(batch, compact.definitions(project)) if project.streamed else batch

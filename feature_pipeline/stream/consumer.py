@@ -126,6 +126,7 @@ def run(settings: Settings, project: Project, stop: threading.Event) -> None:
     from fti.stores import open_stores
 
     stores = open_stores(settings)
+    report("ready", project=project.name, registry=str(stores["feature_store"].feast.project))
     with only_one(stores["lake"], project):
         checkpoint = checkpoint_of(settings, project.name)
         log = open_event_log(settings, project.name, checkpoint.facts()["position"])

@@ -19,13 +19,22 @@ from pathlib import Path
 import polars as pl
 
 from fti.errors import DataError, NotReadyError
-from fti.stores.segments import Segments, day_of, is_segment, merged, metadata, state, with_newest_segment
+from fti.stores.segments import Segments, count_keys, day_of, is_segment, merged, metadata, state, with_newest_segment
 
 UTC_TIME = pl.Datetime("us", "UTC")
 STATIC = "all"
 """File stem of a table that has no days."""
 FOLDS_IN_A_READ = 5
 """How often a read starts again because a segment was folded while it was read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """A day that was folded: its segments, the different keys in all its files, and the rows it then had."""
+
+    num_segments: int
+    num_keys: int
+    num_rows: int
 
 
 @dataclass(frozen=True)
@@ -88,11 +97,16 @@ class Lake:
             for day, part in _by_day(gone, time) if gone is not None else ():
                 self._fold(table, day, without=part)
 
-    def compact(self, table: str, days: Iterable[date] | None = None) -> dict[date, int]:
-        """Fold the segments of `days` (all days that have some) into their day files; returns rows by folded day."""
+    def compact(self, table: str, days: Iterable[date] | None = None) -> dict[date, Fold]:
+        """Fold the segments of `days` (all days that have some) into their day files."""
         with self._lock(table):
             wanted = sorted({day for path in self.segments(table, days) if (day := day_of(path))})
             return {day: self._fold(table, day) for day in wanted}
+
+    def tables(self, folder: str) -> list[str]:
+        """Tables right below `folder`, for example below `flights/features`."""
+        found = self.path(folder)
+        return sorted(f"{folder}/{path.name}" for path in found.iterdir()) if found.is_dir() else []
 
     def segments(self, table: str, days: Iterable[date] | None = None) -> Segments:
         """The segments of `days` (of all), each with a mark that changes when it is rewritten."""
@@ -158,8 +172,8 @@ class Lake:
         names = os.listdir(folder) if folder.is_dir() else []
         return [folder / name for name in sorted(names) if name.endswith(".parquet") and not name.startswith(".")]
 
-    def _fold(self, table: str, day: date, without: pl.DataFrame | None = None) -> int:
-        """One file of the day and its segments, less the keys of `without`; returns its rows. Needs the lock.
+    def _fold(self, table: str, day: date, without: pl.DataFrame | None = None) -> Fold:
+        """One file of the day and its segments, less the keys of `without`. Needs the lock.
 
         The day is whole before the first segment goes: between the two, a reader meets the same rows twice at most.
         """
@@ -167,10 +181,12 @@ class Lake:
         rows = merged(files).collect()
         if without is not None:
             rows = rows.join(without, on=without.columns, how="anti", maintain_order="left")
-        self._replace(self.path(table) / f"{day}.parquet", rows)
-        for path in filter(is_segment, files):
-            path.unlink()
-        return rows.height
+        num_keys, path = count_keys(files), self.path(table) / f"{day}.parquet"
+        self._replace(path, rows)
+        kept = int(pl.scan_parquet(path).select(pl.len()).collect().item())
+        for segment in filter(is_segment, files):
+            segment.unlink()
+        return Fold(num_segments=sum(map(is_segment, files)), num_keys=num_keys, num_rows=kept)
 
     @contextmanager
     def _lock(self, table: str) -> Iterator[None]:

@@ -43,9 +43,22 @@ def merged(files: Sequence[Path]) -> pl.LazyFrame:
     return pl.concat([_last_rows(run) if several else pl.scan_parquet(run) for several, run in runs])
 
 
-def _last_rows(files: Sequence[Path]) -> pl.LazyFrame:
+def count_keys(files: Sequence[Path]) -> int:
+    """Number of different keys in `files` of one day; without a segment, of rows."""
+    if not any(map(is_segment, files)):
+        return int(pl.scan_parquet(list(files)).select(pl.len()).collect().item())
+    key, _ = _about(files)
+    return int(pl.scan_parquet(list(files)).select(pl.struct(key).n_unique()).collect().item())
+
+
+def _about(files: Sequence[Path]) -> tuple[list[str], str]:
+    """Key and time column, as the newest segment tells."""
     about = pl.read_parquet_metadata(next(path for path in reversed(files) if is_segment(path)))
-    key, time = json.loads(about[KEY]), about[TIME]
+    return json.loads(about[KEY]), about[TIME]
+
+
+def _last_rows(files: Sequence[Path]) -> pl.LazyFrame:
+    key, time = _about(files)
     rows = pl.scan_parquet(list(files)).unique(key, keep="last", maintain_order=True)
     return rows.sort(time, *(column for column in key if column != time))
 

@@ -1,7 +1,7 @@
-"""Events: a streamed day ends with the features of the batch, whatever the order, the duplicates and the corrections."""
+"""Events: a streamed day has the features of the batch at its end, after disorder, duplicates and corrections too."""
 
 import random
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import orjson
