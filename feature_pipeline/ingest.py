@@ -11,8 +11,11 @@ import polars as pl
 from feature_pipeline.report import GROUP, frame_metadata, passed, refuse
 from feature_pipeline.validate import violations
 from fti.errors import DataError
+from fti.fingerprint import daily_fingerprints
 from fti.project import Project, Source
+from fti.source_hash import digest
 from fti.stores.lake import Lake
+from fti.versions import source_version
 
 READ_ERRORS = (OSError, EOFError, ValueError, LookupError, zipfile.BadZipFile, zlib.error, pl.exceptions.PolarsError)
 """What an unreadable file, a cut archive or a changed layout raises."""
@@ -67,6 +70,14 @@ def write_source(
         lake.write_static(table(project, source), rows)
 
 
+def data_version(context: dg.AssetExecutionContext, source: Source, rows: pl.DataFrame) -> dg.DataVersion:
+    """Hash of the rows; those of each day of a range go to its partition's metadata."""
+    days = daily_fingerprints(source, rows, context.partition_keys if source.timestamp else [])
+    for day, found in days.items() if source.timestamp else []:
+        context.add_asset_metadata({"fingerprint": found}, partition_key=day)
+    return dg.DataVersion(next(iter(days.values())) if len(days) == 1 else digest(*days.values()))
+
+
 def raw_asset(project: Project, source: Source) -> dg.AssetsDefinition:
     """The asset `raw_<source>`: by UTC day when the source has a timestamp, else one table."""
     key, check = project.key(f"raw_{source.name}"), f"raw_{source.name}_is_valid"
@@ -75,6 +86,7 @@ def raw_asset(project: Project, source: Source) -> dg.AssetsDefinition:
         key=key,
         group_name=GROUP,
         description=source.description,
+        code_version=source_version(source),
         partitions_def=daily(project) if source.timestamp else None,
         backfill_policy=dg.BackfillPolicy.single_run() if source.timestamp else None,
         check_specs=[dg.AssetCheckSpec(check, asset=dg.AssetKey(key), blocking=True)],
@@ -89,7 +101,9 @@ def raw_asset(project: Project, source: Source) -> dg.AssetsDefinition:
             yield from refuse(key, check, found)
         write_source(lake, project, source, rows, start, end)
         yield dg.MaterializeResult(
-            metadata=frame_metadata(rows, source.timestamp), check_results=[passed(check, num_rows=rows.height)]
+            metadata=frame_metadata(rows, source.timestamp),
+            check_results=[passed(check, num_rows=rows.height)],
+            data_version=data_version(context, source, rows),
         )
 
     return raw

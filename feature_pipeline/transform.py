@@ -11,9 +11,12 @@ from feature_pipeline.ingest import daily, table
 from feature_pipeline.report import GROUP, passed, preview, refuse
 from feature_pipeline.validate import violations
 from fti.errors import FtiError
+from fti.fingerprint import fingerprint
 from fti.project import Project
+from fti.source_hash import digest
 from fti.stores.feature_store import FeatureStore, ViewSchema
 from fti.stores.lake import Lake
+from fti.versions import code_version
 
 TIME = "event_timestamp"
 UTC_TIME = pl.Datetime("us", "UTC")
@@ -88,6 +91,7 @@ def features_asset(project: Project) -> dg.AssetsDefinition:
         group_name=GROUP,
         description=f"Feature views of {project.features.service}, in the lake.",
         deps=project.raw_keys(project.features.sources),
+        code_version=code_version(project),
         partitions_def=daily(project),
         backfill_policy=dg.BackfillPolicy.single_run(),
         check_specs=[dg.AssetCheckSpec(CHECK, asset=dg.AssetKey(key), blocking=True)],
@@ -110,9 +114,20 @@ def features_asset(project: Project) -> dg.AssetsDefinition:
         if found:
             yield from refuse(key, CHECK, found)
         rows = write_features(lake, project, views, start, end)
-        yield dg.MaterializeResult(metadata=feature_metadata(views), check_results=[passed(CHECK, **rows)])
+        versions = feature_store.versions(project.features.service)
+        yield dg.MaterializeResult(
+            metadata=feature_metadata(views) | {"versions": dg.MetadataValue.json(versions)},
+            check_results=[passed(CHECK, **rows)],
+            data_version=data_version(project, tables, versions),
+        )
 
     return features
+
+
+def data_version(project: Project, tables: Mapping[str, pl.DataFrame], versions: Mapping[str, str]) -> dg.DataVersion:
+    """Hash of the raw rows that were read and of the versions of the views that were made of them."""
+    read = [fingerprint(rows, project.source(name).key) for name, rows in sorted(tables.items())]
+    return dg.DataVersion(digest(*read, *(f"{name}={version}" for name, version in sorted(versions.items()))))
 
 
 def feature_metadata(views: Mapping[str, pl.DataFrame]) -> dict[str, Any]:

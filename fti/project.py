@@ -76,6 +76,8 @@ class Features:
     on_demand_names: tuple[str, ...]
     expectations: Mapping[str, tuple[Expectation, ...]] = field(default_factory=dict)
     """Feature view -> expectations on its rows."""
+    accept_changes: tuple[str, ...] = ()
+    """Changes in place that the served model may get, as `fti plan` names them: `origin_delays@680e033f1920`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ class History:
 
     `keys` maps an entity column of `rows` to the asking column, `features` a column of `rows` to its name in the
     result. `time` is when a row happened; `created`, if there is one, when it was written down: it counts only from
-    then on, and of two rows of one time the later written one wins. A zero `ttl` never expires.
+    then on (never, if it is null), and of two rows of one time the later written one wins. A zero `ttl` never expires.
     `source` is the local folder or file that `rows` come from, if they do, and `mapping` renames its columns to those
     of `rows`.
     """
@@ -155,7 +155,7 @@ def _known(history: History) -> pl.DataFrame:
 
     With creation times, each row is the newest that was known of its entity by then, and rows are sorted.
     """
-    rows = require(history).drop_nulls([*history.keys, history.time])
+    rows = require(history).drop_nulls([*history.keys, *_times(history)])
     if history.created is None:
         return rows.with_columns(pl.col(history.time).alias(KNOWN)).rename({history.time: EVENT}).collect()
     found = rows.collect().sort(_times(history), nulls_last=False, maintain_order=True)
