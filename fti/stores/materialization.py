@@ -11,7 +11,7 @@ import polars as pl
 
 from fti.stores.online import keys
 from fti.stores.online.backend import Backend
-from fti.stores.online.reading import Wanted, decode
+from fti.stores.online.reading import Group, Wanted
 from fti.stores.online.serving import ServedView
 
 
@@ -38,10 +38,10 @@ def missing(served: ServedView, backend: Backend, batches: Iterator[pl.DataFrame
     """Entities of `batches` that are not, or only older, online."""
     lost: set[bytes | None] = set()
     names = sorted(column.name for column in served.view.entity_columns)
-    only_times = Wanted(served.wanted.view, ())
+    only_times = Group([Wanted(served.wanted.view, ())])
     for batch in batches:
         encoded = keys.of_frame(served.start, batch, names, served.key_types)
-        (rows,) = decode(backend.get([key for key in encoded if key is not None]), [only_times], backend.layout)
-        late = rows.events < batch["event_ts"].to_numpy()
+        rows = only_times.decode(backend.get([key for key in encoded if key is not None]), backend.layout)
+        late = rows.events[:, 0] < batch["event_ts"].to_numpy()
         lost.update(key for key, is_late in zip(encoded, late.tolist(), strict=True) if is_late)
     return len(lost)

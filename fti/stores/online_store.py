@@ -8,7 +8,7 @@ newest row of an entity and view wins whatever the order of writing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -29,8 +29,8 @@ from pydantic import field_validator, model_validator
 
 from fti.stores.online import keys, packing
 from fti.stores.online.backend import Backend, is_redis, open_backend
-from fti.stores.online.reading import Rows, Wanted, decode
-from fti.stores.online.sections import view_id
+from fti.stores.online.reading import Group, Wanted, rows_of
+from fti.stores.online.sections import NEVER, view_id
 from fti.stores.online.types import FIXED, tail, value_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -143,9 +143,8 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         values = dict(zip(distinct, backend.get(distinct), strict=True))
         answers = []
         for (view, names, _), part in zip(asked, encoded, strict=True):
-            wanted = Wanted(view_id(table_name(config, view)), features_of(view, names))
-            (rows,) = decode([values[key] for key in part], [wanted], backend.layout)
-            answers.append(_protos(rows, wanted, view))
+            group = Group([Wanted(view_id(table_name(config, view)), features_of(view, names))])
+            answers.append(_protos(rows_of(group, [values[key] for key in part], backend.layout), view))
         return answers
 
     def _read_features_per_fv(
@@ -226,28 +225,24 @@ def features_of(view: FeatureView, names: Sequence[str] | None = None) -> tuple[
     return tuple((name, features[name]) for name in (names or features) if name in features)
 
 
-def _protos(rows: Rows, wanted: Wanted, view: FeatureView) -> list[Answer]:
+def _protos(rows: Iterable[tuple[int, dict[str, Any]]], view: FeatureView) -> list[Answer]:
     """Rows as Feast wants them."""
-    columns: dict[str, list[ValueProto]] = {}
-    for dtype, (values, valid) in rows.fixed.items():
-        kind = FIXED[dtype]
-        for place, name in enumerate(wanted.of_type(dtype)):
-            pairs = zip(values[:, place].tolist(), valid[:, place].tolist(), strict=True)
-            columns[name] = [
-                value_of(kind.proto, kind.to_proto(value)) if present else ValueProto() for value, present in pairs
-            ]
-    types = {feature.name: feature.dtype for feature in view.features}
-    for (name, _), raws in zip(wanted.tails, rows.tails, strict=True):
-        load = tail(types[name]).to_proto
-        columns[name] = [ValueProto() if raw is None else load(raw) for raw in raws]
-    events = rows.events.tolist()
-    ordered = [columns[name] for name, _ in wanted.features]
+    makers = {feature.name: _maker(feature.dtype) for feature in view.features}
+    nothing = ValueProto()
     return [
-        (
-            EPOCH + MICROSECOND * events[place],
-            {name: column[place] for (name, _), column in zip(wanted.features, ordered, strict=True)},
+        (None, None)
+        if event == NEVER
+        else (
+            EPOCH + MICROSECOND * event,
+            {name: nothing if value is None else makers[name](value) for name, value in values.items()},
         )
-        if found
-        else (None, None)
-        for place, found in enumerate(rows.found.tolist())
+        for event, values in rows
     ]
+
+
+def _maker(dtype: Any) -> Callable[[Any], ValueProto]:
+    """Stored value to protobuf."""
+    kind = FIXED.get(str(dtype))
+    if kind is None:
+        return tail(dtype).to_proto
+    return lambda value: value_of(kind.proto, kind.to_proto(value))

@@ -114,18 +114,11 @@ class Layout:
         raw, stride = rows.tobytes(), HEADER.size + self.size
         return [raw[place * stride : (place + 1) * stride] + value for place, value in enumerate(values)]
 
-    def valid(self, rows: Bytes) -> np.ndarray[Any, Any]:
-        """[rows, features]: 1 where a value is not null."""
-        return np.unpackbits(rows[:, : self.bitmap], axis=1, count=len(self.features), bitorder="little")
-
-    def block(self, rows: Bytes, dtype: str) -> np.ndarray[Any, Any]:
-        """[rows, columns of this type]: the values, zero where null."""
-        first, count, _ = self.blocks[dtype]
-        numpy = np.dtype(FIXED[dtype].numpy)
-        return np.ascontiguousarray(rows[:, first : first + count * numpy.itemsize]).view(numpy)
-
-    def tail(self, row: bytes, place: int) -> bytes:
+    def tail(self, row: bytes, place: int) -> bytes | None:
         """The value number `place` of any length in a row."""
+        bit = len(self.features) - self.num_tails + place
+        if not row[bit >> 3] >> (bit & 7) & 1:
+            return None
         start = int.from_bytes(row[self.ends + 4 * place - 4 : self.ends + 4 * place], "little") if place else 0
         end = int.from_bytes(row[self.ends + 4 * place : self.ends + 4 * place + 4], "little")
         return row[self.size + start : self.size + end]
