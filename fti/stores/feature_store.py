@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from fti.errors import DataError, NotReadyError
@@ -175,8 +176,9 @@ class FeatureStore:
         older at that moment than their view's `freshness` (without one: its TTL, as in `historical`) are null, or the
         policy's defaults; without it nothing is stale.
         """
-        moments = entity_rows[TIME].dt.epoch("us").to_numpy() if TIME in entity_rows.columns else None
-        return self._plan(service).read(self._backend, entity_rows, moments, freshness)
+        moments = entity_rows.get_column(TIME, default=None)
+        times = None if moments is None else _micros(moments)
+        return self._plan(service).read(self._backend, entity_rows, times, freshness)
 
     def _plan(self, service: str) -> ServicePlan:
         """How `service` is read; kept, since a changed service has a new name."""
@@ -241,3 +243,8 @@ class FeatureStore:
 
 def _moment(micros: int | None) -> datetime | None:
     return None if micros is None else EPOCH + timedelta(microseconds=micros)
+
+
+def _micros(moments: pl.Series) -> np.ndarray[Any, Any]:
+    """Microseconds since 1970."""
+    return moments.to_numpy().astype("datetime64[us]", copy=False).view(np.int64)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fti.stores.online.layout import Bytes, Feature, Layout
-from fti.stores.online.sections import HEADER, NEVER, Section, walk
+from fti.stores.online.layout import Feature, Layout
+from fti.stores.online.sections import HEADER, NEVER, Section, starts, walk
 from fti.stores.online.types import FIXED
 
 Array = np.ndarray[Any, Any]
@@ -59,24 +59,50 @@ class Wanted:
 class Pick:
     """Where the wanted features of one view and type lie in rows of one layout."""
 
-    columns: slice | Array
-    """Bytes of the row."""
+    columns: Array
+    """Places among the layout's columns of this type."""
     bits: Array
-    """Bits of the row."""
-    places: Array | None
-    """Which of the wanted ones the layout has; None: all."""
+    """Places among the layout's features."""
+    places: Array
+    """Places among the wanted ones."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """How rows of one view and layout are read."""
+
+    layout: Layout
+    picks: dict[str, Pick]
+    tails: list[int]
+    """Places of the wanted features among the layout's ones of any length, -1 where it lacks one."""
+    complete: bool
+    """Whether the layout has every wanted feature."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Where everything lies in values that all have the same sections, each view among them and complete."""
+    """Where everything lies in values that have the same sections, all wanted views among them and complete."""
 
-    heads: Array
-    """Bytes of the heads of the wanted sections."""
-    times: Array
-    bitmaps: Array
-    picks: dict[str, tuple[list[slice | Array], Array]]
-    """Type -> bytes of its columns, bits of its columns among those of `bitmaps`."""
+    row: np.dtype[Any]
+    """A value as a structure: `head`, `time`, `bits` and a block per type, each with the number of its view."""
+    number: int
+    picks: dict[str, tuple[list[str], Array, Array | None]]
+    """Type -> fields, bits of the wanted columns, and their places among the fields' columns; None: as they are."""
+
+    def read(self, values: Sequence[bytes]) -> Rows | None:
+        """All rows at once; None when a value has another shape after all."""
+        table = np.frombuffer(b"".join(values), self.row)
+        views = range(self.number)
+        heads = np.concatenate([table[f"head{view}"] for view in views], axis=1)
+        if (heads != heads[0]).any():
+            return None
+        events = np.concatenate([table[f"time{view}"] for view in views], axis=1)
+        bits = np.unpackbits(np.concatenate([table[f"bits{view}"] for view in views], axis=1), 1, None, "little")
+        fixed = {}
+        for dtype, (fields, own_bits, places) in self.picks.items():
+            block = np.concatenate([table[name] for name in fields], axis=1)
+            fixed[dtype] = (block if places is None else block.take(places, axis=1), bits.take(own_bits, axis=1))
+        return Rows(np.ones(events.shape, bool), events, fixed, [])
 
 
 @dataclass
@@ -84,7 +110,7 @@ class Group:
     """Views of the same entities, asked for again and again; learns the layouts and shapes that it meets."""
 
     views: Sequence[Wanted]
-    _picks: dict[tuple[int, int], tuple[Layout, dict[str, Pick], list[int]]] = field(default_factory=dict)
+    _learned: dict[tuple[int, int], Learned] = field(default_factory=dict)
     _shapes: dict[bytes, Shape | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -105,25 +131,11 @@ class Group:
         """The answer when all values have the same sections: a handful of operations on one table."""
         if len(set(map(len, values))) > 1:
             return None
-        number = len(values)
-        table = np.frombuffer(b"".join(values), np.uint8).reshape(number, -1)
-        key = b"".join(values[0][section.start : section.start + HEAD] for section in walk(values[0]))
+        key = b"".join([values[0][start : start + HEAD] for start in starts(values[0])])
         if key not in self._shapes:
             self._shapes[key] = self._shape(values[0], layout)
         shape = self._shapes[key]
-        if shape is None:
-            return None
-        if number > 1:
-            heads = table.take(shape.heads, axis=1)
-            if (heads != heads[0]).any():
-                return None
-        events = table.take(shape.times, axis=1).view("<i8")
-        bits = np.unpackbits(table.take(shape.bitmaps, axis=1), axis=1, bitorder="little")
-        fixed = {}
-        for dtype, (columns, own_bits) in shape.picks.items():
-            block = _bytes(table, columns).view(FIXED[dtype].numpy)
-            fixed[dtype] = (block, bits.take(own_bits, axis=1))
-        return Rows(np.ones((number, len(self.views)), bool), events, fixed, [])
+        return None if shape is None else shape.read(values)
 
     def _shape(self, value: bytes, layout: LayoutOf) -> Shape | None:
         """The shape of `value`; None when a view or a feature is not in it."""
@@ -131,34 +143,34 @@ class Group:
         if any(view.view not in sections for view in self.views):
             return None
         found = [sections[view.view] for view in self.views]
-        learned = [self._pick(place, section.layout, layout) for place, section in enumerate(found)]
-        if any(pick.places is not None for _, picks, _ in learned for pick in picks.values()):
+        learned = [self._learn(place, section.layout, layout) for place, section in enumerate(found)]
+        if not all(own.complete for own in learned):
             return None
-        bodies = [section.start + HEADER.size for section in found]
-        bitmaps = [np.arange(body, body + own.bitmap) for body, (own, _, _) in zip(bodies, learned, strict=True)]
-        bits = np.cumsum([0, *(len(bitmap) * 8 for bitmap in bitmaps)])
-        blocks = {}
-        for dtype in self.types:
-            parts = [
-                (_shifted(picks[dtype].columns, body), picks[dtype].bits + bit)
-                for (_, picks, _), body, bit in zip(learned, bodies, bits, strict=False)
-                if dtype in picks
-            ]
-            blocks[dtype] = ([columns for columns, _ in parts], np.concatenate([bit for _, bit in parts]))
-        heads = np.concatenate([np.arange(section.start, section.start + HEAD) for section in found])
-        times = np.concatenate([np.arange(section.start + HEAD, section.start + HEAD + 8) for section in found])
-        return Shape(heads, times, np.concatenate(bitmaps), blocks)
+        fields: list[tuple[str, Any, int]] = []
+        for view, (section, own) in enumerate(zip(found, learned, strict=True)):
+            body = section.start + HEADER.size
+            fields += [(f"head{view}", ("<u8", (2,)), section.start), (f"time{view}", ("<i8", (1,)), body - 16)]
+            fields.append((f"bits{view}", ("u1", (own.layout.bitmap,)), body))
+            for dtype in own.picks:
+                first, count, _ = own.layout.blocks[dtype]
+                fields.append((f"{dtype}{view}", (FIXED[dtype].numpy, (count,)), body + first))
+        names, formats, offsets = map(list, zip(*fields, strict=True))
+        row = np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": len(value)})
+        return Shape(row, len(found), {dtype: _together(learned, dtype) for dtype in self.types})
 
-    def _pick(self, place: int, fingerprint: int, layout: LayoutOf) -> tuple[Layout, dict[str, Pick], list[int]]:
+    def _learn(self, place: int, fingerprint: int, layout: LayoutOf) -> Learned:
         """How rows of one view and layout are read."""
         key = (place, fingerprint)
-        if key not in self._picks:
+        if key not in self._learned:
             own, view = layout(fingerprint), self.views[place]
             picks = {dtype: pick(own, view, dtype) for dtype in self.types if view.of_type(dtype)}
+            picks = {dtype: found for dtype, found in picks.items() if len(found.bits)}
             first = len(own.features) - own.num_tails
             there = {feature: number for number, feature in enumerate(own.features[first:])}
-            self._picks[key] = (own, picks, [there.get(feature, -1) for feature in view.tails])
-        return self._picks[key]
+            tails = [there.get(feature, -1) for feature in view.tails]
+            complete = set(view.features) <= set(own.features)
+            self._learned[key] = Learned(own, picks, tails, complete)
+        return self._learned[key]
 
     def nothing(self, number: int) -> Rows:
         """Rows of which none is online."""
@@ -184,23 +196,24 @@ class Group:
             answer.found[rows, place] = True
             answer.events[rows, place] = [section.event for _, _, section in found]
             bodies = [value[own.start + HEADER.size : own.start + own.length] for _, value, own in found]
-            self._put(answer, place, rows, bodies, self._pick(place, fingerprint, layout))
+            self._put(answer, place, rows, bodies, self._learn(place, fingerprint, layout))
         return answer
 
-    def _put(self, answer: Rows, view: int, rows: list[int], bodies: list[bytes], learned: Any) -> None:
+    def _put(self, answer: Rows, view: int, rows: list[int], bodies: list[bytes], learned: Learned) -> None:
         """Bodies of one view and layout into their places."""
-        own, picks, tails = learned
+        own = learned.layout
         table = np.frombuffer(b"".join(body[: own.size] for body in bodies), np.uint8).reshape(len(bodies), own.size)
         bits = np.unpackbits(table[:, : own.bitmap], axis=1, bitorder="little")
-        for dtype, found in picks.items():
-            first = sum(len(before.of_type(dtype)) for before in self.views[:view])
-            columns = first + (np.arange(len(found.bits)) if found.places is None else found.places)
-            where = np.ix_(np.array(rows), columns)
+        for dtype, found in learned.picks.items():
+            before = sum(len(other.of_type(dtype)) for other in self.views[:view])
+            where = np.ix_(np.array(rows), before + found.places)
             values, valid = answer.fixed[dtype]
-            values[where] = _bytes(table, [found.columns]).view(FIXED[dtype].numpy)
-            valid[where] = bits[:, found.bits]
+            first, count, _ = own.blocks[dtype]
+            numpy = np.dtype(FIXED[dtype].numpy)
+            block = np.ascontiguousarray(table[:, first : first + count * numpy.itemsize]).view(numpy)
+            values[where], valid[where] = block[:, found.columns], bits[:, found.bits]
         mine = (column for column, (place, _) in zip(answer.tails, self.tails, strict=True) if place == view)
-        for column, place in zip(mine, tails, strict=True):
+        for column, place in zip(mine, learned.tails, strict=True):
             for row, body in zip(rows, bodies, strict=True) if place >= 0 else ():
                 column[row] = own.tail(body, place)
 
@@ -211,23 +224,23 @@ def pick(layout: Layout, view: Wanted, dtype: str) -> Pick:
     names = view.of_type(dtype)
     places = [place for place, name in enumerate(names) if (name, dtype) in there]
     bits = np.array([there[names[place], dtype] for place in places], np.intp)
-    width = np.dtype(FIXED[dtype].numpy).itemsize
-    first, _, bit = layout.blocks.get(dtype, (0, 0, 0))
-    starts = first + (bits - bit) * width
-    columns: slice | Array = (starts[:, None] + np.arange(width)).reshape(-1)
-    if len(starts) and (np.diff(starts) == width).all():
-        columns = slice(int(starts[0]), int(starts[-1]) + width)
-    return Pick(columns, bits, None if len(places) == len(names) else np.array(places, np.intp))
+    first_bit = layout.blocks[dtype][2] if dtype in layout.blocks else 0
+    return Pick(bits - first_bit, bits, np.array(places, np.intp))
 
 
-def _bytes(table: Bytes, columns: Sequence[slice | Array]) -> Bytes:
-    """These columns side by side, each row's bytes next to each other."""
-    parts = [table[:, own] if isinstance(own, slice) else table.take(own, axis=1) for own in columns]
-    return np.ascontiguousarray(np.concatenate(parts, axis=1))
-
-
-def _shifted(columns: slice | Array, by: int) -> slice | Array:
-    return slice(columns.start + by, columns.stop + by) if isinstance(columns, slice) else columns + by
+def _together(learned: Sequence[Learned], dtype: str) -> tuple[list[str], Array, Array | None]:
+    """The fields of one type in a `Shape`, and where the wanted features lie in them."""
+    fields, bits, places = [], [], []
+    bit, place = 0, 0
+    for view, own in enumerate(learned):
+        if dtype in own.picks:
+            fields.append(f"{dtype}{view}")
+            bits.append(own.picks[dtype].bits + bit)
+            places.append(own.picks[dtype].columns + place)
+            place += own.layout.blocks[dtype][1]
+        bit += own.layout.bitmap * 8
+    wanted = np.concatenate(places)
+    return fields, np.concatenate(bits), None if np.array_equal(wanted, np.arange(place)) else wanted
 
 
 def rows_of(group: Group, values: Sequence[bytes | None], layout: LayoutOf) -> Iterator[tuple[int, dict[str, Any]]]:

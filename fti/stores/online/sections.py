@@ -12,6 +12,7 @@ from struct import Struct
 from typing import NamedTuple
 
 HEADER = Struct("<QIIqq")
+_LENGTH = Struct("<I")
 NEVER = -(2**63)
 """Stored for a row without a creation time, which is older than any other."""
 
@@ -40,6 +41,15 @@ def walk(value: bytes) -> Iterator[Section]:
         section = Section(view, length, layout, event, created, start)
         yield section
         start += section.length
+
+
+def starts(value: bytes) -> list[int]:
+    """Where each section of `value` begins."""
+    found, start = [], 0
+    while start < len(value):
+        found.append(start)
+        start += _LENGTH.unpack_from(value, start + 8)[0]
+    return found
 
 
 def merge(old: bytes, new: bytes) -> bytes:

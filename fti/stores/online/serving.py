@@ -24,6 +24,8 @@ NAMES = pl.List(pl.String)
 DUMMY_KEY = "__dummy_id"
 """Join key of views without an entity, as Feast writes it: always an empty text."""
 FOREVER = 2**62
+_NONE = np.zeros((0, 0), bool)
+"""No flag is set."""
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -52,13 +54,22 @@ class ServedView:
         types = {feature.name: feature.dtype for feature in self.view.features}
         return {name: tail(types[name]).load for name, _ in self.wanted.tails}
 
+    def series(self, name: str, raws: Sequence[Any]) -> pl.Series:
+        """A feature of any length as a column; what is not bytes is a value already."""
+        if self.types[name] is None:
+            raise DataError(f"feature {self.name}:{name} has no polars type; read it with get_online_features")
+        load = self.loads[name]
+        return pl.Series(name, [load(raw) if isinstance(raw, bytes) else raw for raw in raws], self.types[name])
+
 
 @dataclass(frozen=True)
-class Policy:
-    """What happens to values of a view that are older than `max_age` microseconds."""
+class Limits:
+    """How old the values of a group's views may be, view by view."""
 
-    max_age: int
-    defaults: Mapping[str, Any]
+    max_age: np.ndarray[Any, Any]
+    """Microseconds."""
+    defaults: list[Mapping[str, Any]]
+    """What takes the place of older values, where there is something."""
 
 
 @dataclass(frozen=True)
@@ -91,86 +102,104 @@ class ServicePlan:
             Asked(start, columns, types, own, Group([served.wanted for served in own]))
             for (start, columns, types), own in together.items()
         ]
-        self._policies: tuple[Mapping[str, Freshness], list[list[Policy]]] | None = None
+        self._limits: tuple[Mapping[str, Freshness], list[Limits]] | None = None
 
     def read(
         self, backend: Backend, rows: pl.DataFrame, moments: np.ndarray[Any, Any] | None, fresh: Mapping[str, Freshness]
     ) -> pl.DataFrame:
         """The features of `rows`, with `missing_views` and `stale_views`; `moments` are microseconds."""
         found = self._fetch(backend, rows)
-        stale = [np.zeros_like(own.found) for own in found]
+        stale = [_NONE] * len(found)
         if moments is not None:
-            for place, (asked, policies) in enumerate(zip(self._asked, self.policies(fresh), strict=True)):
-                limits = np.array([policy.max_age for policy in policies])
-                stale[place] = found[place].found & (found[place].events < moments[:, None] - limits)
-                if stale[place].any():
-                    found[place] = outdated(asked, found[place], stale[place], policies)
+            for place, (asked, limits) in enumerate(zip(self._asked, self.limits(fresh), strict=True)):
+                late = found[place].found & (found[place].events < moments[:, None] - limits.max_age)
+                if late.any():
+                    stale[place] = late
+                    found[place] = outdated(asked, found[place], late, limits)
         columns = self._columns(found, rows.height)
-        flags = [self._named(MISSING, [~own.found for own in found]), self._named(STALE, stale)]
-        return pl.DataFrame([*(columns[name] for name in self.types), *flags])
+        missing = [_NONE if own.found.all() else ~own.found for own in found]
+        flags = [self._named(MISSING, missing, rows.height), self._named(STALE, stale, rows.height)]
+        return pl.DataFrame([*columns, *flags])
 
-    def policies(self, fresh: Mapping[str, Freshness]) -> list[list[Policy]]:
-        """The policy of each view: the project's, or its TTL."""
-        if self._policies is None or self._policies[0] is not fresh:
+    def limits(self, fresh: Mapping[str, Freshness]) -> list[Limits]:
+        """How old the views of each group may be: the project's policies, or their TTL."""
+        if self._limits is None or self._limits[0] is not fresh:
             unknown = fresh.keys() - {served.name for served in self.views}
             if unknown:
                 raise DataError(f"freshness of {', '.join(sorted(unknown))}: the service reads no such view")
-            policies = [[policy_of(served, fresh.get(served.name)) for served in own.views] for own in self._asked]
-            self._policies = (fresh, policies)
-        return self._policies[1]
+            self._limits = (fresh, [limits_of(own.views, fresh) for own in self._asked])
+        return self._limits[1]
 
     def _fetch(self, backend: Backend, rows: pl.DataFrame) -> list[Rows]:
         """What is online of each group, all read at once."""
         encoded = [asked.keys(rows) for asked in self._asked]
         distinct = [list(dict.fromkeys(own)) for own in encoded]
-        values = iter(backend.get([key for own in distinct for key in own if key is not None]))
-        found = []
-        for asked, all_keys, own in zip(self._asked, encoded, distinct, strict=True):
-            answer = asked.group.decode([None if key is None else next(values) for key in own], backend.layout)
+        there = [[key for key in own if key is not None] if None in own else own for own in distinct]
+        values = backend.get(there[0] if len(there) == 1 else [key for own in there for key in own])
+        found, first = [], 0
+        for asked, all_keys, own, known in zip(self._asked, encoded, distinct, there, strict=True):
+            part: list[bytes | None] = values[first : first + len(known)]
+            first += len(known)
+            if len(known) < len(own):
+                part.insert(own.index(None), None)
+            answer = asked.group.decode(part, backend.layout)
             if len(own) < len(all_keys):
                 index = {key: place for place, key in enumerate(own)}
                 answer = answer.take(np.array([index[key] for key in all_keys]))
             found.append(answer)
         return found
 
-    def _columns(self, found: Sequence[Rows], height: int) -> dict[str, pl.Series]:
-        """Feature -> column. Columns of one type share one buffer."""
-        columns: dict[str, pl.Series] = {}
-        for dtype in FIXED:
+    def _columns(self, found: Sequence[Rows], height: int) -> list[pl.Series]:
+        """The features in their order. Columns of one type share one buffer."""
+        columns: list[Any] = [None] * len(self.types)
+        for dtype, (names, places) in self._places.items():
             blocks = [own.fixed[dtype] for own in found if dtype in own.fixed]
-            if blocks:
-                names = [name for asked in self._asked for name in asked.group.names.get(dtype, ())]
+            values, valid = blocks[0]
+            if len(blocks) > 1:
                 values = np.concatenate([block for block, _ in blocks], axis=1)
                 valid = np.concatenate([present for _, present in blocks], axis=1)
-                columns.update(zip(names, split(dtype, values, valid, names, height), strict=True))
+            for place, series in zip(places, split(dtype, values, valid, names, height), strict=True):
+                columns[place] = series
+        order = list(self.types)
         for asked, own in zip(self._asked, found, strict=True):
-            for (place, name), raws in zip(asked.group.tails, own.tails, strict=True):
-                served = asked.views[place]
-                if served.types[name] is None:
-                    raise DataError(
-                        f"feature {served.name}:{name} has no polars type; read it with get_online_features"
-                    )
-                python = [served.loads[name](raw) if isinstance(raw, bytes) else raw for raw in raws]
-                columns[name] = pl.Series(name, python, served.types[name], strict=False)
+            for (view, name), raws in zip(asked.group.tails, own.tails, strict=True):
+                columns[order.index(name)] = asked.views[view].series(name, raws)
         return columns
 
-    def _named(self, column: str, flags: Sequence[np.ndarray[Any, Any]]) -> pl.Series:
+    @cached_property
+    def _places(self) -> dict[str, tuple[list[str], list[int]]]:
+        """Type of fixed width -> its features in the order of the groups, and their places in the answer."""
+        order = list(self.types)
+        names = {dtype: [name for asked in self._asked for name in asked.group.names.get(dtype, ())] for dtype in FIXED}
+        return {dtype: (own, [order.index(name) for name in own]) for dtype, own in names.items() if own}
+
+    def _named(self, column: str, flags: Sequence[np.ndarray[Any, Any]], height: int) -> pl.Series:
         """The names of the views whose flag is set, by row, in the order of the service."""
-        height = len(flags[0]) if flags else 0
-        if not any(own.any() for own in flags):
+        if all(own is _NONE for own in flags):
             return _nothing(column, height)
-        names = [served.name for asked in self._asked for served in asked.views]
-        order = [names.index(served.name) for served in self.views]
-        rows = np.concatenate(flags, axis=1)[:, order].tolist()
-        lists = [[served.name for served, flag in zip(self.views, row, strict=True) if flag] for row in rows]
+        lists: list[list[str]] = [[] for _ in range(height)]
+        flag = {
+            served.name: own[:, place]
+            for asked, own in zip(self._asked, flags, strict=True)
+            for place, served in enumerate(asked.views if own is not _NONE else ())
+        }
+        for served in self.views:
+            for row in np.flatnonzero(flag.get(served.name, ())).tolist():
+                lists[row].append(served.name)
         return pl.Series(column, lists, NAMES)
 
 
-def policy_of(served: ServedView, freshness: Freshness | None) -> Policy:
-    """The policy of a view, checked against its schema and TTL."""
+def limits_of(views: Sequence[ServedView], fresh: Mapping[str, Freshness]) -> Limits:
+    """The policies of the views of one group."""
+    policies = [policy_of(served, fresh.get(served.name)) for served in views]
+    return Limits(np.array([max_age for max_age, _ in policies]), [defaults for _, defaults in policies])
+
+
+def policy_of(served: ServedView, freshness: Freshness | None) -> tuple[int, Mapping[str, Any]]:
+    """Most age in microseconds and the defaults of a view, checked against its schema and TTL."""
     ttl = served.view.ttl
     if freshness is None:
-        return Policy(ttl // _MICROSECOND if ttl else FOREVER, {})
+        return (ttl // _MICROSECOND if ttl else FOREVER), {}
     if ttl and freshness.max_age > ttl:
         raise DataError(
             f"freshness of {served.name}: max_age {freshness.max_age} is over the view's ttl {ttl}; "
@@ -179,29 +208,30 @@ def policy_of(served: ServedView, freshness: Freshness | None) -> Policy:
     unknown = freshness.defaults.keys() - served.types.keys()
     if unknown:
         raise DataError(f"freshness of {served.name}: defaults for {', '.join(sorted(unknown))}, which it has not")
-    return Policy(freshness.max_age // _MICROSECOND, freshness.defaults)
+    return freshness.max_age // _MICROSECOND, freshness.defaults
 
 
-def outdated(asked: Asked, rows: Rows, stale: np.ndarray[Any, Any], policies: Sequence[Policy]) -> Rows:
+def outdated(asked: Asked, rows: Rows, stale: np.ndarray[Any, Any], limits: Limits) -> Rows:
     """`rows` without their stale values: defaults where there are some, null elsewhere."""
     owner = {name: place for place, served in enumerate(asked.views) for name in served.types}
     fixed = {}
     for dtype, (values, valid) in rows.fixed.items():
         own_values, own_valid = values.copy(), valid.copy()
         for column, name in enumerate(asked.group.names[dtype]):
-            old, default = stale[:, owner[name]], policies[owner[name]].defaults.get(name)
+            old, default = stale[:, owner[name]], limits.defaults[owner[name]].get(name)
             own_valid[old, column] = default is not None
             own_values[old, column] = 0 if default is None else default
         fixed[dtype] = (own_values, own_valid)
     tails: list[list[Any]] = []
     for (place, name), raws in zip(asked.group.tails, rows.tails, strict=True):
-        default = policies[place].defaults.get(name)
+        default = limits.defaults[place].get(name)
         tails.append([default if old else raw for raw, old in zip(raws, stale[:, place].tolist(), strict=True)])
     return Rows(rows.found, rows.events, fixed, tails)
 
 
 @lru_cache(maxsize=64)
 def _nothing(column: str, height: int) -> pl.Series:
+    """A column of empty lists."""
     return pl.Series(column, [[]], NAMES).new_from_index(0, height)
 
 
