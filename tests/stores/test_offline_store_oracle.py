@@ -215,8 +215,10 @@ def test_features_are_those_that_a_loop_over_all_rows_finds(data, registry):
 @given(data=st.data())
 def test_pulled_rows_are_those_that_a_loop_finds(data):
     view = data.draw(views("view", False))
-    start = data.draw(moments)
-    end = data.draw(st.integers(start, 240))
+    happened = [row["minute"] for row in view["rows"] if row["minute"] is not None] or [0]
+    start = data.draw(st.one_of(moments, st.sampled_from(happened)))
+    later = [minute for minute in happened if minute >= start] or [start]
+    end = data.draw(st.one_of(st.integers(start, 240), st.sampled_from(later)))
     prefix = "raw_" if view["renamed"] else ""
     keys = [f"{prefix}{key}" for key in view["keys"]]
     times = [f"{prefix}at" if view["renamed"] else "happened", f"{prefix}made" if view["has_made"] else None]
