@@ -54,6 +54,12 @@ class Source:
     max_quarantined_share: float = 0.0
     """Share of rows that may be set aside because they break a rule; one more and nothing is written."""
     description: str = ""
+    streamed: bool = False
+    """Whether rows also come one by one, as events (docs/streaming.md). The timestamp is then part of the key."""
+
+    def __post_init__(self) -> None:
+        if self.streamed and self.timestamp not in self.key:
+            raise ValueError(f"source {self.name!r} is streamed: its timestamp must be one of the columns of its key")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,6 +260,11 @@ class Project:
     def source(self, name: str) -> Source:
         """The source called `name`."""
         return next(source for source in self.sources if source.name == name)
+
+    @property
+    def streamed(self) -> dict[str, Source]:
+        """Sources whose rows also come as events, by name."""
+        return {source.name: source for source in self.sources if source.streamed}
 
     def raw_keys(self, names: Sequence[str]) -> list[list[str]]:
         """Asset keys of the raw tables `names`."""
