@@ -29,9 +29,9 @@ def register(store: feast.FeatureStore, project: Project, served: Served) -> Non
     place. What the code no longer has, and what other projects registered, stays.
     """
     found = pending(store, project)
-    in_place = [change for change in found if change.in_place]
-    _refuse_foreign(store, project, in_place)
-    if in_place and (refusals := refused(in_place, read_by(store, served()), project.features.accept_changes)):
+    coming = [change for change in found if change.code]
+    _refuse_foreign(store, project, [change for change in coming if change.in_place])
+    if coming and (refusals := refused(coming, read_by(store, served()), project.features.accept_changes)):
         raise ChangeError(explain(refusals))
     store.apply([*tagged(store, project), *_retired(store, {change.name for change in found if not change.code})])
 

@@ -227,6 +227,22 @@ def test_going_back_to_what_the_champion_was_trained_on_is_allowed(world):
     assert world.registered() == versions(world.project)
 
 
+def test_a_registry_that_was_applied_by_hand_does_not_open_the_way(world):
+    world.serve()
+    world.store.feast.apply(
+        [
+            item
+            for item in vars(sys.modules["shop_repo"]).values()
+            if type(item).__module__.startswith("feast.") and hasattr(item, "name")
+        ]
+    )
+    assert set(world.registered().values()) == {None}
+    with pytest.raises(ChangeError, match="'visits', which shop/1"):
+        world.store.apply(world.change(TRANSFORM))
+    world.store.apply(world.change())
+    assert world.registered() == versions(world.project)
+
+
 def test_projects_leave_each_others_views_alone(world):
     before = world.registered()
     other = replace(world.change(('path=f"shop', 'path=f"depot'), name="depot_repo"), name="depot")
