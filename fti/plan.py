@@ -155,7 +155,8 @@ def _print(console: Any, found: Plan) -> None:
         console.print(
             "[red]refused[/]: a champion reads what was changed in place, so nothing will be registered.\n"
             "  Give the changed view and its feature service new names and train on those, or write\n"
-            f"  [bold]accept_changes=({wanted},)[/] in the project's Features."
+            f"  [bold]accept_changes=({wanted},)[/] in the project's Features.",
+            soft_wrap=True,
         )
 
 
