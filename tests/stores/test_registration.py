@@ -204,7 +204,7 @@ def test_new_names_go_on_and_the_old_features_stay_servable(world):
     assert pending(world.store.feast, project) == []
     assert before.items() <= world.registered().items()
     online = world.store.online("shop_model_v1", rows)
-    assert online.row(0, named=True) == {"amount": 1.0, "number": 2.0, "missing_views": []}
+    assert online.select("amount", "number", "missing_views").row(0) == (1.0, 2.0, [])
     world.store.apply(world.change())
     assert world.registered()["visits"] == before["visits"]
 
