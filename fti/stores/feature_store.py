@@ -85,10 +85,15 @@ class FeatureStore:
 
     def versions(self, service: str) -> dict[str, str]:
         """The versions that the service and its views are registered with, by name."""
-        from fti.versions import VERSION
+        from fti.stores.registration import registered_versions
 
-        registered = [self.feast.get_feature_service(service), *(served.view for served in self._plan(service).views)]
-        return {item.name: item.tags[VERSION] for item in registered if VERSION in item.tags}
+        return registered_versions(self.feast, service)
+
+    def services(self, project: Project) -> list[str]:
+        """The project's feature service, and the other ones in its Feast module, which older models may still read."""
+        from fti.stores.registration import services
+
+        return services(project)
 
     def feature_names(self, service: str) -> dict[str, list[str]]:
         """Feature view -> its features, as `service` reads them."""
