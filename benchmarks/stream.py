@@ -26,7 +26,7 @@ import httpx
 from feature_pipeline.ingest import write_source
 from feature_pipeline.stream.checkpoint import Checkpoint
 from feature_pipeline.stream.consumer import checkpoint_of
-from feature_pipeline.transform import make_features, raw_tables, write_features
+from feature_pipeline.transform import make_features, raw_tables
 from fti.projects.flights import project
 from fti.servers import free_port
 from fti.settings import Settings
@@ -70,7 +70,8 @@ def fill(settings: Settings) -> None:
     for source in project.sources:
         rows = source.read(START, DAY).select(source.schema.keys())
         write_source(lake, project, source, rows, START, DAY)
-    write_features(lake, project, make_features(project, raw_tables(project, lake, START, DAY), START, DAY), START, DAY)
+    for view, rows in make_features(project, raw_tables(project, lake, START, DAY), START, DAY).items():
+        lake.write(f"{project.name}/features/{view}", rows, time="event_timestamp", start=START, end=DAY)
     stores["feature_store"].apply(project)
     stores["feature_store"].materialize(project.features.service, START, DAY)
 

@@ -1,9 +1,13 @@
 """The asset `online_features`: the newest row of every entity, brought from the lake to the online store."""
 
+from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta
 
 import dagster as dg
 
+from feature_pipeline.chunks import chunks, midnight
+from feature_pipeline.pending import Marks, pending, settle
 from feature_pipeline.report import GROUP
 from fti.errors import NotReadyError
 from fti.project import Project
@@ -14,10 +18,8 @@ CHECK = "online_features_are_complete"
 
 
 class OnlineRange(dg.Config):
-    """ISO 8601 moments. Without `start` the last run's end, without `until` the end of the newest day in the lake.
-
-    Give `start` after features of past days were made again: what lies before the last run's end is not read twice.
-    """
+    """ISO 8601 moments. Without `until` the end of the newest day in the lake; without `start` the last run's end, or
+    the first day that was written again since."""
 
     start: str = ""
     until: str = ""
@@ -33,13 +35,16 @@ def newest_moment(project: Project, lake: Lake, views: list[str]) -> datetime:
     return datetime.combine(day, time(), UTC) + timedelta(days=1)
 
 
-def range_of(config: OnlineRange, project: Project, lake: Lake, store: FeatureStore) -> tuple[datetime, datetime]:
+def range_of(
+    config: OnlineRange, project: Project, lake: Lake, store: FeatureStore, marks: Marks
+) -> tuple[datetime, datetime]:
     """What this run materializes."""
     service = project.features.service
     until = moment(config.until) if config.until else newest_moment(project, lake, list(store.feature_names(service)))
-    last = store.materialized_until(service)
-    start = moment(config.start) if config.start else last or project.partitions_start
-    return min(start, until), until
+    if config.start:
+        return min(moment(config.start), until), until
+    last = store.materialized_until(service) or project.partitions_start
+    return min(last, until, *(midnight(day) for day in marks)), until
 
 
 def moment(text: str) -> datetime:
@@ -61,17 +66,26 @@ def online_features_asset(project: Project) -> dg.AssetsDefinition:
         kinds={"feast", "sqlite"},
     )
     def online_features(
-        config: OnlineRange, lake: dg.ResourceParam[Lake], feature_store: dg.ResourceParam[FeatureStore]
+        context: dg.AssetExecutionContext,
+        config: OnlineRange,
+        lake: dg.ResourceParam[Lake],
+        feature_store: dg.ResourceParam[FeatureStore],
     ) -> dg.MaterializeResult:
         feature_store.apply(project)
-        start, until = range_of(config, project, lake, feature_store)
-        written = feature_store.materialize(service, start, until, record=True)
+        marks = pending(lake, project)
+        start, until = range_of(config, project, lake, feature_store, marks)
+        written: Counter[str] = Counter()
+        for first, last in chunks(start, until, project.chunk_days):
+            written.update(feature_store.materialize(service, first, last, record=True))
+            settle(lake, project, {day: seen for day, seen in marks.items() if first <= midnight(day) < last})
+            context.log.info(f"{first:%Y-%m-%d %H:%M} .. {last:%Y-%m-%d %H:%M}: {written.total():,} rows so far")
         missing = feature_store.missing_online(service, start, until)
         return dg.MaterializeResult(
             metadata={
                 "start": start.isoformat(),
                 "until": until.isoformat(),
-                "dagster/row_count": sum(written.values()),
+                "dagster/row_count": written.total(),
+                "chunks": len(list(chunks(start, until, project.chunk_days))),
             },
             check_results=[completeness(written, missing)],
         )
@@ -79,7 +93,7 @@ def online_features_asset(project: Project) -> dg.AssetsDefinition:
     return online_features
 
 
-def completeness(written: dict[str, int], missing: dict[str, int]) -> dg.AssetCheckResult:
+def completeness(written: Mapping[str, int], missing: Mapping[str, int]) -> dg.AssetCheckResult:
     """Whether the newest lake row of every entity is online."""
     lost = {view: count for view, count in missing.items() if count}
     description = "; ".join(f"{count} entities of {view} are not online" for view, count in lost.items())
@@ -87,5 +101,5 @@ def completeness(written: dict[str, int], missing: dict[str, int]) -> dg.AssetCh
         passed=not lost,
         check_name=CHECK,
         description=f"{description}. Materialize again with an earlier `start`." if lost else None,
-        metadata={"written": dg.MetadataValue.json(written), "missing": dg.MetadataValue.json(missing)},
+        metadata={"written": dg.MetadataValue.json(dict(written)), "missing": dg.MetadataValue.json(dict(missing))},
     )

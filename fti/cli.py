@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fti.errors import FtiError
@@ -36,6 +38,8 @@ def parser() -> argparse.ArgumentParser:
         ("demo", demo, "run the whole life of a model on a year of flights"),
         ("up", up, "start Dagster, MLflow, the prediction and the ingest services"),
         ("down", down, "stop what `fti up` started"),
+        ("backfill", backfill, "make days of features, and those whose raw days or code changed"),
+        ("catalog", catalog, "write the catalogue of sources, views and features as one HTML file"),
         ("status", status, "what runs, what is in the stores, who is champion"),
         ("plan", plan, "compare the features in the code with what is deployed; exit status 2 when they differ"),
         ("lineage", lineage, "where a model version comes from, back to the raw partitions"),
@@ -51,6 +55,10 @@ def parser() -> argparse.ArgumentParser:
         if name == "demo":
             command.add_argument("--weeks", type=int, default=7, help="weeks of traffic to replay at most (default 7)")
             command.add_argument("--share", type=float, default=1.0, help="share of the requests to replay (default 1)")
+        if name == "catalog":
+            command.add_argument("--out", type=Path, help="folder of index.html (default: catalog in FTI_HOME)")
+        if name == "backfill":
+            _backfill_options(command)
     _add_dataset(commands)
     return top
 
@@ -90,6 +98,15 @@ def dataset(arguments: argparse.Namespace) -> int:
     return datasets.diff(settings, arguments.old, arguments.new, as_json=arguments.json)
 
 
+def _backfill_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("project")
+    command.add_argument("--from", dest="first", type=date.fromisoformat, help="first day, 2013-01-01 (default: all)")
+    command.add_argument("--to", dest="last", type=date.fromisoformat, help="last day, included")
+    command.add_argument("--chunk-days", type=int, default=0, help="days in memory at once (default: the project's)")
+    command.add_argument("--again", action="store_true", help="also make the days that are done")
+    command.add_argument("--changed", action="store_true", help="read no source: only days whose inputs changed")
+
+
 def demo(arguments: argparse.Namespace) -> int:
     from fti.demo import run
     from fti.settings import Settings
@@ -120,6 +137,24 @@ def down(arguments: argparse.Namespace) -> int:
     settings = Settings()
     for server in servers.servers(settings, _names(settings), _streamed(settings)):
         print(f"{server.name:<20} {'stopped' if servers.stop(server.name, settings) else 'was not running'}")
+    return 0
+
+
+def backfill(arguments: argparse.Namespace) -> int:
+    from fti.backfill import run
+    from fti.settings import Settings
+
+    span = None if arguments.changed else (arguments.first, arguments.last)
+    run(Settings(), arguments.project, span, chunk_days=arguments.chunk_days, again=arguments.again)
+    return 0
+
+
+def catalog(arguments: argparse.Namespace) -> int:
+    from fti.catalog import write
+    from fti.settings import Settings
+
+    settings = Settings()
+    print(write(settings, arguments.out or settings.root / "catalog"))
     return 0
 
 

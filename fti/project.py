@@ -51,6 +51,8 @@ class Source:
     """Columns that identify a row: never null, never twice."""
     timestamp: str | None = None
     expectations: tuple[Expectation, ...] = ()
+    max_quarantined_share: float = 0.0
+    """Share of rows that may be set aside because they break a rule; one more and nothing is written."""
     description: str = ""
     streamed: bool = False
     """Whether rows also come one by one, as events (docs/streaming.md). The timestamp is then part of the key."""
@@ -84,6 +86,8 @@ class Features:
     """Feature view -> expectations on its rows."""
     accept_changes: tuple[str, ...] = ()
     """Changes in place that the served model may get, as `fti plan` names them: `origin_delays@680e033f1920`."""
+    max_quarantined_share: float = 0.0
+    """As in `Source`, for the rows of each view."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,6 +247,8 @@ class Project:
     """First day of the daily partitions, UTC."""
     partitions_end: datetime | None = None
     """End of the last daily partition, for data that has one; without it every past day is a partition."""
+    chunk_days: int = 92
+    """Days that one step of a backfill reads, makes, checks and writes at once: its bound on memory."""
     slices: tuple[str, ...] = ()
     """Columns whose values get metrics of their own."""
     owner: str = "fti"

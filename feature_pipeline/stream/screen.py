@@ -44,12 +44,9 @@ def _met(expectation: Expectation) -> pl.Expr:
 
 def _between(column: pl.Expr, arguments: Mapping[str, Any]) -> pl.Expr:
     low, high = arguments.get("min_value"), arguments.get("max_value")
-    inside = column.is_null()
-    if low is not None and high is not None:
-        return inside | column.is_between(low, high)
-    if low is not None:
-        return inside | (column >= low)
-    return inside | (column <= high) if high is not None else pl.lit(True)
+    bounds = [column >= low] if low is not None else []
+    bounds += [column <= high] if high is not None else []
+    return column.is_null() | pl.all_horizontal(pl.lit(True), *bounds)
 
 
 CERTAIN: dict[str, tuple[Callable[[pl.Expr, Mapping[str, Any]], pl.Expr], set[str]]] = {

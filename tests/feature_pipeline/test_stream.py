@@ -15,7 +15,7 @@ from feature_pipeline.ingest import table, write_source
 from feature_pipeline.stream.apply import Applier
 from feature_pipeline.stream.checkpoint import Checkpoint
 from feature_pipeline.stream.consumer import Consumer
-from feature_pipeline.transform import make_features, raw_tables, write_features
+from feature_pipeline.transform import make_features, raw_tables
 from fti.projects.flights import project
 from fti.stores.event_log import LocalEventLog
 from fti.stores.feature_store import FeatureStore
@@ -73,8 +73,8 @@ def fill(lake, start, end):
     for source in project.sources:
         rows = source.read(FIRST if source.timestamp is None else start, end).select(source.schema.keys())
         write_source(lake, project, source, rows, start, end)
-    views = make_features(project, raw_tables(project, lake, start, end), start, end)
-    write_features(lake, project, views, start, end)
+    for view, rows in make_features(project, raw_tables(project, lake, start, end), start, end).items():
+        lake.write(f"flights/features/{view}", rows, time="event_timestamp", start=start, end=end)
 
 
 def row(values):
@@ -293,6 +293,25 @@ def test_what_is_no_event_is_set_aside_and_the_rest_goes_on(world):
     assert (facts["applied"], facts["rejected"]) == (50, 5)
     reasons = [found["reason"] for found in reversed(world.consumer.checkpoint.rejected())]
     assert [reason.split(":")[0] for reason in reasons[1:]] == ["source", "row.time_hour", "row.origin", "row.colour"]
+
+
+def test_a_row_that_breaks_an_expectation_is_set_aside_with_the_reason(world):
+    """Each event is judged by itself: a bad row neither hides nor replaces the good one before it."""
+    good = events_of(DAY, END)[:40]
+    flights = [event for event in good if event["source"] == "flights"]
+    bad = [
+        {**flights[n], "id": f"bad-{n}", "row": flights[n]["row"] | {"origin": "XXX", "distance": n}} for n in (0, 1)
+    ]
+    worse = {**flights[2], "id": "bad-2", "row": flights[2]["row"] | {"distance": 7}}
+    world.send([*good, *bad, worse])
+    facts = world.drain()
+    assert (facts["applied"], facts["rejected"]) == (43, 3)
+    set_aside = {found["id"]: found["reason"] for found in world.consumer.checkpoint.rejected()}
+    assert "origin" in set_aside["bad-0"]
+    assert "distance" in set_aside["bad-2"]
+    rows = world.lake.load("flights/raw/flights", start=DAY, end=END)
+    assert rows.height == len(flights)
+    assert rows["distance"].min() > 10
 
 
 def test_a_batch_run_over_a_streamed_day_is_taken_over(world, batch):
