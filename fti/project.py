@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fti.errors import NotReadyError
 
@@ -63,6 +63,30 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Freshness:
+    """What the service does with online values of a feature view that are older than `max_age`.
+
+    Feast forgets old values offline (a view's `ttl`) but not online. Age is counted from the event time to the moment
+    of prediction. `on_stale`: `null` makes the view's features null, as training sees values beyond the TTL;
+    `default` puts `defaults` in their place (features without one are null); `reject` refuses the request. Without a
+    `Freshness`, a view has its TTL and `null`. `max_age` is at most the TTL.
+    """
+
+    max_age: timedelta
+    on_stale: Literal["default", "null", "reject"] = "null"
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Feature -> value, for `default` only."""
+
+    def __post_init__(self) -> None:
+        if self.max_age <= timedelta(0):
+            raise ValueError(f"max_age must be positive, not {self.max_age}")
+        if self.on_stale not in ("default", "null", "reject"):
+            raise ValueError(f"on_stale must be 'default', 'null' or 'reject', not {self.on_stale!r}")
+        if bool(self.defaults) != (self.on_stale == "default"):
+            raise ValueError("defaults go with on_stale='default', and only with it")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Features:
     """The feature views of the project and how their rows are made.
 
@@ -88,6 +112,8 @@ class Features:
     """Changes in place that the served model may get, as `fti plan` names them: `origin_delays@680e033f1920`."""
     max_quarantined_share: float = 0.0
     """As in `Source`, for the rows of each view."""
+    freshness: Mapping[str, Freshness] = field(default_factory=dict)
+    """Feature view -> how old its values may be when they are served."""
 
 
 @dataclass(frozen=True, kw_only=True)
