@@ -21,8 +21,6 @@ from fti.stores.online.types import FIXED, UTC_TIME, polars_type, tail
 
 MISSING, STALE = "missing_views", "stale_views"
 NAMES = pl.List(pl.String)
-DUMMY_KEY = "__dummy_id"
-"""Join key of views without an entity, as Feast writes it: always an empty text."""
 FOREVER = 2**62
 _NONE = np.zeros((0, 0), bool)
 """No flag is set."""
@@ -84,8 +82,6 @@ class Asked:
 
     def keys(self, rows: pl.DataFrame) -> list[bytes | None]:
         """The entities of `rows`."""
-        if self.columns == (DUMMY_KEY,):
-            rows = pl.DataFrame({DUMMY_KEY: [""] * rows.height})
         return keys.of_frame(self.start, rows, self.columns, self.types)
 
 
@@ -267,7 +263,7 @@ def split(
 
 def served_view(project: str, view: Any, view_number: int, projection: Any) -> ServedView:
     """`view`, which has the projection of a feature service."""
-    entity_columns = sorted(view.entity_columns, key=lambda column: str(column.name))
+    entity_columns = keys.entity_columns(view)
     features = {feature.name: feature.dtype for feature in projection.features}
     return ServedView(
         view=view,
