@@ -1,7 +1,7 @@
 """The sorted layout: a feature source's rows ordered by (entity, time) in memory-mapped files, so that a point-in-time
 join is a binary search and one gather. It is a cache: whoever deletes it loses nothing but time.
 
-    <folder of the source>/.layout/<source>-<what the rows mean>/<their state>/  about.json entities.arrow rows.arrow
+    <the source's folder>/.layout/<source>-<what the rows mean>/<their state>/  about.json entities.arrow rows.arrow
 """
 
 from __future__ import annotations
@@ -143,7 +143,8 @@ class Place:
     @property
     def folder(self) -> Path:
         name = hashlib.sha256(f"{FORMAT} {self.meaning}".encode()).hexdigest()[:16]
-        return self.source.parent / ".layout" / f"{self.source.name}-{name}"
+        root = self.source if self.source.is_dir() else self.source.parent
+        return root / ".layout" / f"{self.source.name}-{name}"
 
     def files(self) -> list[Path]:
         """The Parquet files of the source in name order; none when it is not a file or a flat folder of files."""
