@@ -170,6 +170,15 @@ class Place:
         """The feature columns that layouts of this source have had: what is asked of it."""
         return {name for _, about in self._versions() for name in about["columns"]}
 
+    def asked_before(self, state: str) -> bool:
+        """Whether this was called for `state` before, by any process."""
+        note = self.folder / ".asked"
+        if note.exists() and note.read_text() == state:
+            return True
+        self.folder.mkdir(parents=True, exist_ok=True)
+        note.write_text(state)
+        return False
+
     def write(self, layout: Layout, state: str) -> None:
         """Keep `layout` of the files in `state`, written aside and renamed; other versions go."""
         aside = self.folder / f".{uuid.uuid4().hex}"
@@ -197,7 +206,7 @@ class Place:
     def _prune(self, keep: str) -> None:
         for folder in self.folder.iterdir():
             fresh = folder.name.startswith(".") and time.time() - folder.stat().st_mtime < _ABANDONED
-            if folder.name != keep and not fresh:
+            if folder.is_dir() and folder.name != keep and not fresh:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
