@@ -3,6 +3,7 @@
 import random
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -277,6 +278,25 @@ def test_compaction_keeps_every_row_while_events_come(world, batch):
     world.send(random.sample(events, 100))
     world.drain()
     same_as_batch(world, batch)
+
+
+def test_joins_go_on_while_events_come_and_are_compacted(world):
+    events = events_of(DAY, END)
+    asked = project.source("flights").read(DAY, END).select(*project.service.request)
+    asked = asked.with_columns(event_timestamp=pl.col("sched_dep") - timedelta(hours=2)).head(50)
+
+    def stream():
+        for start in range(0, len(events), 200):
+            world.send(events[start : start + 200])
+            world.consumer.step()
+            for view in world.lake.tables("flights/features"):
+                world.lake.compact(view)
+
+    with ThreadPoolExecutor(1) as pool:
+        streaming = pool.submit(stream)
+        while not streaming.done():
+            assert world.store.historical(SERVICE, asked).height == 50
+        streaming.result()
 
 
 def test_what_is_no_event_is_set_aside_and_the_rest_goes_on(world):
