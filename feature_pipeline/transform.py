@@ -182,7 +182,8 @@ def features_asset(project: Project) -> dg.AssetsDefinition:
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
         start, end = context.partition_time_window
         feature_store.apply(project)
-        schemas = feature_store.schemas(project.features.service)
+        services = feature_store.services(project)
+        schemas = {view: found for name in services for view, found in feature_store.schemas(name).items()}
         days = config.chunk_days or project.chunk_days
         report = RangeReport(context, CHECK, end)
         for chunk in make_range(lake, project, schemas, start, end, chunk_days=days, again=config.again):
@@ -192,11 +193,8 @@ def features_asset(project: Project) -> dg.AssetsDefinition:
                 report.skip(chunk.start, chunk.end, load_views(lake, project, schemas, chunk.start, chunk.end), TIME)
             else:
                 report.add(chunk.start, chunk.end, chunk.verdicts, chunk.days_written, TIME)
-        journal, versions = (
-            Journal(lake, project),
-            feature_store.versions(project.features.service),
-        )
-        inputs = journal.inputs(start.date(), (end - DAY).date())
+        versions = {name: found for service in services for name, found in feature_store.versions(service).items()}
+        inputs = Journal(lake, project).inputs(start.date(), (end - DAY).date())
         yield report.result(data_version(inputs, versions), versions=dg.MetadataValue.json(versions))
 
     return features
