@@ -131,7 +131,7 @@ def run(settings: Settings, project: Project, stop: threading.Event) -> None:
         checkpoint = checkpoint_of(settings, project.name)
         log = open_event_log(settings, project.name, checkpoint.facts()["position"])
         consumer = Consumer(log, Applier(project, stores["lake"], stores["feature_store"], checkpoint), checkpoint)
-        report("started", project=project.name, position=log.position)
+        report("started", project=project.name, position=log.position, missing_days=consumer.applier.missing_days())
         while not stop.is_set():
             consumer.step()
 
