@@ -365,7 +365,7 @@ def test_a_row_that_comes_while_the_batch_reads_its_source_stays(world):
     stored = world.lake.load("flights/raw/weather", start=DAY, end=END)
     assert stored.height == rows.height
     assert stored["temp"].max() == 77.0
-    world.drain()
+    world.consumer.applier.follow()
     values = world.features("origin_weather")
     assert values["temp"].max() == 77.0
     assert values.height == rows.filter(pl.col("time_hour") < END - timedelta(hours=1)).height + 3
