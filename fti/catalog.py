@@ -181,9 +181,15 @@ def _views(project: Project, objects: Any, services: Sequence[Service], lake: La
             ttl=view.ttl or None,
             entities=tuple(view.entities),
             tags=dict(view.tags),
-            used_by=tuple(service.name for service in services if view.name in service.views),
+            used_by=_users(view.name, services),
             made_from=tuple(project.features.sources),
         )
+
+
+def _users(view: str, services: Sequence[Service]) -> tuple[str, ...]:
+    """Feature services that read the view, and the models that read these."""
+    readers = [service for service in services if view in service.views]
+    return (*(service.name for service in readers), *(model for service in readers for model in service.models))
 
 
 def _sources(project: Project, lake: Lake) -> Iterator[Table]:
