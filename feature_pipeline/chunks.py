@@ -7,7 +7,6 @@ the files that lie in the lake. The record is written after the files: what a ki
 from __future__ import annotations
 
 import hashlib
-import inspect
 import os
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -83,14 +82,6 @@ def fingerprints(lake: Lake, table: str, first: date, last: date, *, segments: b
         digest = digests.setdefault(stem, hashlib.blake2b(digest_size=12))
         digest.update(hashlib.blake2b(file.read_bytes(), digest_size=12).digest())
     return {stem: digest.hexdigest() for stem, digest in digests.items()}
-
-
-def code_version(project: Project) -> str:
-    """Version of the code that makes the features: another one makes every day stale."""
-    transform = project.features.transform
-    digest = hashlib.blake2b(inspect.getsource(transform).encode(), digest_size=8)
-    digest.update(f"{transform.__qualname__} {project.features.lookback}".encode())
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

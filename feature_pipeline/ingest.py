@@ -2,7 +2,7 @@
 
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -15,8 +15,11 @@ from feature_pipeline.quarantine import quarantine_table, set_aside
 from feature_pipeline.report import GROUP, RangeReport, refuse
 from feature_pipeline.validate import Rules, Verdict, judge, unreadable
 from fti.errors import DataError
+from fti.fingerprint import daily_fingerprints
 from fti.project import Project, Source
-from fti.stores.lake import Lake
+from fti.source_hash import digest
+from fti.stores.lake import Lake, days_between
+from fti.versions import source_version
 
 READ_ERRORS = (OSError, EOFError, ValueError, LookupError, zipfile.BadZipFile, zlib.error, pl.exceptions.PolarsError)
 """What an unreadable file, a cut archive or a changed layout raises."""
@@ -103,6 +106,20 @@ def ingest(
         yield RawChunk(start=first, end=last, verdict=verdict, days_written=written)
 
 
+def fingerprints_of(context: dg.AssetExecutionContext, source: Source, chunk: RawChunk) -> dict[str, str]:
+    """Day -> hash of its rows, which goes to the partition's metadata too; `all` for a source without days."""
+    days = [str(day) for day in days_between(chunk.start, chunk.end)]
+    found = daily_fingerprints(source, chunk.verdict.good, days)
+    for day, fingerprint in found.items() if source.timestamp else ():
+        context.add_asset_metadata({"fingerprint": fingerprint}, partition_key=day)
+    return found
+
+
+def data_version(days: Mapping[str, str]) -> dg.DataVersion:
+    """Hash of the rows of all days."""
+    return dg.DataVersion(next(iter(days.values())) if len(days) == 1 else digest(*days.values()))
+
+
 def raw_asset(project: Project, source: Source) -> dg.AssetsDefinition:
     """The asset `raw_<source>`: by UTC day when the source has a timestamp, else one table."""
     key, check = project.key(f"raw_{source.name}"), f"raw_{source.name}_is_valid"
@@ -111,6 +128,7 @@ def raw_asset(project: Project, source: Source) -> dg.AssetsDefinition:
         key=key,
         group_name=GROUP,
         description=source.description,
+        code_version=source_version(source),
         partitions_def=daily(project) if source.timestamp else None,
         backfill_policy=dg.BackfillPolicy.single_run() if source.timestamp else None,
         check_specs=[dg.AssetCheckSpec(check, asset=dg.AssetKey(key), blocking=True)],
@@ -121,10 +139,12 @@ def raw_asset(project: Project, source: Source) -> dg.AssetsDefinition:
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
         start, end = context.partition_time_window if source.timestamp else (project.partitions_start,) * 2
         report = RangeReport(context, check, end)
+        days: dict[str, str] = {}
         for chunk in ingest(lake, project, source, start, end, chunk_days=config.chunk_days or project.chunk_days):
             if chunk.verdict.problems:
                 yield from refuse(key, check, chunk.verdict.problems, report.written)
+            days |= fingerprints_of(context, source, chunk)
             report.add(chunk.start, chunk.end, {source.name: chunk.verdict}, chunk.days_written, source.timestamp)
-        yield report.result()
+        yield report.result(data_version(days))
 
     return raw

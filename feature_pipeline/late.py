@@ -7,9 +7,10 @@ from typing import Any
 import dagster as dg
 import orjson
 
-from feature_pipeline.chunks import DAY, Journal, code_version, spans
+from feature_pipeline.chunks import DAY, Journal, spans
 from fti.project import Project
 from fti.stores.lake import Lake
+from fti.versions import code_version
 
 INTERVAL_SECONDS = 3600
 MAX_REASONS = 5

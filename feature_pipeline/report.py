@@ -95,8 +95,8 @@ class RangeReport:
         self._seen(start, end, tables, time)
         self._log(start, end, "done already")
 
-    def result(self, **metadata: Any) -> dg.MaterializeResult:
-        """The materialization with its passed check."""
+    def result(self, version: dg.DataVersion, **metadata: Any) -> dg.MaterializeResult:
+        """The materialization with its data version and its passed check."""
         days = [str(day) for day in self.days]
         more = f" and {len(days) - MAX_DAYS_LISTED} more" if len(days) > MAX_DAYS_LISTED else ""
         shown = (f"**{name}**\n\n{preview(rows, 3)}" for name, rows in self.newest.items())
@@ -107,7 +107,9 @@ class RangeReport:
             "written": (", ".join(days[:MAX_DAYS_LISTED]) or "nothing differs") + more,
             "preview": dg.MetadataValue.md("\n\n".join(shown)),
         }
-        return dg.MaterializeResult(metadata={**facts, **metadata}, check_results=[self._passed()])
+        return dg.MaterializeResult(
+            metadata={**facts, **metadata}, check_results=[self._passed()], data_version=version
+        )
 
     def _log(self, start: datetime, end: datetime, text: str) -> None:
         last = max(end - timedelta(days=1), start)

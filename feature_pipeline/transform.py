@@ -7,7 +7,7 @@ from datetime import date, datetime
 import dagster as dg
 import polars as pl
 
-from feature_pipeline.chunks import Journal, chunks, code_version, write_days
+from feature_pipeline.chunks import DAY, Files, Journal, chunks, write_days
 from feature_pipeline.expectations import view_suite
 from feature_pipeline.ingest import ChunkedRange, daily, table
 from feature_pipeline.pending import mark
@@ -16,8 +16,10 @@ from feature_pipeline.report import GROUP, RangeReport, refuse
 from feature_pipeline.validate import Rules, Verdict, judge
 from fti.errors import FtiError
 from fti.project import Project
+from fti.source_hash import digest
 from fti.stores.feature_store import FeatureStore, ViewSchema
 from fti.stores.lake import UTC_TIME, Lake, days_between
+from fti.versions import code_version
 
 TIME = "event_timestamp"
 CHECK = "features_are_valid"
@@ -108,8 +110,7 @@ class FeatureChunk:
 
 
 def make_range(
-    lake: Lake,
-    project: Project,
+    journal: Journal,
     schemas: Mapping[str, ViewSchema],
     start: datetime,
     end: datetime,
@@ -121,26 +122,19 @@ def make_range(
 
     Chunks that are done (see `chunks.Journal`) are left alone, unless `again`.
     """
-    journal = Journal(lake, project, code_version(project))
     for first, last in chunks(start, end, chunk_days):
         days = list(days_between(first, last))
         if not again and not journal.stale(days):
             yield FeatureChunk(start=first, end=last, done=True)
             continue
-        chunk = _make_chunk(lake, project, schemas, first, last, journal)
+        chunk = _make_chunk(journal, schemas, first, last)
         yield chunk
         if chunk.problems:
             return
 
 
-def _make_chunk(
-    lake: Lake,
-    project: Project,
-    schemas: Mapping[str, ViewSchema],
-    start: datetime,
-    end: datetime,
-    journal: Journal,
-) -> FeatureChunk:
+def _make_chunk(journal: Journal, schemas: Mapping[str, ViewSchema], start: datetime, end: datetime) -> FeatureChunk:
+    lake, project = journal.lake, journal.project
     days = list(days_between(start, end))
     inputs = journal.inputs(days[0], days[-1])
     try:
@@ -166,6 +160,7 @@ def features_asset(project: Project) -> dg.AssetsDefinition:
         group_name=GROUP,
         description=f"Feature views of {project.features.service}, in the lake.",
         deps=project.raw_keys(project.features.sources),
+        code_version=code_version(project),
         partitions_def=daily(project),
         backfill_policy=dg.BackfillPolicy.single_run(),
         check_specs=[dg.AssetCheckSpec(CHECK, asset=dg.AssetKey(key), blocking=True)],
@@ -179,17 +174,19 @@ def features_asset(project: Project) -> dg.AssetsDefinition:
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
         start, end = context.partition_time_window
         feature_store.apply(project)
-        schemas = feature_store.schemas(project.features.service)
+        journal = Journal(lake, project, code_version(project))
+        inputs = journal.inputs(start.date(), (end - DAY).date())
         days = config.chunk_days or project.chunk_days
-        report = RangeReport(context, CHECK, end)
-        for chunk in make_range(lake, project, schemas, start, end, chunk_days=days, again=config.again):
+        schemas, report = feature_store.schemas(project.features.service), RangeReport(context, CHECK, end)
+        for chunk in make_range(journal, schemas, start, end, chunk_days=days, again=config.again):
             if chunk.problems:
                 yield from refuse(key, CHECK, chunk.problems, report.written)
             if chunk.done:
                 report.skip(chunk.start, chunk.end, load_views(lake, project, schemas, chunk.start, chunk.end), TIME)
             else:
                 report.add(chunk.start, chunk.end, chunk.verdicts, chunk.days_written, TIME)
-        yield report.result()
+        versions = feature_store.versions(project.features.service)
+        yield report.result(data_version(inputs, versions), versions=dg.MetadataValue.json(versions))
 
     return features
 
@@ -199,3 +196,9 @@ def load_views(
 ) -> dict[str, pl.DataFrame]:
     """Rows of the feature views as they lie in the lake."""
     return {view: lake.load(f"{project.name}/features/{view}", start=start, end=end) for view in views}
+
+
+def data_version(inputs: Mapping[str, Files], versions: Mapping[str, str]) -> dg.DataVersion:
+    """Hash of the raw files that were read and of the versions of the views that were made of them."""
+    read = [f"{name} {day}={found}" for name, files in sorted(inputs.items()) for day, found in sorted(files.items())]
+    return dg.DataVersion(digest(*read, *(f"{name}={version}" for name, version in sorted(versions.items()))))

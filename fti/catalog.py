@@ -15,6 +15,7 @@ import polars as pl
 from fti.errors import NotReadyError
 from fti.project import Expectation, Project, load_projects
 from fti.settings import Settings
+from fti.versions import view_versions
 
 if TYPE_CHECKING:
     from feature_pipeline.statistics import ColumnProfile
@@ -211,16 +212,6 @@ def _sources(project: Project, lake: Lake) -> Iterator[Table]:
             max_quarantined_share=source.max_quarantined_share,
             used_by=tuple(uses),
         )
-
-
-def view_versions(project: Project) -> dict[str, str]:
-    """Feature view -> version of its code and schema."""
-    import importlib.util
-
-    if importlib.util.find_spec("fti.versions") is None:
-        return {}
-    versions: dict[str, str] = import_module("fti.versions").view_versions(project)
-    return versions
 
 
 def _held(lake: Lake, table: str, time: str | None) -> tuple[Held, pl.DataFrame | None]:

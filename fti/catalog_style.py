@@ -50,7 +50,7 @@ h1 { font-size:25px; margin:0 0 4px; letter-spacing:-.01em }
 .lead { color:var(--soft); margin:0 0 18px; max-width:75ch }
 .facts { display:grid; grid-template-columns:repeat(auto-fit,minmax(116px,1fr)); gap:10px; margin-bottom:22px }
 .fact { background:var(--card); border:1px solid var(--line); border-radius:10px; padding:10px 14px }
-.fact b { display:block; font-size:17px; white-space:nowrap; font-weight:640; letter-spacing:-.01em; font-variant-numeric:tabular-nums }
+.fact b { display:block; font-size:17px; font-weight:640; white-space:nowrap; font-variant-numeric:tabular-nums }
 .fact span { color:var(--soft); font-size:12.5px }
 section h2.group {
   font-size:12.5px; letter-spacing:.07em; text-transform:uppercase; color:var(--soft); margin:30px 0 10px;

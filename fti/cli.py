@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fti.errors import FtiError
 
@@ -41,10 +41,17 @@ def parser() -> argparse.ArgumentParser:
         ("backfill", backfill, "make days of features, and those whose raw days or code changed"),
         ("catalog", catalog, "write the catalogue of sources, views and features as one HTML file"),
         ("status", status, "what runs, what is in the stores, who is champion"),
+        ("plan", plan, "compare the features in the code with what is deployed; exit status 2 when they differ"),
+        ("lineage", lineage, "where a model version comes from, back to the raw partitions"),
     ]
     for name, run, text in options:
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(run=run)
+        if name in ("plan", "lineage"):
+            command.add_argument("--json", action="store_true", help="as JSON")
+        if name == "lineage":
+            command.add_argument("model", help="flights/2, or a version or alias such as champion")
+            command.add_argument("--project", default="", help="the model's project, where there are several")
         if name == "demo":
             command.add_argument("--weeks", type=int, default=7, help="weeks of traffic to replay at most (default 7)")
             command.add_argument("--share", type=float, default=1.0, help="share of the requests to replay (default 1)")
@@ -52,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--out", type=Path, help="folder of index.html (default: catalog in FTI_HOME)")
         if name == "backfill":
             _backfill_options(command)
+    _add_dataset(commands)
     return top
 
 
@@ -62,6 +70,41 @@ def _backfill_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--chunk-days", type=int, default=0, help="days in memory at once (default: the project's)")
     command.add_argument("--again", action="store_true", help="also make the days that are done")
     command.add_argument("--changed", action="store_true", help="read no source: only days whose inputs changed")
+
+
+def _add_dataset(commands: Any) -> None:
+    """`fti dataset` and its own commands."""
+    text = "versions of the training datasets, here and in the remote (FTI_DATASET_REMOTE)"
+    own = commands.add_parser("dataset", help=text, description=text).add_subparsers(required=True, metavar="COMMAND")
+    whole: list[tuple[str, tuple[str, ...], str]] = [
+        ("list", (), "every version, newest first"),
+        ("show", ("version",), "rows, ranges, views and statistics of one version"),
+        ("pull", ("version",), "bring a version here from the remote"),
+        ("diff", ("old", "new"), "what differs between two versions"),
+    ]
+    for name, positions, help_text in whole:
+        command = own.add_parser(name, help=help_text, description=help_text)
+        command.set_defaults(run=dataset, dataset_command=name)
+        for position in positions:
+            command.add_argument(position, help="a version, or the beginning of one")
+        if name == "pull":
+            command.add_argument("--to", default="", help="copy its files into this new folder")
+        else:
+            command.add_argument("--json", action="store_true", help="as JSON")
+
+
+def dataset(arguments: argparse.Namespace) -> int:
+    from fti import datasets
+    from fti.settings import Settings
+
+    settings = Settings()
+    if arguments.dataset_command == "list":
+        return datasets.list_versions(settings, as_json=arguments.json)
+    if arguments.dataset_command == "show":
+        return datasets.show(settings, arguments.version, as_json=arguments.json)
+    if arguments.dataset_command == "pull":
+        return datasets.pull(settings, arguments.version, arguments.to)
+    return datasets.diff(settings, arguments.old, arguments.new, as_json=arguments.json)
 
 
 def demo(arguments: argparse.Namespace) -> int:
@@ -121,6 +164,20 @@ def status(arguments: argparse.Namespace) -> int:
 
     report.print_status(Settings())
     return 0
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    from fti.plan import run
+    from fti.settings import Settings
+
+    return run(Settings(), as_json=arguments.json)
+
+
+def lineage(arguments: argparse.Namespace) -> int:
+    from fti.lineage import run
+    from fti.settings import Settings
+
+    return run(Settings(), arguments.model, arguments.project, as_json=arguments.json)
 
 
 def _names(settings: Settings) -> tuple[str, ...]:

@@ -80,6 +80,8 @@ class Features:
     """Feature view -> expectations on its rows."""
     max_quarantined_share: float = 0.0
     """As in `Source`, for the rows of each view."""
+    accept_changes: tuple[str, ...] = ()
+    """Changes in place that the served model may get, as `fti plan` names them: `origin_delays@680e033f1920`."""
 
 
 @dataclass(frozen=True, kw_only=True)

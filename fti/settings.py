@@ -20,6 +20,8 @@ class Settings(BaseSettings):
     mlflow_uri: str = ""
     feast_registry_uri: str = ""
     online_store_uri: str = ""
+    dataset_remote: str = ""
+    """Folder or `s3://bucket/prefix` to which training datasets are pushed; empty: none."""
     host: str = "127.0.0.1"
     service_port: int = 3000
     dagster_port: int = 3001

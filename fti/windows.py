@@ -1,18 +1,33 @@
 """Rolling statistics over the time windows of many entities at once, as pure functions on polars frames.
 
-One cumulative sum per value serves every window: rows are sorted by (entity, time), both packed into one integer, and
-a window is two positions found by binary search. A window at time t holds the events of `(t - window, t]`.
+One pass of prefix sums serves every window: rows lie by (entity, time), both packed into one integer, and a window is
+the stretch between two positions, found by one merge. A window at time t holds the events of `(t - window, t]`.
+Prefix sums of real numbers carry their rounding error along (Knuth's TwoSum), so that a window's sum is as exact as if
+it were summed alone; a standard deviation is taken about its entity's mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
 UNITS = {"m": 60, "h": 3600, "d": 86400}
+Statistic = tuple[str, Literal["count", "sum", "mean", "share", "std"]]
+"""A column and what to say of its values in a window; nulls are not counted in.
+
+`count`, `sum` (0 of no value), `mean`, `share` (of true or non-zero values), `std` (of a sample, so of two or more).
+"""
+_PIECE = 1 << 16
+_HUGE = 1e150
+"""Squares of what is smaller can be summed; the rest is treated as infinite."""
+_SIZE, _PLACE = "__size", "__place"
 
 
 def parse_window(window: str) -> timedelta:
@@ -23,58 +38,165 @@ def parse_window(window: str) -> timedelta:
         raise ValueError(f"window {window!r}: write a whole number and m, h or d, for example '6h' or '30d'") from None
 
 
-def window_names(prefix: str, means: Sequence[str], windows: Sequence[str]) -> list[str]:
+def window_names(prefix: str, statistics: Iterable[str], windows: Sequence[str]) -> list[str]:
     """Names of the columns that `rolling_statistics` makes."""
-    return [f"{prefix}_{name}_{window}" for window in windows for name in ("count", *means)]
+    names = ["count", *statistics]
+    return [f"{prefix}_{name}_{window}" for window in windows for name in names]
 
 
 def rolling_statistics(
     events: pl.DataFrame,
     *,
     entity: Sequence[str],
-    means: Mapping[str, str],
+    statistics: Mapping[str, Statistic],
     windows: Sequence[str],
     prefix: str,
     time: str = "event_timestamp",
 ) -> pl.DataFrame:
-    """Count and means of every window, at each moment an entity saw an event.
+    """Statistics of every window, at each moment an entity saw an event.
 
-    `means` maps a statistic's name to the column of `events` that it averages; nulls are not counted in. `count` is
-    the number of events in the window. Returns one row per (entity, time), sorted by both, with the columns of
-    `window_names`; a mean over no value is null. Values are summed as float64, so whole numbers are exact.
+    Returns one row per (entity, time), sorted by both, with the columns of `window_names`: `count`, the events in the
+    window, and the named `statistics`. Counts are Int64, the rest Float64; null where nothing can be said, also where
+    a window holds a value that is not finite.
+
+    >>> from datetime import datetime
+    >>> hours = [datetime(2013, 1, 1, hour) for hour in (6, 7, 9)]
+    >>> events = pl.DataFrame({"shop": "a", "event_timestamp": hours, "sales": [1, 2, 6]})
+    >>> made = rolling_statistics(
+    ...     events, entity=["shop"], statistics={"sales": ("sales", "mean")}, windows=["3h"], prefix="shop"
+    ... )
+    >>> made["shop_count_3h"].to_list(), made["shop_sales_3h"].to_list()
+    ([1, 2, 2], [1.0, 1.5, 4.0])
     """
-    rows = events.drop_nulls([*entity, time]).sort(*entity, time)
-    packed = _pack(rows, entity, time, max(parse_window(window) for window in windows))
-    last = np.flatnonzero(np.append(packed[1:] != packed[:-1], True)) if rows.height else np.empty(0, np.int64)
-    sums = {name: _prefix_sums(rows[column]) for name, column in means.items()}
-    columns: dict[str, np.ndarray] = {}
-    for window in windows:
-        width = int(parse_window(window).total_seconds() * 1_000_000)
-        first = np.searchsorted(packed, packed[last] - width, side="right")
-        columns[f"{prefix}_count_{window}"] = (last + 1 - first).astype(np.float32)
-        for name, (total, number) in sums.items():
-            count = number[last + 1] - number[first]
-            with np.errstate(invalid="ignore", divide="ignore"):
-                columns[f"{prefix}_{name}_{window}"] = ((total[last + 1] - total[first]) / count).astype(np.float32)
-    statistics = pl.DataFrame(columns).fill_nan(None)
-    return rows.select(*entity, time)[last].hstack(statistics)
-
-
-def _pack(rows: pl.DataFrame, entity: Sequence[str], time: str, longest: timedelta) -> np.ndarray:
-    """(entity, time) of sorted rows as one ascending integer, entities further apart than the longest window."""
+    kinds: dict[str, set[str]] = {column: set() for column, _ in statistics.values()}
+    for column, kind in statistics.values():
+        kinds[column].add(kind)
+    rows, sizes = _by_entity(events, [*entity], time, sorted(kinds.keys() - {*entity, time}))
     micros = rows[time].dt.epoch("us").to_numpy()
-    if not len(micros):
-        return np.empty(0, np.int64)
-    span = int(micros.max() - micros.min()) + int(longest.total_seconds() * 1_000_000) + 1
-    code = rows.select(pl.struct(entity).rle_id()).to_series().to_numpy().astype(np.int64)
-    if int(code[-1] + 1) * span > np.iinfo(np.int64).max:
-        raise ValueError(f"{int(code[-1]) + 1} entities over {span / 8.64e10:.0f} days do not fit; cut the time range")
-    packed: np.ndarray = code * span + (micros - micros.min())
-    return packed
+    widths = [int(parse_window(window).total_seconds() * 1_000_000) for window in windows]
+    low = micros.min() if rows.height else 0
+    span = int(micros.max() - low) + max(widths) + 1 if rows.height else 1
+
+    def measure(piece: tuple[slice, np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+        place, lengths = piece
+        packed = np.repeat(np.arange(len(lengths)) * span, lengths) + (micros[place] - low)
+        last = np.flatnonzero(np.append(packed[1:] != packed[:-1], True)[: len(packed)])
+        columns = {name: _Column.of(rows[name][place], wanted, lengths) for name, wanted in kinds.items()}
+        found = []
+        for width in widths:
+            first = _first_after(packed, packed[last] - width)
+            made = {name: column.between(first, last + 1) for name, column in columns.items()}
+            found += [last + 1 - first, *(made[name][kind] for name, kind in statistics.values())]
+        return last + place.start, found
+
+    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
+        lasts, found = zip(*pool.map(measure, _pieces(sizes, span)), strict=True)
+    values = (pl.Series(np.concatenate(parts)) for parts in zip(*found, strict=True))
+    made = [column.fill_nan(None) if column.dtype.is_float() else column for column in values]
+    keys = rows.select(*entity, time)[np.concatenate(lasts)]
+    return keys.hstack(pl.DataFrame(made, schema=window_names(prefix, statistics, windows)))
 
 
-def _prefix_sums(values: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Running sum and running number of the non-null values, each with a leading 0."""
-    known = values.is_not_null().to_numpy()
-    total = np.concatenate([[0.0], np.cumsum(values.cast(pl.Float64).fill_null(0.0).to_numpy())])
-    return total, np.concatenate([[0], np.cumsum(known)])
+def _by_entity(
+    events: pl.DataFrame, entity: list[str], time: str, columns: list[str]
+) -> tuple[pl.DataFrame, np.ndarray]:
+    """The events sorted by entity and time, and how many each entity has."""
+    rows = events.select(*entity, time, *columns).drop_nulls([*entity, time])
+    if not rows[time].is_sorted():
+        rows = rows.sort(time, maintain_order=True)
+    groups = rows.group_by(entity).agg(pl.all(), pl.len().alias(_SIZE)).sort(entity)
+    sizes = groups[_SIZE].to_numpy().astype(np.int64)
+    return groups.drop(_SIZE).explode(time, *columns), sizes
+
+
+def _pieces(sizes: np.ndarray, span: int) -> list[tuple[slice, np.ndarray]]:
+    """Rows of whole entities, with how many each has: few enough for a cache, and to be packed with time in 63 bits."""
+    starts = np.append(0, np.cumsum(sizes))
+    group = starts[:-1] // _PIECE + np.arange(len(sizes)) // (np.iinfo(np.int64).max // span)
+    edges = [0, *(np.flatnonzero(np.diff(group)) + 1), len(sizes)]
+    return [(slice(starts[low], starts[high]), sizes[low:high]) for low, high in pairwise(edges)]
+
+
+def _first_after(packed: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """The first position in `packed` past each of `limits`; both ascend, so one merge finds all."""
+    places = pl.DataFrame({"at": packed}).with_row_index(_PLACE).set_sorted("at")
+    found = pl.DataFrame({"at": limits}).set_sorted("at").join_asof(places, on="at")[_PLACE]
+    return (found.cast(pl.Int64) + 1).fill_null(0).to_numpy()
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Running sums with a leading 0, in parts that add up."""
+
+    parts: tuple[np.ndarray, ...]
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> _Sums:
+        """Of whole numbers exact, of real numbers with what each addition has rounded away as a second part."""
+        total = np.zeros(len(values) + 1, values.dtype)
+        np.cumsum(values, out=total[1:])
+        if values.dtype == np.int64:
+            return cls((total,))
+        added = total[1:] - total[:-1]
+        lost = np.zeros_like(total)
+        np.cumsum((total[:-1] - (total[1:] - added)) + (values - added), out=lost[1:])
+        return cls((total, lost))
+
+    def between(self, first: np.ndarray, last: np.ndarray) -> np.ndarray:
+        """The sums of `values[first:last]`."""
+        found: np.ndarray = self.parts[0][last] - self.parts[0][first]
+        for part in self.parts[1:]:
+            found += part[last] - part[first]
+        return found
+
+
+@dataclass(frozen=True)
+class _Column:
+    """Running sums of a column: of its known values, of those that are infinite or NaN, of what the statistics need."""
+
+    sums: Mapping[str, _Sums]
+
+    @classmethod
+    def of(cls, column: pl.Series, kinds: set[str], lengths: np.ndarray) -> _Column:
+        """For statistics `kinds` of a piece that holds entities of `lengths` rows."""
+        known = column.is_not_null().to_numpy()
+        whole = column.dtype.is_integer() or column.dtype == pl.Boolean
+        values = column.cast(pl.Int64 if whole else pl.Float64).fill_null(0).to_numpy()
+        sums = {"number": known.astype(np.int64)}
+        wild = np.zeros(len(values), bool) if whole else ~(np.abs(values) < _HUGE)
+        if wild.any():
+            sums["wild"] = wild.astype(np.int64)
+            values = np.where(wild, 0.0, values)
+        if kinds & {"sum", "mean"}:
+            sums["total"] = values
+        if "share" in kinds:
+            sums["true"] = (values != 0).astype(np.int64)
+        if "std" in kinds:
+            sums["offset"] = np.where(known, values - _means(values, known, lengths), 0.0)
+            sums["square"] = sums["offset"] ** 2
+        return cls({name: _Sums.of(each) for name, each in sums.items()})
+
+    def between(self, first: np.ndarray, last: np.ndarray) -> dict[str, np.ndarray]:
+        """The statistics of the rows `first..last - 1`, NaN where nothing can be said."""
+        found = {name: sums.between(first, last) for name, sums in self.sums.items()}
+        number = found["number"]
+        made: dict[str, np.ndarray] = {}
+        with np.errstate(invalid="ignore", divide="ignore"):
+            if "total" in found:
+                made |= {"sum": found["total"].astype(np.float64), "mean": found["total"] / number}
+            if "true" in found:
+                made["share"] = found["true"] / number
+            if "square" in found:
+                squares = found["square"] - found["offset"] ** 2 / number
+                made["std"] = np.sqrt(np.where(number > 1, np.maximum(squares, 0.0), np.nan) / (number - 1))
+        for values in made.values() if "wild" in found else ():
+            values[found["wild"] > 0] = np.nan
+        return made | {"count": number}
+
+
+def _means(values: np.ndarray, known: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The mean of each entity's known values, at each of its rows."""
+    starts = np.cumsum(lengths) - lengths
+    number = np.maximum(np.add.reduceat(known.astype(np.int64), starts), 1)
+    means: np.ndarray = np.repeat(np.add.reduceat(values.astype(np.float64), starts) / number, lengths)
+    return means

@@ -7,13 +7,11 @@ and SDK work on the same state. Feast is imported at the first use: it takes sec
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     import feast
 
     from fti.stores.online_store import TableOnlineStore, ViewTable
+    from fti.versions import ServedModel
 
 TIME = "event_timestamp"
 CHUNK = timedelta(days=31)
@@ -74,6 +73,8 @@ class FeatureStore:
     lake: str
     registry: str
     online_store: str
+    served: Callable[[], Sequence[ServedModel]] = tuple
+    """The models that serve, which a change of features must not surprise."""
 
     @cached_property
     def feast(self) -> feast.FeatureStore:
@@ -86,14 +87,22 @@ class FeatureStore:
         return feast.FeatureStore(config=self._config())
 
     def apply(self, project: Project) -> None:
-        """Register the Feast objects of `project.features.repo`. Repeatable; one process at a time."""
-        import feast
+        """Register the Feast objects of `project.features.repo`. Repeatable; one process at a time.
 
-        kinds = (feast.Entity, feast.FeatureView, feast.FeatureService, feast.OnDemandFeatureView)
-        objects = [value for value in vars(import_module(project.features.repo)).values() if isinstance(value, kinds)]
+        ChangeError when that would change, in place, what a champion reads.
+        """
+        from fti.stores.registration import register
+
         with self._lock("apply"):
-            self.feast.apply(deepcopy(objects))  # Feast writes what one registry knows into the objects it is given
+            register(self.feast, project, self.served)
         self._plans.clear()
+
+    def versions(self, service: str) -> dict[str, str]:
+        """The versions that the service and its views are registered with, by name."""
+        from fti.versions import VERSION
+
+        registered = [self.feast.get_feature_service(service), *(served.view for served in self._plan(service))]
+        return {item.name: item.tags[VERSION] for item in registered if VERSION in item.tags}
 
     def feature_names(self, service: str) -> dict[str, list[str]]:
         """Feature view -> its features, as `service` reads them."""

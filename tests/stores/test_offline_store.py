@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import feast
 import polars as pl
 import pytest
+from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.types import Float32, Int64, String
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -174,7 +175,7 @@ def test_a_saved_dataset_is_persisted_once(store, view, tmp_path):
     target = SavedDatasetFileStorage(str(tmp_path / "saved" / "set.parquet"))
     job.persist(target)
     assert pl.read_parquet(tmp_path / "saved" / "set.parquet")["heat"].to_list() == [1.0]
-    with pytest.raises(DataError, match="exists already"):
+    with pytest.raises(SavedDatasetLocationAlreadyExists, match="allow_overwrite=True"):
         job.persist(target)
 
 
