@@ -19,6 +19,12 @@ from tests.feature_pipeline.tiny import DAY, SCHEMA, START, backfill, journal, p
 
 REPOSITORY = Path(__file__).parents[2]
 DEADLINE_SECONDS = 60
+CHILD = """
+import sys
+from fti.stores.lake import Lake
+from tests.feature_pipeline.tiny import backfill
+backfill(Lake(sys.argv[1]))
+"""
 
 
 def content(lake):
@@ -78,7 +84,7 @@ def test_a_killed_backfill_goes_on_and_ends_with_the_same_bytes(whole, tmp_path)
     moments, killed = random.Random(seed), []
     expected = len(content(whole))
     for share in (0.05, 0.4, 0.75):  # of the files that a whole backfill leaves
-        child = subprocess.Popen([sys.executable, "-m", "tests.feature_pipeline.tiny", lake.root], cwd=REPOSITORY)
+        child = subprocess.Popen([sys.executable, "-c", CHILD, lake.root], cwd=REPOSITORY)
         wait_for_files(child, lake, int(expected * (share + moments.uniform(0, 0.2))))
         os.kill(child.pid, signal.SIGKILL)
         child.wait(DEADLINE_SECONDS)

@@ -1,8 +1,7 @@
-"""A project of two hundred days that needs neither Feast nor Great Expectations, and a child that backfills it."""
+"""A project of two hundred days that needs neither Feast nor Great Expectations."""
 
 import dataclasses
 import os
-import sys
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -14,7 +13,7 @@ from feature_pipeline.transform import make_range
 from fti.project import Features, Source
 from fti.projects.flights import project as flights
 from fti.stores.feature_store import ViewSchema
-from fti.stores.lake import UTC_TIME, Lake
+from fti.stores.lake import UTC_TIME
 from fti.versions import code_version
 from fti.windows import rolling_statistics, window_names
 
@@ -51,9 +50,10 @@ def _made(start, end):
 def transform(tables, start, end):
     rows = tables["readings"].rename({"read_at": "event_timestamp"})
     in_range = pl.col("event_timestamp").is_between(start, end, closed="left")
-    by_machine = rolling_statistics(
-        rows, entity=("machine",), means={"load": "load"}, windows=("2d",), prefix="machine"
-    )
+    names = window_names("machine", ("load",), ("2d",))
+    statistics = {"load": ("load", "mean")}
+    loads = rolling_statistics(rows, entity=("machine",), statistics=statistics, windows=("2d",), prefix="machine")
+    by_machine = loads.cast(dict.fromkeys(names, pl.Float32))
     newest = rows.select("machine", "event_timestamp", last_load=pl.col("load").cast(pl.Float32))
     views = {"machine_load": by_machine, "newest_load": newest}
     return {view: rows.filter(in_range).sort("event_timestamp", "machine") for view, rows in views.items()}
@@ -103,7 +103,3 @@ def backfill(lake, used=project, start=START, end=END, *, chunk_days=10, again=F
     raw = [chunk for known in used.sources for chunk in ingest(lake, used, known, start, end, chunk_days=chunk_days)]
     made = make_range(journal(lake, used), SCHEMAS, start, end, chunk_days=chunk_days, again=again)
     return raw, list(made)
-
-
-if __name__ == "__main__":
-    backfill(Lake(sys.argv[1]))
