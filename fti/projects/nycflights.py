@@ -118,6 +118,7 @@ SOURCES = (
         description="Every departure from EWR, JFK and LGA, times in UTC; cancelled flights have no actual times.",
         read=read_flights,
         timestamp="sched_dep",
+        max_quarantined_share=0.01,  # a typing error in one departure must not stop a day of 900
         key=("carrier", "flight", "origin", "sched_dep"),
         schema={
             **dict.fromkeys(("carrier", "tailnum", "origin", "dest"), pl.String),
@@ -140,6 +141,7 @@ SOURCES = (
         description="Hourly observations at the three origins.",
         read=read_weather,
         timestamp="time_hour",
+        max_quarantined_share=0.05,  # a station reports an impossible value now and then
         key=("origin", "time_hour"),
         schema={
             "origin": pl.String,
