@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import orjson
 import polars as pl
 
 from fti.project import Project
+from fti.source_hash import digest, source_hash
 from fti.stores.lake import STATIC, UTC_TIME, Lake, days_between
 
 DAY = timedelta(days=1)
@@ -90,8 +92,12 @@ class Journal:
 
     lake: Lake
     project: Project
-    version: str
-    """Version of the code that makes the features."""
+
+    @cached_property
+    def version(self) -> str:
+        """Version of the transform: another one makes every day stale. What the sources read is in their files."""
+        features = self.project.features
+        return digest(source_hash(features.transform), str(features.lookback))
 
     @property
     def folder(self) -> Path:

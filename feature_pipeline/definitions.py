@@ -6,6 +6,7 @@ from feature_pipeline.expectations import check_expectations
 from feature_pipeline.ingest import raw_asset
 from feature_pipeline.late import late_data_sensor
 from feature_pipeline.materialize import online_features_asset
+from feature_pipeline.stream import compact
 from feature_pipeline.transform import features_asset
 from fti.project import Project
 
@@ -37,4 +38,6 @@ def definitions(project: Project) -> dg.Definitions:
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Yesterday's data, from the sources to the online store.",
     )
-    return dg.Definitions(assets=assets, jobs=[job], schedules=[schedule], sensors=[late_data_sensor(project, job)])
+    sensors = [late_data_sensor(project, job)]
+    batch = dg.Definitions(assets=assets, jobs=[job], schedules=[schedule], sensors=sensors)
+    return dg.Definitions.merge(batch, compact.definitions(project)) if project.streamed else batch

@@ -106,18 +106,11 @@ def ingest(
         yield RawChunk(start=first, end=last, verdict=verdict, days_written=written)
 
 
-def fingerprints_of(context: dg.AssetExecutionContext, source: Source, chunk: RawChunk) -> dict[str, str]:
-    """Day -> hash of its rows, which goes to the partition's metadata too; `all` for a source without days."""
-    days = [str(day) for day in days_between(chunk.start, chunk.end)]
-    found = daily_fingerprints(source, chunk.verdict.good, days)
-    for day, fingerprint in found.items() if source.timestamp else ():
-        context.add_asset_metadata({"fingerprint": fingerprint}, partition_key=day)
-    return found
-
-
-def data_version(days: Mapping[str, str]) -> dg.DataVersion:
-    """Hash of the rows of all days."""
-    return dg.DataVersion(next(iter(days.values())) if len(days) == 1 else digest(*days.values()))
+def data_version(context: dg.AssetExecutionContext, source: Source, days: Mapping[str, str]) -> str:
+    """Hash of the rows; `days` are the fingerprints of each day of a range, kept in its partition's metadata."""
+    for day, found in days.items() if source.timestamp else ():
+        context.add_asset_metadata({"fingerprint": found}, partition_key=day)
+    return next(iter(days.values())) if len(days) == 1 else digest(*days.values())
 
 
 def raw_asset(project: Project, source: Source) -> dg.AssetsDefinition:
@@ -139,12 +132,13 @@ def raw_asset(project: Project, source: Source) -> dg.AssetsDefinition:
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
         start, end = context.partition_time_window if source.timestamp else (project.partitions_start,) * 2
         report = RangeReport(context, check, end)
-        days: dict[str, str] = {}
+        found: dict[str, str] = {}
         for chunk in ingest(lake, project, source, start, end, chunk_days=config.chunk_days or project.chunk_days):
             if chunk.verdict.problems:
                 yield from refuse(key, check, chunk.verdict.problems, report.written)
-            days |= fingerprints_of(context, source, chunk)
+            days = [str(day) for day in days_between(chunk.start, chunk.end)]
+            found |= daily_fingerprints(source, chunk.verdict.good, days)
             report.add(chunk.start, chunk.end, {source.name: chunk.verdict}, chunk.days_written, source.timestamp)
-        yield report.result(data_version(days))
+        yield report.result(data_version(context, source, found))
 
     return raw

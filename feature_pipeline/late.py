@@ -10,7 +10,6 @@ import orjson
 from feature_pipeline.chunks import DAY, Journal, spans
 from fti.project import Project
 from fti.stores.lake import Lake
-from fti.versions import code_version
 
 INTERVAL_SECONDS = 3600
 MAX_REASONS = 5
@@ -27,7 +26,7 @@ def late_data_sensor(project: Project, job: Any) -> dg.SensorDefinition:
         description="Makes the feature days again whose raw days changed after they were made.",
     )
     def late_data(lake: dg.ResourceParam[Lake]) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        requests = list(_requests(project, Journal(lake, project, code_version(project))))
+        requests = list(_requests(project, Journal(lake, project)))
         yield from requests
         if not requests:
             yield dg.SkipReason("every feature day was made from its raw days as they are")

@@ -96,7 +96,7 @@ class RangeReport:
         self._seen(start, end, tables, time)
         self._log(start, end, "done already")
 
-    def result(self, version: dg.DataVersion, **metadata: Any) -> dg.MaterializeResult:
+    def result(self, data_version: str, **metadata: Any) -> dg.MaterializeResult:
         """The materialization with its data version and its passed check."""
         days = [str(day) for day in self.days]
         more = f" and {len(days) - MAX_DAYS_LISTED} more" if len(days) > MAX_DAYS_LISTED else ""
@@ -108,7 +108,9 @@ class RangeReport:
             "preview": dg.MetadataValue.md("\n\n".join(shown)),
         }
         return dg.MaterializeResult(
-            metadata={**facts, **metadata}, check_results=[self._passed()], data_version=version
+            metadata={**facts, **metadata},
+            check_results=[self._passed()],
+            data_version=dg.DataVersion(data_version),
         )
 
     def _log(self, start: datetime, end: datetime, text: str) -> None:

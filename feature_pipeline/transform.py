@@ -174,7 +174,7 @@ def features_asset(project: Project) -> dg.AssetsDefinition:
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
         start, end = context.partition_time_window
         feature_store.apply(project)
-        journal = Journal(lake, project, code_version(project))
+        journal = Journal(lake, project)
         inputs = journal.inputs(start.date(), (end - DAY).date())
         days = config.chunk_days or project.chunk_days
         schemas, report = feature_store.schemas(project.features.service), RangeReport(context, CHECK, end)
@@ -191,14 +191,14 @@ def features_asset(project: Project) -> dg.AssetsDefinition:
     return features
 
 
+def data_version(inputs: Mapping[str, Files], versions: Mapping[str, str]) -> str:
+    """Hash of the raw files that were read and of the versions of the views that were made of them."""
+    read = [f"{name} {day} {found}" for name, files in sorted(inputs.items()) for day, found in sorted(files.items())]
+    return digest(*read, *(f"{name}={version}" for name, version in sorted(versions.items())))
+
+
 def load_views(
     lake: Lake, project: Project, views: Iterable[str], start: datetime, end: datetime
 ) -> dict[str, pl.DataFrame]:
     """Rows of the feature views as they lie in the lake."""
     return {view: lake.load(f"{project.name}/features/{view}", start=start, end=end) for view in views}
-
-
-def data_version(inputs: Mapping[str, Files], versions: Mapping[str, str]) -> dg.DataVersion:
-    """Hash of the raw files that were read and of the versions of the views that were made of them."""
-    read = [f"{name} {day}={found}" for name, files in sorted(inputs.items()) for day, found in sorted(files.items())]
-    return dg.DataVersion(digest(*read, *(f"{name}={version}" for name, version in sorted(versions.items()))))

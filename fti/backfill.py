@@ -68,9 +68,8 @@ def changed(loop: Loop, config: Mapping[str, Any]) -> None:
 def journal_of(loop: Loop) -> Journal:
     """What the project's feature days were made from."""
     from feature_pipeline.chunks import Journal
-    from fti.versions import code_version
 
-    return Journal(loop.stores["lake"], loop.project, code_version(loop.project))
+    return Journal(loop.stores["lake"], loop.project)
 
 
 def told(reasons: Collection[Collection[str]]) -> str:

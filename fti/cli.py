@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     options: list[tuple[str, Command, str]] = [
         ("demo", demo, "run the whole life of a model on a year of flights"),
-        ("up", up, "start Dagster, MLflow and the prediction services"),
+        ("up", up, "start Dagster, MLflow, the prediction and the ingest services"),
         ("down", down, "stop what `fti up` started"),
         ("backfill", backfill, "make days of features, and those whose raw days or code changed"),
         ("catalog", catalog, "write the catalogue of sources, views and features as one HTML file"),
@@ -120,7 +120,7 @@ def up(arguments: argparse.Namespace) -> int:
     from fti.settings import Settings
 
     settings = Settings()
-    wanted = servers.servers(settings, _names(settings))
+    wanted = servers.servers(settings, _names(settings), _streamed(settings))
     for server in wanted:
         servers.start(server, settings)
     for server in wanted:
@@ -135,7 +135,7 @@ def down(arguments: argparse.Namespace) -> int:
     from fti.settings import Settings
 
     settings = Settings()
-    for server in servers.servers(settings, _names(settings)):
+    for server in servers.servers(settings, _names(settings), _streamed(settings)):
         print(f"{server.name:<20} {'stopped' if servers.stop(server.name, settings) else 'was not running'}")
     return 0
 
@@ -184,6 +184,12 @@ def _names(settings: Settings) -> tuple[str, ...]:
     from fti.project import load_projects
 
     return tuple(project.name for project in load_projects(settings.project_modules))
+
+
+def _streamed(settings: Settings) -> tuple[str, ...]:
+    from fti.project import load_projects
+
+    return tuple(project.name for project in load_projects(settings.project_modules) if project.streamed)
 
 
 if __name__ == "__main__":

@@ -100,17 +100,20 @@ def list_versions(settings: Settings, *, as_json: bool) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from fti.stores.dataset_store import SPLITS
+
     found = store(settings).versions()
     if as_json:
         print(json.dumps([asdict(version) for version in found], indent=1, default=str))
         return 0
-    table = Table("version", "project", "made (UTC)", "train", "validation", "test", "service", "where", "")
+    table = Table("version", "project", "made (UTC)", "rows", "service", "where")
+    table.columns[0].no_wrap = table.columns[1].no_wrap = True
     for version in found:
-        rows = [f"{version.rows.get(split, 0):,}" for split in ("train", "validation", "test")]
+        rows = " + ".join(f"{version.rows[split]:,}" for split in SPLITS if split in version.rows)
         where = " and ".join(["here"] * version.is_local + ["remote"] * version.is_remote)
-        mark = "latest" if version.is_latest else ""
-        made = f"{version.made:%Y-%m-%d %H:%M:%S}"
-        table.add_row(version.version[:SHORT], version.project, made, *rows, version.service, where, mark)
+        mark = " [green]latest[/]" if version.is_latest else ""
+        made = f"{version.made:%Y-%m-%d %H:%M}"
+        table.add_row(version.version[:SHORT], version.project, made, rows, version.service, where + mark)
     Console().print(table if found else "no training dataset yet: materialize training_dataset")
     return 0
 
@@ -186,7 +189,8 @@ def statistics_table(statistics: list[Mapping[str, Any]]) -> Table:
     """Missing share, mean, deviation, minimum and maximum of every numeric feature of the training split."""
     from rich.table import Table
 
-    table = Table("feature", title="numeric features of the training split")
+    table = Table(title="numeric features of the training split")
+    table.add_column("feature", no_wrap=True)
     for measure in MEASURES:
         table.add_column(measure, justify="right")
     for row in statistics:
@@ -197,7 +201,8 @@ def statistics_table(statistics: list[Mapping[str, Any]]) -> Table:
 def _shift_table(found: list[dict[str, Any]]) -> Table:
     from rich.table import Table
 
-    table = Table("feature", title=f"statistics of {len(found)} features differ; the {SHOWN} that differ most")
+    table = Table(title=f"statistics of {len(found)} features differ; the {SHOWN} that differ most")
+    table.add_column("feature", no_wrap=True)
     for title in ("by", *MEASURES[:3]):
         table.add_column(title, justify="right")
     for row in found[:SHOWN]:

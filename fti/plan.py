@@ -161,8 +161,7 @@ def _print(console: Any, found: Plan) -> None:
     if found.steps:
         console.print(_table(found))
     if found.stale_days:
-        console.print(f"{found.project}: {found.stale_days} days of features in the lake were made by other code: ")
-        console.print("  materialize `features` for them.")
+        console.print(f"{found.project}: other code made {found.stale_days} days of features: materialize them again")
     for line in found.outdated:
         console.print(f"{found.project}: {line}")
     stopped = [step.change.accepted_as for step in found.steps if step.refused]
@@ -179,13 +178,21 @@ def _table(found: Plan) -> Table:
     from rich.table import Table
 
     table = Table(title=f"{found.project}: code against what is deployed")
-    for title in ("what", "name", "change", "version", "days to recompute", "served models", ""):
-        table.add_column(title, justify="right" if title.startswith("days") else "left")
+    table.add_column("name", no_wrap=True)
+    for title in ("change", "version", "days to make again", "served models", ""):
+        table.add_column(title, justify="right" if title.startswith("days") else "left", no_wrap=title == "version")
     for step in found.steps:
         change = step.change
-        version = " -> ".join(text for text in (change.deployed, change.code) if text)
+        version = "\n".join(text for text in (change.deployed, change.code and f"-> {change.code}") if text)
         kinds = ", ".join(change.kinds) + (f"\n[dim]{change.detail}[/]" if change.detail else "")
         verdict = "[red]refused[/]" if step.refused else "[green]ok[/]"
-        row = (change.what, change.name, kinds, version, str(step.days), "\n".join(step.models) or "-", verdict)
+        row = (
+            f"{change.name}\n[dim]{change.what}[/]",
+            kinds,
+            version,
+            str(step.days),
+            "\n".join(step.models) or "-",
+            verdict,
+        )
         table.add_row(*row)
     return table

@@ -25,8 +25,6 @@ Statistic = tuple[str, Literal["count", "sum", "mean", "share", "std"]]
 `count`, `sum` (0 of no value), `mean`, `share` (of true or non-zero values), `std` (of a sample, so of two or more).
 """
 _PIECE = 1 << 16
-_HUGE = 1e150
-"""Squares of what is smaller can be summed; the rest is treated as infinite."""
 _SIZE, _PLACE = "__size", "__place"
 
 
@@ -152,9 +150,13 @@ class _Sums:
 
 @dataclass(frozen=True)
 class _Column:
-    """Running sums of a column: of its known values, of those that are infinite or NaN, of what the statistics need."""
+    """Running sums of a column: of its known values, of those that are infinite or NaN, of what the statistics need.
+
+    Real values are summed in their entity's unit (`units`, by row), so that no entity drowns another.
+    """
 
     sums: Mapping[str, _Sums]
+    units: Mapping[str, np.ndarray]
 
     @classmethod
     def of(cls, column: pl.Series, kinds: set[str], lengths: np.ndarray) -> _Column:
@@ -162,33 +164,35 @@ class _Column:
         known = column.is_not_null().to_numpy()
         whole = column.dtype.is_integer() or column.dtype == pl.Boolean
         values = column.cast(pl.Int64 if whole else pl.Float64).fill_null(0).to_numpy()
-        sums = {"number": known.astype(np.int64)}
-        wild = np.zeros(len(values), bool) if whole else ~(np.abs(values) < _HUGE)
-        if wild.any():
-            sums["wild"] = wild.astype(np.int64)
-            values = np.where(wild, 0.0, values)
+        sums, units = {"number": known.astype(np.int64)}, {}
+        if not np.isfinite(values).all():
+            sums["wild"] = (~np.isfinite(values)).astype(np.int64)
+            values = np.where(np.isfinite(values), values, 0.0)
         if kinds & {"sum", "mean"}:
-            sums["total"] = values
+            sums["total"], units["total"] = (values, np.ones(1)) if whole else _scaled(values, lengths)
         if "share" in kinds:
             sums["true"] = (values != 0).astype(np.int64)
         if "std" in kinds:
-            sums["offset"] = np.where(known, values - _means(values, known, lengths), 0.0)
+            offset = np.where(known, values - _means(values, known, lengths), 0.0)
+            sums["offset"], units["offset"] = _scaled(offset, lengths)
             sums["square"] = sums["offset"] ** 2
-        return cls({name: _Sums.of(each) for name, each in sums.items()})
+        return cls({name: _Sums.of(each) for name, each in sums.items()}, units)
 
     def between(self, first: np.ndarray, last: np.ndarray) -> dict[str, np.ndarray]:
         """The statistics of the rows `first..last - 1`, NaN where nothing can be said."""
         found = {name: sums.between(first, last) for name, sums in self.sums.items()}
+        units = {name: unit if len(unit) == 1 else unit[last - 1] for name, unit in self.units.items()}
         number = found["number"]
         made: dict[str, np.ndarray] = {}
         with np.errstate(invalid="ignore", divide="ignore"):
             if "total" in found:
-                made |= {"sum": found["total"].astype(np.float64), "mean": found["total"] / number}
+                total = found["total"] * units["total"]
+                made |= {"sum": total, "mean": total / number}
             if "true" in found:
                 made["share"] = found["true"] / number
             if "square" in found:
-                squares = found["square"] - found["offset"] ** 2 / number
-                made["std"] = np.sqrt(np.where(number > 1, np.maximum(squares, 0.0), np.nan) / (number - 1))
+                squares = np.maximum(found["square"] - found["offset"] ** 2 / number, 0.0)
+                made["std"] = np.sqrt(np.where(number > 1, squares, np.nan) / (number - 1)) * units["offset"]
         for values in made.values() if "wild" in found else ():
             values[found["wild"] > 0] = np.nan
         return made | {"count": number}
@@ -198,5 +202,12 @@ def _means(values: np.ndarray, known: np.ndarray, lengths: np.ndarray) -> np.nda
     """The mean of each entity's known values, at each of its rows."""
     starts = np.cumsum(lengths) - lengths
     number = np.maximum(np.add.reduceat(known.astype(np.int64), starts), 1)
-    means: np.ndarray = np.repeat(np.add.reduceat(values.astype(np.float64), starts) / number, lengths)
+    means: np.ndarray = np.repeat(np.add.reduceat(values / np.repeat(number, lengths), starts), lengths)
     return means
+
+
+def _scaled(values: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`values` as multiples, below 1, of a power of two that suits their entity, and that power at each row."""
+    starts = np.cumsum(lengths) - lengths
+    exponent = np.frexp(np.maximum.reduceat(np.abs(values), starts))[1].clip(-1000, 1000)
+    return values * np.repeat(np.ldexp(1.0, -exponent), lengths), np.repeat(np.ldexp(1.0, exponent), lengths)

@@ -27,7 +27,10 @@ KNOWN, EVENT = "__known", "__event"
 _FIRST, _LAST, _ENTITY = "__first", "__last", "__entity"
 _CHUNK = 1 << 14
 _CASTS = pl.ScanCastOptions(
-    integer_cast="upcast", float_cast="upcast", datetime_cast=["nanosecond-downcast", "convert-timezone"]
+    integer_cast="upcast",
+    float_cast="upcast",
+    datetime_cast=["nanosecond-downcast", "convert-timezone"],
+    categorical_to_string="allow",
 )
 _ABANDONED = 3600
 """Seconds after which a half-written layout is nobody's."""
@@ -151,7 +154,8 @@ class Place:
         except OSError:
             return []
         flat = all(entry.is_file() for entry in entries)
-        return sorted(self.source / entry.name for entry in entries if entry.name.endswith(".parquet")) if flat else []
+        names = sorted(entry.name for entry in entries if entry.name.endswith((".parquet", ".pq")))
+        return [self.source / name for name in names] if flat else []
 
     def find(self, files: Sequence[Path], features: Iterable[str]) -> Layout | None:
         """The layout of `files` as they are now, if there is one that has `features` and is whole."""

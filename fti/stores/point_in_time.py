@@ -191,8 +191,10 @@ def _build(history: History, place: Place, files: Sequence[Path]) -> Layout:
     """The layout of all rows of `files` with the features asked for now and before, kept at `place` if it can be."""
     state = state_of(files)
     rows = scan(files)
-    rows = rows.rename({old: new for old, new in history.mapping.items() if old in rows.collect_schema()})
-    columns = sorted({*history.features, *place.columns().intersection(rows.collect_schema())})
+    present = rows.collect_schema()
+    own = {name: name for name in present} | {new: old for old, new in history.mapping.items() if old in present}
+    rows = rows.select(pl.col(old).alias(name) for name, old in own.items())
+    columns = sorted({*history.features, *place.columns().intersection(own)})
     known = _known(replace(history, rows=rows, features=dict(zip(columns, columns, strict=True))))
     known = known.with_columns(pl.col(KNOWN, EVENT).dt.epoch("us"))
     layout = Layout.of(known if history.created else known.drop(EVENT), list(history.keys))

@@ -14,7 +14,6 @@ from fti.project import Features, Source
 from fti.projects.flights import project as flights
 from fti.stores.feature_store import ViewSchema
 from fti.stores.lake import UTC_TIME
-from fti.versions import code_version
 from fti.windows import rolling_statistics, window_names
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -95,7 +94,7 @@ project = dataclasses.replace(
 
 
 def journal(lake, used=project):
-    return Journal(lake, used, code_version(used))
+    return Journal(lake, used)
 
 
 def backfill(lake, used=project, start=START, end=END, *, chunk_days=10, again=False):

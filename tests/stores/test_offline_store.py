@@ -114,7 +114,7 @@ def store(tmp_path):
             provider="local",
             registry={"registry_type": "sql", "path": f"sqlite:///{tmp_path}/registry.db"},
             offline_store={"type": "fti.stores.offline_store.PolarsOfflineStore", "root": str(tmp_path / "lake")},
-            online_store={"type": "fti.stores.online_store.TableOnlineStore", "path": str(tmp_path / "online.db")},
+            online_store={"type": "fti.stores.online_store.PackedOnlineStore", "path": str(tmp_path / "online.db")},
             entity_key_serialization_version=3,
         )
     )
