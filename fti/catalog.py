@@ -46,6 +46,8 @@ class Held:
     first: date | None = None
     newest: datetime | None = None
     """Time of the newest row."""
+    newest_online: datetime | None = None
+    """Time of the newest row of any entity in the online store."""
     quarantined: tuple[tuple[str, int], ...] = ()
     """Reason -> rows, most frequent first."""
 
@@ -91,7 +93,11 @@ class Service:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One project in the catalogue. `as_of` is the clock that ages are told by: now, or the end of a closed project."""
+    """One project in the catalogue.
+
+    `as_of` is the moment that ages are told by: now, or for data that has an end (`partitions_end`) the end of the
+    newest day that is in the lake.
+    """
 
     name: str
     description: str
@@ -122,16 +128,26 @@ def entry(project: Project, stores: Mapping[str, Any]) -> Entry:
     objects = vars(import_module(project.features.repo)).values()
     text = _champion(project, stores["model_registry"])
     services = tuple(_services(project, objects, text))
+    online = _online(project, stores["feature_store"])
+    tables = (*_views(project, objects, services, stores["lake"], online), *_sources(project, stores["lake"]))
     return Entry(
         name=project.name,
         description=project.description,
         owner=project.owner,
-        as_of=min(datetime.now(UTC), project.partitions_end or datetime.now(UTC)),
-        tables=(*_views(project, objects, services, stores["lake"]), *_sources(project, stores["lake"])),
+        as_of=_as_of(project, tables),
+        tables=tables,
         services=services,
-        newest_online=_newest_online(project, stores["feature_store"]),
+        newest_online=max((newest for newest in online.values() if newest), default=None),
         champion=text,
     )
+
+
+def _as_of(project: Project, tables: Sequence[Table]) -> datetime:
+    now, newest = datetime.now(UTC), [table.held.newest for table in tables if table.held.newest]
+    if project.partitions_end is None or not newest:
+        return now
+    day = max(newest).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    return min(now, day, project.partitions_end)
 
 
 def _champion(project: Project, registry: Any) -> str:
@@ -159,12 +175,19 @@ def _services(project: Project, objects: Any, champion: str) -> Iterator[Service
         )
 
 
-def _views(project: Project, objects: Any, services: Sequence[Service], lake: Lake) -> Iterator[Table]:
+def _views(
+    project: Project,
+    objects: Any,
+    services: Sequence[Service],
+    lake: Lake,
+    online: Mapping[str, datetime | None],
+) -> Iterator[Table]:
     from feast import FeatureView
 
     versions = view_versions(project)
     for view in (value for value in objects if isinstance(value, FeatureView)):
         held, rows = _held(lake, f"{project.name}/features/{view.name}", "event_timestamp")
+        held = replace(held, newest_online=online.get(view.name))
         keys = tuple(field.name for field in view.entity_columns)
         fields = [*view.entity_columns, *view.features]
         yield Table(
@@ -260,11 +283,11 @@ def _told(expectations: Sequence[Expectation]) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _newest_online(project: Project, feature_store: Any) -> datetime | None:
+def _online(project: Project, feature_store: Any) -> dict[str, datetime | None]:
     try:
-        newest: datetime | None = feature_store.newest_online(project.features.service)
+        newest: dict[str, datetime | None] = feature_store.newest_by_view(project.features.service)
     except NotReadyError:
-        return None
+        return {}
     return newest
 
 

@@ -131,6 +131,7 @@ def _table_facts(entry: Entry, table: Table) -> list[tuple[str, str]]:
         ("Time", f"<code>{escape(table.time)}</code>" if table.time else "reference table, no time"),
         ("TTL", _age(table.ttl) if table.ttl else ("none" if table.kind == "view" else "")),
         ("In the lake", (escape(period) + escape(age)) or ("" if held.num_rows else _none("no rows yet"))),
+        ("Online", _online(entry, table) if table.kind == "view" else ""),
         ("Version", f"<code>{escape(table.version)}</code>" if table.version else ""),
         ("Made from", sources),
         ("Used by", users),
@@ -139,6 +140,13 @@ def _table_facts(entry: Entry, table: Table) -> list[tuple[str, str]]:
         ("Tags", escape(", ".join(f"{name}={value}" for name, value in table.tags.items()))),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def _online(entry: Entry, table: Table) -> str:
+    newest = table.held.newest_online
+    if newest is None:
+        return _none("no rows yet")
+    return f"newest {newest:%Y-%m-%d %H:%M} UTC, {_age(entry.as_of - newest)} old"
 
 
 def _quarantine(table: Table) -> str:
