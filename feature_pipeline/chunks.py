@@ -23,6 +23,7 @@ import polars as pl
 from fti.project import Project
 from fti.source_hash import digest, source_hash
 from fti.stores.lake import STATIC, UTC_TIME, Lake, days_between
+from fti.stores.segments import day_of
 
 DAY = timedelta(days=1)
 NEVER_MADE, OTHER_CODE = "never made", "the code changed"
@@ -57,10 +58,10 @@ def write_days(lake: Lake, table: str, rows: pl.DataFrame, *, time: str, start: 
     rows = rows.sort(time, maintain_order=True)
     days = list(days_between(start, end))
     edges = rows[time].cast(UTC_TIME).search_sorted(pl.Series([midnight(day) for day in days[1:]], dtype=UTC_TIME))
-    written = []
+    written, streamed = [], {day_of(path) for path in lake.segments(table, days)}
     for day, (first, last) in zip(days, pairwise([0, *edges, rows.height]), strict=True):
         part = rows.slice(first, last - first)
-        if not _same(lake.path(table) / f"{day}.parquet", part):
+        if day in streamed or not _same(lake.path(table) / f"{day}.parquet", part):
             lake.write(table, part, time=time, start=midnight(day), end=midnight(day) + DAY)
             written.append(day)
     return written

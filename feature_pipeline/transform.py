@@ -176,8 +176,10 @@ def features_asset(project: Project) -> dg.AssetsDefinition:
         feature_store.apply(project)
         journal = Journal(lake, project)
         inputs = journal.inputs(start.date(), (end - DAY).date())
+        services = feature_store.services(project)
+        schemas = {view: found for name in services for view, found in feature_store.schemas(name).items()}
         days = config.chunk_days or project.chunk_days
-        schemas, report = feature_store.schemas(project.features.service), RangeReport(context, CHECK, end)
+        report = RangeReport(context, CHECK, end)
         for chunk in make_range(journal, schemas, start, end, chunk_days=days, again=config.again):
             if chunk.problems:
                 yield from refuse(key, CHECK, chunk.problems, report.written)
@@ -185,7 +187,7 @@ def features_asset(project: Project) -> dg.AssetsDefinition:
                 report.skip(chunk.start, chunk.end, load_views(lake, project, schemas, chunk.start, chunk.end), TIME)
             else:
                 report.add(chunk.start, chunk.end, chunk.verdicts, chunk.days_written, TIME)
-        versions = feature_store.versions(project.features.service)
+        versions = {name: found for service in services for name, found in feature_store.versions(service).items()}
         yield report.result(data_version(inputs, versions), versions=dg.MetadataValue.json(versions))
 
     return features

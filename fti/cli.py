@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -20,6 +21,8 @@ Command = Callable[[argparse.Namespace], int]
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     arguments = parser().parse_args(argv)
+    logging.captureWarnings(True)  # what one library thinks of another is not for this terminal
+    logging.getLogger("py.warnings").addHandler(logging.NullHandler())
     try:
         return int(arguments.run(arguments))
     except FtiError as error:

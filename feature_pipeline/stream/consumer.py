@@ -81,7 +81,7 @@ class Consumer:
 
     def _apply(self, lines: Sequence[bytes]) -> None:
         begin = time.perf_counter()
-        applied = self.applier.apply(lines, self.checkpoint.known)
+        applied = self.applier.apply(lines)
         now = time.time()
         seconds = time.perf_counter() - begin
         facts = self._facts(applied, now) | {"events_per_second": round(len(lines) / seconds, 1)}
@@ -130,7 +130,7 @@ def run(settings: Settings, project: Project, stop: threading.Event) -> None:
     with only_one(stores["lake"], project):
         checkpoint = checkpoint_of(settings, project.name)
         log = open_event_log(settings, project.name, checkpoint.facts()["position"])
-        consumer = Consumer(log, Applier(project, stores["lake"], stores["feature_store"]), checkpoint)
+        consumer = Consumer(log, Applier(project, stores["lake"], stores["feature_store"], checkpoint), checkpoint)
         report("started", project=project.name, position=log.position)
         while not stop.is_set():
             consumer.step()

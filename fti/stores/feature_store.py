@@ -82,13 +82,19 @@ class FeatureStore:
         with self._lock("apply"):
             register(self.feast, project, self.served)
         self._plans.clear()
+        self.check_freshness(project.features.service, project.features.freshness)
 
     def versions(self, service: str) -> dict[str, str]:
         """The versions that the service and its views are registered with, by name."""
-        from fti.versions import VERSION
+        from fti.stores.registration import registered_versions
 
-        registered = [self.feast.get_feature_service(service), *(served.view for served in self._plan(service).views)]
-        return {item.name: item.tags[VERSION] for item in registered if VERSION in item.tags}
+        return registered_versions(self.feast, service)
+
+    def services(self, project: Project) -> list[str]:
+        """The project's feature service, and the other ones in its Feast module, which older models may still read."""
+        from fti.stores.registration import services
+
+        return services(project)
 
     def feature_names(self, service: str) -> dict[str, list[str]]:
         """Feature view -> its features, as `service` reads them."""
@@ -188,6 +194,34 @@ class FeatureStore:
         moments = entity_rows.get_column(TIME, default=None)
         times = None if moments is None else _micros(moments)
         return self._plan(service).read(self._backend, entity_rows, times, freshness)
+
+    def online_events(self, service: str, entity_rows: pl.DataFrame) -> pl.DataFrame:
+        """When the online values of each view (a column) happened, row by row; null where nothing is online."""
+        return self._plan(service).events(self._backend, entity_rows)
+
+    def freshness(self, service: str, freshness: Mapping[str, Freshness]) -> dict[str, Any]:
+        """Feature view -> its policy, and the event time of the newest row that ever came online."""
+        from fti.stores.online.serving import policy_of
+
+        newest = self.newest_by_view(service)
+        answer = {}
+        for served in self._plan(service).views:
+            own = policy_of(served, freshness.get(served.name))
+            event = newest[served.name]
+            answer[served.name] = {
+                "max_age_seconds": own.max_age.total_seconds() if own.max_age else None,
+                "on_stale": own.on_stale,
+                "newest_event": event.isoformat() if event else None,
+            }
+        return answer
+
+    def check_freshness(self, service: str, freshness: Mapping[str, Freshness]) -> None:
+        """Raise `DataError` unless every policy is of a view that `service` reads, and fits it."""
+        views = self._plan(service).views
+        unknown = freshness.keys() - {served.name for served in views}
+        if unknown:
+            raise DataError(f"freshness of {', '.join(sorted(unknown))}: {service} reads no such feature view")
+        self._plan(service).limits(freshness)
 
     def _plan(self, service: str) -> ServicePlan:
         """How `service` is read; kept, since a changed service has a new name."""

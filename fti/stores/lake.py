@@ -74,8 +74,9 @@ class Lake:
             old = self.segments(table, days) if superseded is None else superseded
             for day, (first, last) in zip(days, pairwise(edges), strict=True):
                 self._replace(self.path(table) / f"{day}.parquet", rows.slice(first, last - first))
-            for path in set(self.segments(table, days).items()) & set(old.items()):
-                path[0].unlink()
+            for path, mark in self.segments(table, days).items() if old else ():
+                if old.get(path) == mark:
+                    path.unlink()
         return len(days)
 
     def upsert(
@@ -110,9 +111,12 @@ class Lake:
 
     def segments(self, table: str, days: Iterable[date] | None = None) -> Segments:
         """The segments of `days` (of all), each with a mark that changes when it is rewritten."""
-        wanted = None if days is None else set(days)
-        found = (path for path in self._files(table) if is_segment(path) and (wanted is None or day_of(path) in wanted))
-        return state(found)
+        folder, wanted = self.path(table), None if days is None else set(days)
+        names = os.listdir(folder) if folder.is_dir() else []
+        found = (
+            folder / name for name in sorted(names) if "~" in name and name.endswith(".parquet") and name[0] != "."
+        )
+        return state(path for path in found if wanted is None or day_of(path) in wanted)
 
     def days_state(self, table: str, since: date) -> Segments:
         """Day files from `since` on, each with a mark that changes when it is rewritten."""

@@ -37,7 +37,7 @@ def newest_rows(config: Any, view: Any, start: datetime, end: datetime, batch_ro
 def missing(served: ServedView, backend: Backend, batches: Iterator[pl.DataFrame]) -> int:
     """Entities of `batches` that are not, or only older, online."""
     lost: set[bytes | None] = set()
-    names = sorted(column.name for column in served.view.entity_columns)
+    names = [column.name for column in keys.entity_columns(served.view)]
     only_times = Group([Wanted(served.wanted.view, ())])
     for batch in batches:
         encoded = keys.of_frame(served.start, batch, names, served.key_types)

@@ -19,6 +19,8 @@ from fti.stores.offline_history import Span
 from fti.stores.point_in_time import History, between, point_in_time_join, require, utc
 
 TIME = "event_timestamp"
+_FEW = 100_000
+"""Entity rows up to which a filter by their keys costs less than it saves."""
 
 
 def entity_frame(entity_df: Any) -> tuple[pl.DataFrame, str]:
@@ -109,7 +111,17 @@ def _with_keys(rows: pl.DataFrame, histories: Sequence[History]) -> tuple[pl.Dat
                 keys[own] = f"__{place}_{own}"
                 added[keys[own]] = _as_key(history.name, asking, rows.schema, schema[own])
         aligned.append(replace(history, keys=keys))
-    return rows.with_columns(**added), aligned
+    rows = rows.with_columns(**added)
+    return rows, [_only_asked(rows, history) for history in aligned]
+
+
+def _only_asked(rows: pl.DataFrame, history: History) -> History:
+    """`history` without the entities that few questions do not ask about: less to read, sort and hold."""
+    if rows.height > _FEW:
+        return history
+    schema = history.rows.collect_schema()
+    asked = [pl.col(own).is_in(rows[key].unique().implode()) for own, key in history.keys.items() if own in schema]
+    return replace(history, rows=history.rows.filter(asked)) if asked else history
 
 
 def _as_key(view: str, key: str, schema: pl.Schema, dtype: pl.DataType) -> pl.Expr:

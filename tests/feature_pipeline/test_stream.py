@@ -1,9 +1,12 @@
 """Events: a streamed day has the features of the batch at its end, after disorder, duplicates and corrections too."""
 
 import random
+import shutil
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import dagster as dg
 import orjson
 import polars as pl
 import pytest
@@ -30,15 +33,14 @@ KEYS = {
 class World:
     """A lake with the days before `DAY`, a feature store, and the consumer over them."""
 
-    def __init__(self, root):
+    def __init__(self, root, history):
         self.root = root
+        shutil.copytree(history, root / "lake")
         self.lake = Lake(str(root / "lake"))
         state = root / "feast"
         self.store = FeatureStore(
             REPO, str(state), self.lake.root, f"sqlite:///{state}/registry.db", str(state / "online.db")
         )
-        self.store.apply(project)
-        fill(self.lake, FIRST, DAY)
         self.log = LocalEventLog(root / "events")
         self.sent = 0
         self.start()
@@ -47,7 +49,7 @@ class World:
         """A consumer that remembers only what is on disk."""
         checkpoint = Checkpoint(self.root / "checkpoint.db")
         log = LocalEventLog(self.root / "events", start=checkpoint.facts()["position"])
-        self.consumer = Consumer(log, Applier(project, self.lake, self.store), checkpoint)
+        self.consumer = Consumer(log, Applier(project, self.lake, self.store, checkpoint), checkpoint)
 
     def send(self, events):
         self.log.append([event if isinstance(event, bytes) else orjson.dumps(event) for event in events])
@@ -106,9 +108,17 @@ def batch(tmp_path_factory):
     return lake
 
 
+@pytest.fixture(scope="module")
+def history(tmp_path_factory):
+    """The folder of a lake in which the batch has made the days before it."""
+    lake = Lake(str(tmp_path_factory.mktemp("history")))
+    fill(lake, FIRST, DAY)
+    return lake.root
+
+
 @pytest.fixture
-def world(tmp_path):
-    return World(tmp_path)
+def world(tmp_path, history):
+    return World(tmp_path, history)
 
 
 def same_as_batch(world, batch):
@@ -195,11 +205,78 @@ def test_a_batch_that_was_applied_but_not_recorded_comes_again_and_changes_nothi
     events = events_of(DAY, END)
     world.send(events)
     lines = [orjson.dumps(event) for event in events]
-    world.consumer.applier.apply(lines[:900], world.consumer.checkpoint.known)  # then the process dies
+    world.consumer.applier.apply(lines[:900])  # then the process dies
     world.start()
     world.drain()
     same_as_batch(world, batch)
     assert world.consumer.checkpoint.facts()["applied"] == len(events)
+
+
+class Died(Exception):
+    """The process ended here."""
+
+
+class Death:
+    """Ends the process, as far as a test in it can, at the n-th rename or removal of a file from now on."""
+
+    left = None
+
+    def __call__(self, event, _):
+        if self.left is not None and event in ("os.rename", "os.remove"):
+            self.left -= 1
+            if not self.left:
+                self.left = None
+                raise Died
+
+
+@pytest.fixture(scope="module")
+def death():
+    hook = Death()
+    sys.addaudithook(hook)
+    return hook
+
+
+def test_a_death_at_any_write_loses_and_doubles_nothing(world, batch, death):
+    """Between the writes of a batch, and while a correction folds a day."""
+    world.store.materialize(SERVICE, FIRST, DAY)
+    events = events_of(DAY, END)
+    undone = corrections(DAY, END, 3)
+    wrong = [
+        {"id": f"wrong-{n}", "source": "flights", "row": row(v)} for n, v in enumerate(undone.iter_rows(named=True))
+    ]
+    right = project.source("flights").read(DAY, END).join(undone, on=KEYS["flights"], how="semi")
+    again = [
+        {"id": f"right-{n}", "source": "flights", "row": row(v)} for n, v in enumerate(right.iter_rows(named=True))
+    ]
+    blocks = [(2, events[:1000]), (9, events[1000:2000]), (17, events[2000:]), (5, wrong), (12, again)]
+    for writes, block in blocks:
+        world.send(block)
+        death.left = writes
+        with pytest.raises(Died):
+            world.drain()
+        world.start()
+    world.drain()
+    same_as_batch(world, batch)
+    for view, schema in world.store.schemas(SERVICE).items():
+        online_is_newest(world, view, list(schema.keys))
+    assert world.consumer.checkpoint.facts()["applied"] == len(events) + 6
+
+
+def test_compaction_keeps_every_row_while_events_come(world, batch):
+    from feature_pipeline.stream.compact import compacted_events_asset
+
+    events = events_of(DAY, END)
+    asset = compacted_events_asset(project)
+    for start in range(0, len(events), 700):
+        world.send(events[start : start + 700])
+        world.consumer.step()
+        result = dg.materialize([asset], resources={"lake": world.lake}, selection=[asset])
+        (check,) = result.get_asset_check_evaluations()
+        assert check.passed
+    assert not list(Path(world.lake.root).rglob("*~*"))
+    world.send(random.sample(events, 100))
+    world.drain()
+    same_as_batch(world, batch)
 
 
 def test_what_is_no_event_is_set_aside_and_the_rest_goes_on(world):
@@ -216,6 +293,25 @@ def test_what_is_no_event_is_set_aside_and_the_rest_goes_on(world):
     assert (facts["applied"], facts["rejected"]) == (50, 5)
     reasons = [found["reason"] for found in reversed(world.consumer.checkpoint.rejected())]
     assert [reason.split(":")[0] for reason in reasons[1:]] == ["source", "row.time_hour", "row.origin", "row.colour"]
+
+
+def test_a_row_that_breaks_an_expectation_is_set_aside_with_the_reason(world):
+    """Each event is judged by itself: a bad row neither hides nor replaces the good one before it."""
+    good = events_of(DAY, END)[:40]
+    flights = [event for event in good if event["source"] == "flights"]
+    bad = [
+        {**flights[n], "id": f"bad-{n}", "row": flights[n]["row"] | {"origin": "XXX", "distance": n}} for n in (0, 1)
+    ]
+    worse = {**flights[2], "id": "bad-2", "row": flights[2]["row"] | {"distance": 7}}
+    world.send([*good, *bad, worse])
+    facts = world.drain()
+    assert (facts["applied"], facts["rejected"]) == (43, 3)
+    set_aside = {found["id"]: found["reason"] for found in world.consumer.checkpoint.rejected()}
+    assert "origin" in set_aside["bad-0"]
+    assert "distance" in set_aside["bad-2"]
+    rows = world.lake.load("flights/raw/flights", start=DAY, end=END)
+    assert rows.height == len(flights)
+    assert rows["distance"].min() > 10
 
 
 def test_a_batch_run_over_a_streamed_day_is_taken_over(world, batch):

@@ -178,7 +178,7 @@ def entity_rows(asked, form, dtype, narrow, time):
 
 
 @seed(20130310)
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_features_are_those_that_a_loop_over_all_rows_finds(data, registry):
     known_at, filtered = data.draw(st.booleans()), data.draw(st.booleans())
@@ -211,7 +211,7 @@ def test_features_are_those_that_a_loop_over_all_rows_finds(data, registry):
 
 
 @seed(20130311)
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_pulled_rows_are_those_that_a_loop_finds(data):
     view = data.draw(views("view", False))
