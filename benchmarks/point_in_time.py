@@ -17,6 +17,7 @@ import argparse
 import json
 import math
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -109,6 +110,7 @@ def by_feast(folder: Path, side: str) -> tuple[Callable[[], pl.DataFrame], dict[
     from fti.stores.offline_store import history_of
 
     notes: dict[str, float] = {}
+    shutil.rmtree(folder / "sources" / ".layout", ignore_errors=True)
     if side == "fti_layout":
         begin = time.perf_counter()
         for view in range(VIEWS):

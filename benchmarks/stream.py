@@ -24,6 +24,7 @@ from typing import Any
 import httpx
 
 from feature_pipeline.ingest import write_source
+from feature_pipeline.stream.checkpoint import Checkpoint
 from feature_pipeline.stream.consumer import checkpoint_of
 from feature_pipeline.transform import make_features, raw_tables
 from fti.projects.flights import project
@@ -36,6 +37,7 @@ BLOCK = 250
 CONSUMER_CORE, OTHER_CORE = 0, 1 % (os.cpu_count() or 1)
 Event = tuple[datetime, bool, bytes]
 """When it became known, whether it makes a feature row, its JSON."""
+Blocks = Iterator[list[Event]]
 
 
 def events(start: datetime) -> Iterator[Event]:
@@ -110,7 +112,7 @@ class Watch(threading.Thread):
         return round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], 3)
 
 
-def send(client: httpx.Client, blocks: Iterator[list[Event]], watch: Watch, rate: float, seconds: float) -> int:
+def send(client: httpx.Client, blocks: Blocks, watch: Watch, rate: float, seconds: float) -> int:
     """Send blocks at `rate` events a second (0: as fast as they are taken); returns the number of events."""
     begin, sent = time.monotonic(), 0
     for block in blocks:
@@ -142,18 +144,20 @@ def measure(settings: Settings, *, seconds: float, rate: float) -> dict[str, Any
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
     ):
         wait(lambda: client.get("/livez").status_code == 200)
-        warm = Watch(settings)
-        wait_applied(checkpoint, send(client, islice(blocks, 4), warm, 0, 60))
-        figures: dict[str, Any] = {"full_speed": full_speed(client, blocks, settings, checkpoint, seconds)}
-        used = cpu_seconds(consumer.pid)
-        figures["steady"] = steady(client, blocks, settings, checkpoint, rate, seconds)
-        figures["steady"]["consumer_cpu_share"] = round((cpu_seconds(consumer.pid) - used) / seconds, 2)
+        wait_applied(checkpoint, send(client, islice(blocks, 4), Watch(settings), 0, 60))
+        figures = {}
+        for name, measured in (("full_speed", full_speed), ("steady", steady)):
+            used, before = cpu_seconds(consumer.pid), checkpoint.facts()["applied"]
+            figures[name] = measured(client, blocks, settings, checkpoint, rate, seconds)
+            used, applied = cpu_seconds(consumer.pid) - used, checkpoint.facts()["applied"] - before
+            figures[name] |= {"consumer_cpu_seconds": round(used, 2), "events_per_cpu_second": round(applied / used)}
     return figures
 
 
 def full_speed(
-    client: httpx.Client, blocks: Iterator[list[Event]], settings: Settings, checkpoint: Any, seconds: float
+    client: httpx.Client, blocks: Blocks, settings: Settings, checkpoint: Checkpoint, rate: float, seconds: float
 ) -> dict[str, Any]:
+    """As fast as the service takes them, until all are applied."""
     before, begin = checkpoint.facts()["applied"], time.monotonic()
     sent = send(client, blocks, Watch(settings), 0, seconds / 2)
     accepted = time.monotonic() - begin
@@ -163,13 +167,9 @@ def full_speed(
 
 
 def steady(
-    client: httpx.Client,
-    blocks: Iterator[list[Event]],
-    settings: Settings,
-    checkpoint: Any,
-    rate: float,
-    seconds: float,
+    client: httpx.Client, blocks: Blocks, settings: Settings, checkpoint: Checkpoint, rate: float, seconds: float
 ) -> dict[str, Any]:
+    """At `rate` events a second."""
     before, watch = checkpoint.facts()["applied"], Watch(settings)
     watch.start()
     begin = time.monotonic()
@@ -178,15 +178,11 @@ def steady(
     wait_applied(checkpoint, before + sent)
     watch.stop.set()
     watch.join(30)
-    return {
-        "events": sent,
-        "events_per_second": round(offered),
-        "freshness_p50_s": watch.percentile(0.5),
-        "freshness_p99_s": watch.percentile(0.99),
-    }
+    freshness = {f"freshness_p{share}_s": watch.percentile(share / 100) for share in (50, 99)}
+    return {"events": sent, "events_per_second": round(offered), **freshness}
 
 
-def wait_applied(checkpoint: Any, number: int) -> None:
+def wait_applied(checkpoint: Checkpoint, number: int) -> None:
     wait(lambda: checkpoint.facts()["applied"] >= number)
 
 

@@ -39,11 +39,12 @@ def range_of(
     config: OnlineRange, project: Project, lake: Lake, store: FeatureStore, marks: Marks
 ) -> tuple[datetime, datetime]:
     """What this run materializes."""
-    service = project.features.service
-    until = moment(config.until) if config.until else newest_moment(project, lake, list(store.feature_names(service)))
+    services = store.services(project)
+    views = [view for service in services for view in store.feature_names(service)]
+    until = moment(config.until) if config.until else newest_moment(project, lake, views)
     if config.start:
         return min(moment(config.start), until), until
-    last = store.materialized_until(service) or project.partitions_start
+    last = min(store.materialized_until(service) or project.partitions_start for service in services)
     return min(last, until, *(midnight(day) for day in marks)), until
 
 
@@ -55,12 +56,12 @@ def moment(text: str) -> datetime:
 
 def online_features_asset(project: Project) -> dg.AssetsDefinition:
     """The asset `online_features`; not partitioned, since the online store holds one row per entity."""
-    key, service = project.key("online_features"), project.features.service
+    key = project.key("online_features")
 
     @dg.asset(
         key=key,
         group_name=GROUP,
-        description=f"Newest features of {service} by entity, for predictions.",
+        description=f"Newest features of {project.features.service} by entity, for predictions.",
         deps=[dg.AssetKey(project.key("features"))],
         check_specs=[dg.AssetCheckSpec(CHECK, asset=dg.AssetKey(key), blocking=True)],
         kinds={"feast", "sqlite"},
@@ -74,12 +75,14 @@ def online_features_asset(project: Project) -> dg.AssetsDefinition:
         feature_store.apply(project)
         marks = pending(lake, project)
         start, until = range_of(config, project, lake, feature_store, marks)
-        written: Counter[str] = Counter()
+        services, written = feature_store.services(project), Counter[str]()
         for first, last in chunks(start, until, project.chunk_days):
-            written.update(feature_store.materialize(service, first, last, record=True))
+            for service in services:
+                written.update(feature_store.materialize(service, first, last, record=True))
             settle(lake, project, {day: seen for day, seen in marks.items() if first <= midnight(day) < last})
             context.log.info(f"{first:%Y-%m-%d %H:%M} .. {last:%Y-%m-%d %H:%M}: {written.total():,} rows so far")
-        missing = feature_store.missing_online(service, start, until)
+        lacking = [feature_store.missing_online(service, start, until) for service in services]
+        missing = {view: count for found in lacking for view, count in found.items()}
         return dg.MaterializeResult(
             metadata={
                 "start": start.isoformat(),

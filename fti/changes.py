@@ -77,8 +77,8 @@ def refused(
     champions = [model for model in models if model.alias == CHAMPION]
     answer = []
     for change in found:
-        reading = [model for model in readers(change, champions) if not _trained_on(model, change)]
-        if change.in_place and reading and change.accepted_as not in set(accepted):
+        reading = [model for model in readers(change, champions) if _surprises(change, model)]
+        if change.code and reading and change.accepted_as not in set(accepted):
             answer.append((change, reading))
     return answer
 
@@ -88,9 +88,10 @@ def explain(refusals: Sequence[tuple[Change, list[ServedModel]]]) -> str:
     lines = []
     for change, models in refusals:
         detail = f" ({change.detail})" if change.detail else ""
+        before = change.deployed or "unknown"
         lines.append(
             f"feature {change.what} {change.name!r}, which {', '.join(str(model) for model in models)} reads, was "
-            f"changed in place: {', '.join(change.kinds)}{detail}, version {change.deployed} -> {change.code}"
+            f"changed in place: {', '.join(change.kinds)}{detail}, version {before} -> {change.code}"
         )
     wanted = ", ".join(f'"{change.accepted_as}"' for change, _ in refusals)
     return (
@@ -100,6 +101,8 @@ def explain(refusals: Sequence[tuple[Change, list[ServedModel]]]) -> str:
     )
 
 
-def _trained_on(model: ServedModel, change: Change) -> bool:
-    trained = model.views.get(change.name) if change.what == "view" else model.service_version
-    return trained == change.code
+def _surprises(change: Change, model: ServedModel) -> bool:
+    """Whether the model would get values of another version than it was trained on. Where the registry has lost the
+    version (`feast apply` by hand), what the model recorded decides."""
+    trained = model.views.get(change.name, "") if change.what == "view" else model.service_version
+    return trained != change.code and bool(trained or change.in_place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -20,6 +21,8 @@ Command = Callable[[argparse.Namespace], int]
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     arguments = parser().parse_args(argv)
+    logging.captureWarnings(True)  # what one library thinks of another is not for this terminal
+    logging.getLogger("py.warnings").addHandler(logging.NullHandler())
     try:
         return int(arguments.run(arguments))
     except FtiError as error:
@@ -63,6 +66,15 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _backfill_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("project")
+    command.add_argument("--from", dest="first", type=date.fromisoformat, help="first day, 2013-01-01 (default: all)")
+    command.add_argument("--to", dest="last", type=date.fromisoformat, help="last day, included")
+    command.add_argument("--chunk-days", type=int, default=0, help="days in memory at once (default: the project's)")
+    command.add_argument("--again", action="store_true", help="also make the days that are done")
+    command.add_argument("--changed", action="store_true", help="read no source: only days whose inputs changed")
+
+
 def _add_dataset(commands: Any) -> None:
     """`fti dataset` and its own commands."""
     text = "versions of the training datasets, here and in the remote (FTI_DATASET_REMOTE)"
@@ -96,15 +108,6 @@ def dataset(arguments: argparse.Namespace) -> int:
     if arguments.dataset_command == "pull":
         return datasets.pull(settings, arguments.version, arguments.to)
     return datasets.diff(settings, arguments.old, arguments.new, as_json=arguments.json)
-
-
-def _backfill_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("project")
-    command.add_argument("--from", dest="first", type=date.fromisoformat, help="first day, 2013-01-01 (default: all)")
-    command.add_argument("--to", dest="last", type=date.fromisoformat, help="last day, included")
-    command.add_argument("--chunk-days", type=int, default=0, help="days in memory at once (default: the project's)")
-    command.add_argument("--again", action="store_true", help="also make the days that are done")
-    command.add_argument("--changed", action="store_true", help="read no source: only days whose inputs changed")
 
 
 def demo(arguments: argparse.Namespace) -> int:

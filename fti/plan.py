@@ -1,5 +1,5 @@
 """`fti plan`: what the code has differently from what is deployed, what that would recompute, and which models it
-touches. Reads the Feast registry, the lake, the newest dataset, the model registry and Dagster; writes nothing."""
+touches. Reads the Feast registry, the lake, the newest dataset and the model registry; writes nothing."""
 
 from __future__ import annotations
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 RECOMPUTES = {"new", versions.SCHEMA, versions.TRANSFORM, versions.UPSTREAM}
 """Changes after which the rows of a view are made again; a TTL or a service's members change no row."""
-
-PAGE = 1000
-"""Materializations read at once."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class Plan:
         return {"changes": steps, "stale_days": self.stale_days, "outdated": list(self.outdated)}
 
 
-def plan(project: Project, stores: dict[str, Any], settings: Settings) -> Plan:
+def plan(project: Project, stores: dict[str, Any]) -> Plan:
     """Compare the code of `project` with the stores."""
     from fti.stores.registration import pending, read_by
 
@@ -77,7 +74,7 @@ def plan(project: Project, stores: dict[str, Any], settings: Settings) -> Plan:
         )
         for change in found
     )
-    return Plan(project.name, steps, _stale_days(project, settings), _outdated(project, stores, models))
+    return Plan(project.name, steps, _stale_days(project, stores["lake"]), _outdated(project, stores, models))
 
 
 def _days(project: Project, lake: Any, change: Change) -> int:
@@ -90,25 +87,13 @@ def _days(project: Project, lake: Any, change: Change) -> int:
     return max((len(lake.days(f"{project.name}/raw/{source}")) for source in daily), default=0)
 
 
-def _stale_days(project: Project, settings: Settings) -> int:
-    """Days of `features` whose newest materialization in Dagster was by other code."""
-    from fti.servers import dagster_home
+def _stale_days(project: Project, lake: Any) -> int:
+    """Days of `features` in the lake that another transform made."""
+    from feature_pipeline.chunks import Journal
 
-    if not (settings.root / "dagster" / "dagster.yaml").exists():
-        return 0
-    import dagster as dg
-
-    key, current = dg.AssetKey(project.key("features")), versions.code_version(project)
-    newest: dict[str, str] = {}
-    with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
-        has_more, cursor = True, None
-        while has_more:
-            page = instance.fetch_materializations(key, limit=PAGE, cursor=cursor)
-            for event in (record.asset_materialization for record in page.records):
-                if event is not None and event.partition:
-                    newest.setdefault(event.partition, (event.tags or {}).get("dagster/code_version", current))
-            has_more, cursor = page.has_more, page.cursor
-    return sum(code != current for code in newest.values())
+    journal = Journal(lake, project)
+    made = (json.loads((journal.folder / f"{day}.json").read_bytes())["version"] for day in journal.days())
+    return sum(version != journal.version for version in made)
 
 
 def _outdated(project: Project, stores: dict[str, Any], models: Sequence[versions.ServedModel]) -> tuple[str, ...]:
@@ -144,7 +129,7 @@ def run(settings: Settings, *, as_json: bool) -> int:
     from fti.stores import open_stores
 
     stores = open_stores(settings)
-    plans = [plan(project, stores, settings) for project in load_projects(settings.project_modules)]
+    plans = [plan(project, stores) for project in load_projects(settings.project_modules)]
     if as_json:
         print(json.dumps({found.project: found.as_dict() for found in plans}, indent=1))
     else:
@@ -170,7 +155,8 @@ def _print(console: Any, found: Plan) -> None:
         console.print(
             "[red]refused[/]: a champion reads what was changed in place, so nothing will be registered.\n"
             "  Give the changed view and its feature service new names and train on those, or write\n"
-            f"  [bold]accept_changes=({wanted},)[/] in the project's Features."
+            f"  [bold]accept_changes=({wanted},)[/] in the project's Features.",
+            soft_wrap=True,
         )
 
 

@@ -8,7 +8,7 @@ it were summed alone; a standard deviation is taken about its entity's mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,6 +25,7 @@ Statistic = tuple[str, Literal["count", "sum", "mean", "share", "std"]]
 `count`, `sum` (0 of no value), `mean`, `share` (of true or non-zero values), `std` (of a sample, so of two or more).
 """
 _PIECE = 1 << 16
+_ONE = np.ones(1)
 _SIZE, _PLACE = "__size", "__place"
 
 
@@ -66,33 +67,64 @@ def rolling_statistics(
     >>> made["shop_count_3h"].to_list(), made["shop_sales_3h"].to_list()
     ([1, 2, 2], [1.0, 1.5, 4.0])
     """
-    kinds: dict[str, set[str]] = {column: set() for column, _ in statistics.values()}
-    for column, kind in statistics.values():
-        kinds[column].add(kind)
-    rows, sizes = _by_entity(events, [*entity], time, sorted(kinds.keys() - {*entity, time}))
+    columns = {column for column, _ in statistics.values()}
+    rows, sizes = _by_entity(events, [*entity], time, sorted(columns - {*entity, time}))
     micros = rows[time].dt.epoch("us").to_numpy()
     widths = [int(parse_window(window).total_seconds() * 1_000_000) for window in windows]
     low = micros.min() if rows.height else 0
-    span = int(micros.max() - low) + max(widths) + 1 if rows.height else 1
+    span = int(micros.max(initial=low) - low) + max(widths) + 1
+    last = _last_of_moments(micros, sizes)
+    kinds = ["count", *(kind for _, kind in statistics.values())] * len(windows)
+    made = [np.empty(len(last), np.int64 if kind == "count" else np.float64) for kind in kinds]
 
-    def measure(piece: tuple[slice, np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+    def fill(piece: tuple[slice, np.ndarray]) -> None:
         place, lengths = piece
         packed = np.repeat(np.arange(len(lengths)) * span, lengths) + (micros[place] - low)
-        last = np.flatnonzero(np.append(packed[1:] != packed[:-1], True)[: len(packed)])
-        columns = {name: _Column.of(rows[name][place], wanted, lengths) for name, wanted in kinds.items()}
-        found = []
-        for width in widths:
-            first = _first_after(packed, packed[last] - width)
-            made = {name: column.between(first, last + 1) for name, column in columns.items()}
-            found += [last + 1 - first, *(made[name][kind] for name, kind in statistics.values())]
-        return last + place.start, found
+        here = slice(*np.searchsorted(last, [place.start, place.stop]))
+        ends = last[here] + (1 - place.start)
+        found = _measures(rows[place], lengths, statistics, ends, _firsts(packed, ends, widths))
+        for target, values in zip(made, found, strict=True):
+            target[here] = values
 
     with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
-        lasts, found = zip(*pool.map(measure, _pieces(sizes, span)), strict=True)
-    values = (pl.Series(np.concatenate(parts)) for parts in zip(*found, strict=True))
-    made = [column.fill_nan(None) if column.dtype.is_float() else column for column in values]
-    keys = rows.select(*entity, time)[np.concatenate(lasts)]
-    return keys.hstack(pl.DataFrame(made, schema=window_names(prefix, statistics, windows)))
+        list(pool.map(fill, _pieces(sizes, span)))
+    names = window_names(prefix, statistics, windows)
+    keys = rows.select(*entity, time)
+    keys = keys if len(last) == keys.height else keys[last]
+    return keys.hstack([_series(name, values) for name, values in zip(names, made, strict=True)])
+
+
+def _measures(
+    rows: pl.DataFrame,
+    lengths: np.ndarray,
+    statistics: Mapping[str, Statistic],
+    ends: np.ndarray,
+    firsts: Iterable[np.ndarray],
+) -> Iterator[np.ndarray]:
+    """The count and the statistics of each window, in their order, from `rows` of entities of `lengths` rows.
+
+    A piece of some ten thousand rows: what is made on the way stays in the processor's cache.
+    """
+    kinds: dict[str, set[str]] = {column: set() for column, _ in statistics.values()}
+    for column, kind in statistics.values():
+        kinds[column].add(kind)
+    columns = {name: _Column.of(rows[name], wanted, lengths) for name, wanted in kinds.items()}
+    for first in firsts:
+        number = ends - first
+        found = {name: column.between(first, ends, number) for name, column in columns.items()}
+        yield number
+        yield from (found[name][kind] for name, kind in statistics.values())
+
+
+def _series(name: str, values: np.ndarray) -> pl.Series:
+    """`values` as they lie in memory, NaN as null."""
+    import pyarrow as pa
+
+    known = None
+    if values.dtype == np.float64:
+        known = pa.py_buffer(np.packbits(~np.isnan(values), bitorder="little"))
+    dtype = pa.from_numpy_dtype(values.dtype)
+    return pl.Series(name, pa.Array.from_buffers(dtype, len(values), [known, pa.py_buffer(values)]))
 
 
 def _by_entity(
@@ -115,11 +147,19 @@ def _pieces(sizes: np.ndarray, span: int) -> list[tuple[slice, np.ndarray]]:
     return [(slice(starts[low], starts[high]), sizes[low:high]) for low, high in pairwise(edges)]
 
 
-def _first_after(packed: np.ndarray, limits: np.ndarray) -> np.ndarray:
-    """The first position in `packed` past each of `limits`; both ascend, so one merge finds all."""
-    places = pl.DataFrame({"at": packed}).with_row_index(_PLACE).set_sorted("at")
-    found = pl.DataFrame({"at": limits}).set_sorted("at").join_asof(places, on="at")[_PLACE]
-    return (found.cast(pl.Int64) + 1).fill_null(0).to_numpy()
+def _last_of_moments(micros: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The last row of each entity at each of its moments."""
+    is_last = np.append(micros[1:] != micros[:-1], True)[: len(micros)]
+    is_last[np.cumsum(sizes) - 1] = True
+    return np.flatnonzero(is_last)
+
+
+def _firsts(packed: np.ndarray, ends: np.ndarray, widths: Sequence[int]) -> Iterator[np.ndarray]:
+    """For each width, where the windows that stop before `ends` start: both ascend, so one merge finds all."""
+    places = pl.DataFrame({"at": packed, _PLACE: np.arange(1, len(packed) + 1)}).set_sorted("at")
+    for width in widths:
+        limits = pl.DataFrame({"at": packed[ends - 1] - width}).set_sorted("at")
+        yield limits.join_asof(places, on="at")[_PLACE].fill_null(0).to_numpy()
 
 
 @dataclass(frozen=True)
@@ -164,12 +204,12 @@ class _Column:
         known = column.is_not_null().to_numpy()
         whole = column.dtype.is_integer() or column.dtype == pl.Boolean
         values = column.cast(pl.Int64 if whole else pl.Float64).fill_null(0).to_numpy()
-        sums, units = {"number": known.astype(np.int64)}, {}
+        sums, units = ({} if known.all() else {"number": known.astype(np.int64)}), {}
         if not np.isfinite(values).all():
             sums["wild"] = (~np.isfinite(values)).astype(np.int64)
             values = np.where(np.isfinite(values), values, 0.0)
         if kinds & {"sum", "mean"}:
-            sums["total"], units["total"] = (values, np.ones(1)) if whole else _scaled(values, lengths)
+            sums["total"], units["total"] = (values, _ONE) if whole else _scaled(values, lengths)
         if "share" in kinds:
             sums["true"] = (values != 0).astype(np.int64)
         if "std" in kinds:
@@ -178,11 +218,11 @@ class _Column:
             sums["square"] = sums["offset"] ** 2
         return cls({name: _Sums.of(each) for name, each in sums.items()}, units)
 
-    def between(self, first: np.ndarray, last: np.ndarray) -> dict[str, np.ndarray]:
-        """The statistics of the rows `first..last - 1`, NaN where nothing can be said."""
+    def between(self, first: np.ndarray, last: np.ndarray, number: np.ndarray) -> dict[str, np.ndarray]:
+        """The statistics of the `number` rows `first..last - 1`, NaN where nothing can be said."""
         found = {name: sums.between(first, last) for name, sums in self.sums.items()}
-        units = {name: unit if len(unit) == 1 else unit[last - 1] for name, unit in self.units.items()}
-        number = found["number"]
+        units = {name: unit if unit is _ONE else unit[last - 1] for name, unit in self.units.items()}
+        number = found.get("number", number)
         made: dict[str, np.ndarray] = {}
         with np.errstate(invalid="ignore", divide="ignore"):
             if "total" in found:

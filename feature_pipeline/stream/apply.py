@@ -1,25 +1,20 @@
-"""One batch of events, applied to the online store, the feature tables and the raw tables; again is the same as once.
-
-A batch is recorded after all its writes. One that was not comes again, in the same order, and ends in the same state.
-"""
+"""One batch of events, applied to the raw tables, the online store and the feature tables; twice is as good as once."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import polars as pl
 
-from feature_pipeline.stream.checkpoint import Rejected
+from feature_pipeline.stream.checkpoint import Checkpoint, Rejected
 from feature_pipeline.stream.events import Event, EventError, EventSchema
 from feature_pipeline.stream.screen import PLACE, reasons
 from feature_pipeline.stream.window import SLACK, TIME, Change, Window
 from fti.project import Project
 from fti.stores.feature_store import FeatureStore
-from fti.stores.lake import Lake
+from fti.stores.lake import Lake, days_between
 
-KnownIds = Callable[[list[str]], set[str]]
-"""Those of some event ids that were applied before."""
 logger = logging.getLogger("fti.stream")
 
 
@@ -41,6 +36,7 @@ class Applier:
     project: Project
     lake: Lake
     store: FeatureStore
+    checkpoint: Checkpoint
     window: Window = field(init=False)
     schema: EventSchema = field(init=False)
     _files: Mapping[str, object] = field(init=False, default_factory=dict)
@@ -52,12 +48,15 @@ class Applier:
         self.window = Window.load(self.project, self.lake, self.schemas, self._newest())
         self._files = self._others()
         self.window.remake(self.window.views_since, self.window.views_since)  # what fails here is no event's fault
+        unfinished = self.checkpoint.unfinished()
+        if unfinished:
+            self._remake(*unfinished)
 
-    def apply(self, lines: Sequence[bytes], known: KnownIds) -> Applied:
+    def apply(self, lines: Sequence[bytes]) -> Applied:
         """Apply events; those that are no events, or break a rule or the transform, are set aside with the reason."""
         events, rejected = self._parsed(lines)
         fresh: dict[str, tuple[Event, bytes]] = {}
-        seen = known([event.id for event, _ in events])
+        seen = self.checkpoint.known([event.id for event, _ in events])
         for event, line in events:
             if event.id not in seen:
                 fresh.setdefault(event.id, (event, line))
@@ -74,10 +73,16 @@ class Applier:
         self._files = files
         if not changed:
             return
-        self.window = Window.load(self.project, self.lake, self.schemas, self.window.views_since)
-        self._write(self.window.remake(self.window.views_since, self._newest()))
-        self._files = self._others()
+        since = self.window.views_since
+        self.window = Window.load(self.project, self.lake, self.schemas, since)
+        self._remake(since, max(since, self._newest()))
         logger.info('{"event": "followed", "files": %d}', len(changed))
+
+    def _remake(self, first: datetime, last: datetime) -> None:
+        """Make days again from the raw rows in the lake, and write what differs."""
+        self._write(self.window.reaching(first).remake(first, last))
+        self.checkpoint.begin(None)
+        self._files = self._others()
 
     def _parsed(self, lines: Sequence[bytes]) -> tuple[list[tuple[Event, bytes]], list[Rejected]]:
         events, rejected = [], []
@@ -120,23 +125,20 @@ class Applier:
         return raw, rejected
 
     def _write(self, change: Change) -> None:
-        """Online, then offline, the raw rows last: while they are not there, a batch that comes again is made again."""
+        """Raw rows, then online, then offline. Of a batch that was cut short the raw rows tell what to make, and the
+        feature rows that are still in the lake tell what may be online."""
+        self.checkpoint.begin(change.span)
         name = self.project.name
+        for source, rows in change.raw.items():
+            about = self.project.source(source)
+            self.lake.upsert(f"{name}/raw/{source}", rows, key=about.key, time=str(about.timestamp))
         touched = {view: rows for view, rows in change.made.items() if rows.height or change.gone[view].height}
         online = {view: self._newest_rows(view, change) for view in touched}
         self.store.write_online(self.project.features.service, online)
         for view, rows in touched.items():
-            gone = change.gone[view]
-            key = (*self.schemas[view].keys, TIME)
+            gone, key = change.gone[view], (*self.schemas[view].keys, TIME)
             self.lake.upsert(f"{name}/features/{view}", rows, key=key, time=TIME, gone=gone if gone.height else None)
-        for source, rows in change.raw.items():
-            about = self.project.source(source)
-            self.lake.upsert(f"{name}/raw/{source}", rows, key=about.key, time=str(about.timestamp))
-        self._keep(change)
-
-    def _keep(self, change: Change) -> None:
-        """The window goes on from the change, cut where nothing recent needs it."""
-        self.window = change.window.trimmed(change.first - SLACK)
+        self.window = change.window.trimmed(change.span[0] - SLACK)
         if any(gone.height for gone in change.gone.values()):
             self._files = self._others()
 
@@ -159,6 +161,16 @@ class Applier:
         keys = list(self.schemas[view].keys)
         rows = self.lake.load(f"{self.project.name}/features/{view}").join(lost, on=keys, how="inner")
         return rows.join(gone, on=[*keys, TIME], how="anti")
+
+    def missing_days(self) -> list[str]:
+        """Raw days that the lookback of the newest day lacks: its features are those of a shorter history."""
+        first, last = max(self.window.raw_since, self.project.partitions_start), self._newest()
+        found = []
+        for name in self.project.features.sources:
+            if self.project.source(name).timestamp:
+                present = set(self.lake.days(f"{self.project.name}/raw/{name}"))
+                found += [f"{name} {day}" for day in days_between(first, last) if day not in present]
+        return found
 
     def _newest(self) -> datetime:
         """The newest raw day in the lake."""

@@ -1,7 +1,7 @@
 """What the consumer remembers over a crash: how far it came, which events it has applied, which it has set aside.
 
-One SQLite file, one transaction a batch, committed after the batch's rows are in the lake and online. What happened
-after the last transaction happens again, in the same order, and ends in the same state.
+One SQLite file, one transaction a batch, committed after the batch's rows are in the lake and online. Events after the
+last transaction come again, in the same order; features that were being written then are made again first.
 """
 
 import json
@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 NOTHING: dict[str, Any] = {
     "position": "",
+    "unfinished": None,
+    "problem": None,
     "applied": 0,
     "duplicates": 0,
     "rejected": 0,
@@ -70,6 +73,19 @@ class Checkpoint:
             for at, name, source, reason, event in rows
         ]
 
+    def begin(self, span: tuple[datetime, datetime] | None) -> None:
+        """Features from the first to the last moment are about to be written; None: they are, all of them."""
+        self.note("unfinished", None if span is None else [moment.isoformat() for moment in span])
+
+    def note(self, name: str, value: Any) -> None:
+        """Keep one fact."""
+        self._connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
+
+    def unfinished(self) -> tuple[datetime, datetime] | None:
+        """What was begun by a consumer that died before it was done."""
+        span = self.facts()["unfinished"]
+        return (datetime.fromisoformat(span[0]), datetime.fromisoformat(span[1])) if span else None
+
     def record(self, ids: Sequence[str], rejected: Sequence[Rejected], facts: dict[str, Any]) -> None:
         """One batch is applied."""
         now = time.time()
@@ -84,7 +100,7 @@ class Checkpoint:
                 "INSERT INTO rejected (at, id, source, reason, event) VALUES (?, ?, ?, ?, ?)",
                 [(now, one.id, one.source, one.reason, one.event) for one in rejected],
             )
-            values = [(name, json.dumps(value)) for name, value in facts.items()]
+            values = [(name, json.dumps(value)) for name, value in (facts | {"unfinished": None}).items()]
             connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", values)
 
     @cached_property

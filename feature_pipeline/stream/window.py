@@ -34,8 +34,8 @@ class Change:
     raw: Frames
     made: Frames
     gone: Frames
-    first: datetime
-    """Time of the oldest raw row."""
+    span: tuple[datetime, datetime]
+    """First and last moment of the days that were made again; the first is the oldest raw row's."""
     window: "Window"
     """The window with the change in it."""
 
@@ -118,7 +118,7 @@ class Window:
             views[view], changed[view], gone[view] = _difference(
                 views.get(view, rows.clear()), rows, [*schema.keys, TIME], start, end
             )
-        return Change(raw=raw or {}, made=changed, gone=gone, first=first, window=replace(self, views=views))
+        return Change(raw=raw or {}, made=changed, gone=gone, span=(first, last), window=replace(self, views=views))
 
     def _visible(self, start: datetime, end: datetime) -> Frames:
         """What the batch gives to the transform for `[start, end)`."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ import polars as pl
 
 from fti.errors import DataError, NotReadyError
 from fti.project import Freshness, Project
+from fti.stores.segments import settled
 
 if TYPE_CHECKING:
     import feast
@@ -82,13 +83,19 @@ class FeatureStore:
         with self._lock("apply"):
             register(self.feast, project, self.served)
         self._plans.clear()
+        self.check_freshness(project.features.service, project.features.freshness)
 
     def versions(self, service: str) -> dict[str, str]:
         """The versions that the service and its views are registered with, by name."""
-        from fti.versions import VERSION
+        from fti.stores.registration import registered_versions
 
-        registered = [self.feast.get_feature_service(service), *(served.view for served in self._plan(service).views)]
-        return {item.name: item.tags[VERSION] for item in registered if VERSION in item.tags}
+        return registered_versions(self.feast, service)
+
+    def services(self, project: Project) -> list[str]:
+        """The project's feature service, and the other ones in its Feast module, which older models may still read."""
+        from fti.stores.registration import services
+
+        return services(project)
 
     def feature_names(self, service: str) -> dict[str, list[str]]:
         """Feature view -> its features, as `service` reads them."""
@@ -107,9 +114,9 @@ class FeatureStore:
     def historical(self, service: str, entity_rows: pl.DataFrame) -> pl.DataFrame:
         """All of `entity_rows`, in their order, with the features known at each row's `event_timestamp`."""
         types = self._plan(service).types
-        job = self.feast.get_historical_features(entity_rows, self.feast.get_feature_service(service))
+        found = self.feast.get_feature_service(service)
         try:
-            rows: pl.DataFrame = job.to_polars()
+            rows: pl.DataFrame = settled(lambda: self.feast.get_historical_features(entity_rows, found).to_polars())
         except pl.exceptions.PolarsError as error:
             reason = str(error).splitlines()[0]
             raise DataError(
@@ -124,16 +131,20 @@ class FeatureStore:
         interrupted is simply made again. `record` keeps Feast's list of materialized intervals up to date; it costs
         more than a small window does.
         """
-        from fti.stores.materialization import newest_rows
-
         written: dict[str, int] = {}
         for served in self._plan(service).views:
-            written[served.name] = 0
-            for rows in newest_rows(self.feast.config, served.view, start, end, self.batch_rows):
-                self._online.write(self.feast.config, served.view, rows)
-                written[served.name] += rows.height
+            written[served.name] = settled(partial(self._bring_online, served.view, start, end))
         for served in self._plan(service).views if record else []:
             self.feast.registry.apply_materialization(served.view, self.feast.project, start, end)
+        return written
+
+    def _bring_online(self, view: Any, start: datetime, end: datetime) -> int:
+        from fti.stores.materialization import newest_rows
+
+        written = 0
+        for rows in newest_rows(self.feast.config, view, start, end, self.batch_rows):
+            self._online.write(self.feast.config, view, rows)
+            written += rows.height
         return written
 
     def write_online(self, service: str, views: Mapping[str, pl.DataFrame]) -> dict[str, int]:
@@ -188,6 +199,34 @@ class FeatureStore:
         moments = entity_rows.get_column(TIME, default=None)
         times = None if moments is None else _micros(moments)
         return self._plan(service).read(self._backend, entity_rows, times, freshness)
+
+    def online_events(self, service: str, entity_rows: pl.DataFrame) -> pl.DataFrame:
+        """When the online values of each view (a column) happened, row by row; null where nothing is online."""
+        return self._plan(service).events(self._backend, entity_rows)
+
+    def freshness(self, service: str, freshness: Mapping[str, Freshness]) -> dict[str, Any]:
+        """Feature view -> its policy, and the event time of the newest row that ever came online."""
+        from fti.stores.online.serving import policy_of
+
+        newest = self.newest_by_view(service)
+        answer = {}
+        for served in self._plan(service).views:
+            own = policy_of(served, freshness.get(served.name))
+            event = newest[served.name]
+            answer[served.name] = {
+                "max_age_seconds": own.max_age.total_seconds() if own.max_age else None,
+                "on_stale": own.on_stale,
+                "newest_event": event.isoformat() if event else None,
+            }
+        return answer
+
+    def check_freshness(self, service: str, freshness: Mapping[str, Freshness]) -> None:
+        """Raise `DataError` unless every policy is of a view that `service` reads, and fits it."""
+        views = self._plan(service).views
+        unknown = freshness.keys() - {served.name for served in views}
+        if unknown:
+            raise DataError(f"freshness of {', '.join(sorted(unknown))}: {service} reads no such feature view")
+        self._plan(service).limits(freshness)
 
     def _plan(self, service: str) -> ServicePlan:
         """How `service` is read; kept, since a changed service has a new name."""

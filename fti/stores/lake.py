@@ -10,7 +10,7 @@ import fcntl
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -19,13 +19,21 @@ from pathlib import Path
 import polars as pl
 
 from fti.errors import DataError, NotReadyError
-from fti.stores.segments import Segments, count_keys, day_of, is_segment, merged, metadata, state, with_newest_segment
+from fti.stores.segments import (
+    Segments,
+    count_keys,
+    day_of,
+    is_segment,
+    merged,
+    metadata,
+    settled,
+    state,
+    with_newest_segment,
+)
 
 UTC_TIME = pl.Datetime("us", "UTC")
 STATIC = "all"
 """File stem of a table that has no days."""
-FOLDS_IN_A_READ = 5
-"""How often a read starts again because a segment was folded while it was read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +82,9 @@ class Lake:
             old = self.segments(table, days) if superseded is None else superseded
             for day, (first, last) in zip(days, pairwise(edges), strict=True):
                 self._replace(self.path(table) / f"{day}.parquet", rows.slice(first, last - first))
-            for path in set(self.segments(table, days).items()) & set(old.items()):
-                path[0].unlink()
+            for path, mark in self.segments(table, days).items() if old else ():
+                if old.get(path) == mark:
+                    path.unlink()
         return len(days)
 
     def upsert(
@@ -110,9 +119,12 @@ class Lake:
 
     def segments(self, table: str, days: Iterable[date] | None = None) -> Segments:
         """The segments of `days` (of all), each with a mark that changes when it is rewritten."""
-        wanted = None if days is None else set(days)
-        found = (path for path in self._files(table) if is_segment(path) and (wanted is None or day_of(path) in wanted))
-        return state(found)
+        folder, wanted = self.path(table), None if days is None else set(days)
+        names = os.listdir(folder) if folder.is_dir() else []
+        found = (
+            folder / name for name in sorted(names) if "~" in name and name.endswith(".parquet") and name[0] != "."
+        )
+        return state(path for path in found if wanted is None or day_of(path) in wanted)
 
     def days_state(self, table: str, since: date) -> Segments:
         """Day files from `since` on, each with a mark that changes when it is rewritten."""
@@ -133,7 +145,7 @@ class Lake:
     def load(self, table: str, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
         """`read` into memory; a file that cannot be read is named."""
         try:
-            return self._collect(table, start, end)
+            return settled(lambda: self.read(table, start=start, end=end).collect())
         except (pl.exceptions.PolarsError, OSError) as error:
             broken = ", ".join(file.name for file in self.path(table).glob("*.parquet") if not _is_readable(file))
             reason = str(error).splitlines()[0]
@@ -159,12 +171,6 @@ class Lake:
         """Days that are present, oldest first."""
         found = {day_of(file) for file in self._files(table)}
         return sorted(day for day in found if day is not None)
-
-    def _collect(self, table: str, start: datetime | None, end: datetime | None) -> pl.DataFrame:
-        for _ in range(FOLDS_IN_A_READ):
-            with suppress(FileNotFoundError):  # a segment was folded meanwhile: its rows are in the day's file now
-                return self.read(table, start=start, end=end).collect()
-        return self.read(table, start=start, end=end).collect()
 
     def _files(self, table: str) -> list[Path]:
         """Files of `table`, each day before its segments, oldest first."""

@@ -93,7 +93,8 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
     ) -> None:
         """Forget the views to delete. Views to keep need nothing: their first row makes their place."""
         for view in tables_to_delete:
-            self.backend(config).drop(keys.prefix(config.project, join_keys(view)), view_id(table_name(config, view)))
+            start = keys.prefix(config.project, [own.name for own in keys.entity_columns(view)])
+            self.backend(config).drop(start, view_id(table_name(config, view)))
 
     def plan(self, config: RepoConfig, desired_registry_proto: RegistryProto) -> list[InfraObject]:
         """Nothing: there is no table per view."""
@@ -212,11 +213,6 @@ def table_name(config: RepoConfig, view: FeatureView) -> str:
     """The view's name with its project and, where the registry keeps versions online, its version."""
     name: str = compute_table_id(config.project, view, config.registry.enable_online_feature_view_versioning)
     return name
-
-
-def join_keys(view: FeatureView) -> list[str]:
-    """The join keys by which the view's rows are written, sorted."""
-    return sorted(column.name for column in view.entity_columns)
 
 
 def features_of(view: FeatureView, names: Sequence[str] | None = None) -> tuple[tuple[str, str], ...]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fti.changes import Change, changes, explain, refused
-from fti.errors import ChangeError
+from fti.errors import ChangeError, NotReadyError
 from fti.project import Project
 from fti.versions import OWNER, PARTS, VERSION, ServedModel, Version, feast_objects, services_of, view_version, views_of
 
@@ -29,11 +29,32 @@ def register(store: feast.FeatureStore, project: Project, served: Served) -> Non
     place. What the code no longer has, and what other projects registered, stays.
     """
     found = pending(store, project)
-    in_place = [change for change in found if change.in_place]
-    _refuse_foreign(store, project, in_place)
-    if in_place and (refusals := refused(in_place, read_by(store, served()), project.features.accept_changes)):
+    coming = [change for change in found if change.code]
+    _refuse_foreign(store, project, [change for change in coming if change.in_place])
+    if coming and (refusals := refused(coming, read_by(store, served()), project.features.accept_changes)):
         raise ChangeError(explain(refusals))
     store.apply([*tagged(store, project), *_retired(store, {change.name for change in found if not change.code})])
+
+
+def registered_versions(store: feast.FeatureStore, service: str) -> dict[str, str]:
+    """The versions that a service and its views are registered with, by name; NotReadyError without the service."""
+    from feast.errors import FeatureServiceNotFoundException
+
+    try:
+        found = store.get_feature_service(service)
+    except FeatureServiceNotFoundException:
+        raise NotReadyError(f"feature service {service!r} is not registered: apply its project first") from None
+    members = {member.name for member in found.feature_view_projections}
+    registered = [found, *(view for view in _views(store) if view.name in members)]
+    return {item.name: item.tags[VERSION] for item in registered if VERSION in item.tags}
+
+
+def services(project: Project) -> list[str]:
+    """Names of the feature services in the project's Feast module, the project's own first."""
+    import feast
+
+    own = project.features.service
+    return [own, *(found.name for found in feast_objects(project, feast.FeatureService) if found.name != own)]
 
 
 def pending(store: feast.FeatureStore, project: Project) -> list[Change]:

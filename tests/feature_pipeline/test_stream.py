@@ -1,14 +1,19 @@
 """Events: a streamed day has the features of the batch at its end, after disorder, duplicates and corrections too."""
 
+import dataclasses
 import random
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import dagster as dg
 import orjson
 import polars as pl
 import pytest
 
-from feature_pipeline.ingest import table, write_source
+from feature_pipeline.ingest import ingest, table, write_source
 from feature_pipeline.stream.apply import Applier
 from feature_pipeline.stream.checkpoint import Checkpoint
 from feature_pipeline.stream.consumer import Consumer
@@ -30,15 +35,14 @@ KEYS = {
 class World:
     """A lake with the days before `DAY`, a feature store, and the consumer over them."""
 
-    def __init__(self, root):
+    def __init__(self, root, history):
         self.root = root
+        shutil.copytree(history, root / "lake")
         self.lake = Lake(str(root / "lake"))
         state = root / "feast"
         self.store = FeatureStore(
             REPO, str(state), self.lake.root, f"sqlite:///{state}/registry.db", str(state / "online.db")
         )
-        self.store.apply(project)
-        fill(self.lake, FIRST, DAY)
         self.log = LocalEventLog(root / "events")
         self.sent = 0
         self.start()
@@ -47,7 +51,7 @@ class World:
         """A consumer that remembers only what is on disk."""
         checkpoint = Checkpoint(self.root / "checkpoint.db")
         log = LocalEventLog(self.root / "events", start=checkpoint.facts()["position"])
-        self.consumer = Consumer(log, Applier(project, self.lake, self.store), checkpoint)
+        self.consumer = Consumer(log, Applier(project, self.lake, self.store, checkpoint), checkpoint)
 
     def send(self, events):
         self.log.append([event if isinstance(event, bytes) else orjson.dumps(event) for event in events])
@@ -106,9 +110,17 @@ def batch(tmp_path_factory):
     return lake
 
 
+@pytest.fixture(scope="module")
+def history(tmp_path_factory):
+    """The folder of a lake in which the batch has made the days before it."""
+    lake = Lake(str(tmp_path_factory.mktemp("history")))
+    fill(lake, FIRST, DAY)
+    return lake.root
+
+
 @pytest.fixture
-def world(tmp_path):
-    return World(tmp_path)
+def world(tmp_path, history):
+    return World(tmp_path, history)
 
 
 def same_as_batch(world, batch):
@@ -195,11 +207,97 @@ def test_a_batch_that_was_applied_but_not_recorded_comes_again_and_changes_nothi
     events = events_of(DAY, END)
     world.send(events)
     lines = [orjson.dumps(event) for event in events]
-    world.consumer.applier.apply(lines[:900], world.consumer.checkpoint.known)  # then the process dies
+    world.consumer.applier.apply(lines[:900])  # then the process dies
     world.start()
     world.drain()
     same_as_batch(world, batch)
     assert world.consumer.checkpoint.facts()["applied"] == len(events)
+
+
+class Died(Exception):
+    """The process ended here."""
+
+
+class Death:
+    """Ends the process, as far as a test in it can, at the n-th rename or removal of a file from now on."""
+
+    left = None
+
+    def __call__(self, event, _):
+        if self.left is not None and event in ("os.rename", "os.remove"):
+            self.left -= 1
+            if not self.left:
+                self.left = None
+                raise Died
+
+
+@pytest.fixture(scope="module")
+def death():
+    hook = Death()
+    sys.addaudithook(hook)
+    return hook
+
+
+def test_a_death_at_any_write_loses_and_doubles_nothing(world, batch, death):
+    """Between the writes of a batch, and while a correction folds a day."""
+    world.store.materialize(SERVICE, FIRST, DAY)
+    events = events_of(DAY, END)
+    undone = corrections(DAY, END, 3)
+    wrong = [
+        {"id": f"wrong-{n}", "source": "flights", "row": row(v)} for n, v in enumerate(undone.iter_rows(named=True))
+    ]
+    right = project.source("flights").read(DAY, END).join(undone, on=KEYS["flights"], how="semi")
+    again = [
+        {"id": f"right-{n}", "source": "flights", "row": row(v)} for n, v in enumerate(right.iter_rows(named=True))
+    ]
+    blocks = [(2, events[:1000]), (9, events[1000:2000]), (17, events[2000:]), (5, wrong), (12, again)]
+    for writes, block in blocks:
+        world.send(block)
+        death.left = writes
+        with pytest.raises(Died):
+            world.drain()
+        world.start()
+    world.drain()
+    same_as_batch(world, batch)
+    for view, schema in world.store.schemas(SERVICE).items():
+        online_is_newest(world, view, list(schema.keys))
+    assert world.consumer.checkpoint.facts()["applied"] == len(events) + 6
+
+
+def test_compaction_keeps_every_row_while_events_come(world, batch):
+    from feature_pipeline.stream.compact import compacted_events_asset
+
+    events = events_of(DAY, END)
+    asset = compacted_events_asset(project)
+    for start in range(0, len(events), 700):
+        world.send(events[start : start + 700])
+        world.consumer.step()
+        result = dg.materialize([asset], resources={"lake": world.lake}, selection=[asset])
+        (check,) = result.get_asset_check_evaluations()
+        assert check.passed
+    assert not list(Path(world.lake.root).rglob("*~*"))
+    world.send(random.sample(events, 100))
+    world.drain()
+    same_as_batch(world, batch)
+
+
+def test_joins_go_on_while_events_come_and_are_compacted(world):
+    events = events_of(DAY, END)
+    asked = project.source("flights").read(DAY, END).select(*project.service.request)
+    asked = asked.with_columns(event_timestamp=pl.col("sched_dep") - timedelta(hours=2)).head(50)
+
+    def stream():
+        for start in range(0, len(events), 200):
+            world.send(events[start : start + 200])
+            world.consumer.step()
+            for view in world.lake.tables("flights/features"):
+                world.lake.compact(view)
+
+    with ThreadPoolExecutor(1) as pool:
+        streaming = pool.submit(stream)
+        while not streaming.done():
+            assert world.store.historical(SERVICE, asked).height == 50
+        streaming.result()
 
 
 def test_what_is_no_event_is_set_aside_and_the_rest_goes_on(world):
@@ -218,6 +316,25 @@ def test_what_is_no_event_is_set_aside_and_the_rest_goes_on(world):
     assert [reason.split(":")[0] for reason in reasons[1:]] == ["source", "row.time_hour", "row.origin", "row.colour"]
 
 
+def test_a_row_that_breaks_an_expectation_is_set_aside_with_the_reason(world):
+    """Each event is judged by itself: a bad row neither hides nor replaces the good one before it."""
+    good = events_of(DAY, END)[:40]
+    flights = [event for event in good if event["source"] == "flights"]
+    bad = [
+        {**flights[n], "id": f"bad-{n}", "row": flights[n]["row"] | {"origin": "XXX", "distance": n}} for n in (0, 1)
+    ]
+    worse = {**flights[2], "id": "bad-2", "row": flights[2]["row"] | {"distance": 7}}
+    world.send([*good, *bad, worse])
+    facts = world.drain()
+    assert (facts["applied"], facts["rejected"]) == (43, 3)
+    set_aside = {found["id"]: found["reason"] for found in world.consumer.checkpoint.rejected()}
+    assert "origin" in set_aside["bad-0"]
+    assert "distance" in set_aside["bad-2"]
+    rows = world.lake.load("flights/raw/flights", start=DAY, end=END)
+    assert rows.height == len(flights)
+    assert rows["distance"].min() > 10
+
+
 def test_a_batch_run_over_a_streamed_day_is_taken_over(world, batch):
     """The batch replaces the day while the stream goes on; the rows that the source lacks go, later events stay."""
     events = events_of(DAY, END)
@@ -229,6 +346,29 @@ def test_a_batch_run_over_a_streamed_day_is_taken_over(world, batch):
     world.send(events[1500:])
     world.drain()
     same_as_batch(world, batch)
+
+
+def test_a_row_that_comes_while_the_batch_reads_its_source_stays(world):
+    source = project.source("weather")
+    rows = source.read(DAY, END)
+
+    def read(start, end):
+        values = row(rows.row(0, named=True) | {"temp": 77.0})
+        world.send([{"id": "while-reading", "source": "weather", "row": values}])
+        world.drain()
+        return rows
+
+    world.send(events_of(DAY, END)[:100])
+    world.drain()
+    for chunk in ingest(world.lake, project, dataclasses.replace(source, read=read), DAY, END, chunk_days=31):
+        assert not chunk.verdict.problems
+    stored = world.lake.load("flights/raw/weather", start=DAY, end=END)
+    assert stored.height == rows.height
+    assert stored["temp"].max() == 77.0
+    world.consumer.applier.follow()
+    values = world.features("origin_weather")
+    assert values["temp"].max() == 77.0
+    assert values.height == rows.filter(pl.col("time_hour") < END - timedelta(hours=1)).height + 3
 
 
 def invented():

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from fti.stores import open_stores
 from fti.stores.event_log import open_event_log
 from tests.conftest import REPOSITORY
 from tests.feature_pipeline.test_stream import END, FIRST, SERVICE, canonical, events_of, fill
+from tests.redis_server import redis_server
 
 pytestmark = pytest.mark.process
 DEADLINE = 120
@@ -145,25 +145,9 @@ ANY_SOURCE = "one of the streamed sources flights, weather"
 
 
 @pytest.fixture
-def redis_url(processes):
-    """A real server on a free port, without files."""
-    binary = shutil.which("redis-server")
-    if binary is None:
-        pytest.skip("no redis-server on this machine")
-    import redis
-
-    port = free_port("127.0.0.1")
-    processes.start("redis", binary, "--port", str(port), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1")
-    url = f"redis://127.0.0.1:{port}/0"
-
-    def up():
-        try:
-            return redis.Redis.from_url(url).ping()
-        except redis.ConnectionError:
-            return False
-
-    until(up, "redis answers")
-    return url
+def redis_url():
+    with redis_server() as url:
+        yield url
 
 
 @pytest.mark.redis
@@ -173,16 +157,15 @@ def test_a_killed_consumer_of_a_redis_stream_loses_and_doubles_none(home, proces
 
     monkeypatch.setenv("FTI_EVENTS_URI", redis_url)
     settings, client = Settings(), redis.Redis.from_url(redis_url)
-    first = processes.python("first", "feature_pipeline.stream.consumer")
-    until(lambda: "started" in processes.log("first"), "the first consumer starts")
-    processes.python("second", "feature_pipeline.stream.consumer")
-    until(lambda: "waiting" in processes.log("second"), "the second consumer waits")
+    consumers = {name: processes.python(name, "feature_pipeline.stream.consumer") for name in ("one", "other")}
+    until(lambda: any("started" in processes.log(name) for name in consumers), "a consumer starts")
+    until(lambda: any("waiting" in processes.log(name) for name in consumers), "the other one waits")
     events = events_of(DAY, END)
     for place, event in enumerate(events):
         client.xadd("fti:flights:events", {"event": json.dumps(event)})
         if place == len(events) // 2:
             until(lambda: client.xpending("fti:flights:events", "fti")["pending"], "a batch is being applied")
-            os.kill(first.pid, signal.SIGKILL)
+            os.kill(next(consumers[name].pid for name in consumers if "started" in processes.log(name)), signal.SIGKILL)
     log = open_event_log(settings, "flights")
     until(lambda: log.backlog("") == 0, "all events are applied")
     assert client.xpending("fti:flights:events", "fti")["pending"] == 0

@@ -1,5 +1,7 @@
 """The lake replaces whole days and reads only what was asked for."""
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
@@ -157,6 +159,35 @@ def test_readers_and_a_folder_at_work_at_once_see_every_row_once(lake):
         finally:
             done.set()
         folder.result()
+
+
+FOLDING = """
+import sys
+from fti.stores.lake import Lake
+print("ready", flush=True)
+while True:
+    Lake(sys.argv[1]).compact("p/raw/x")
+"""
+
+
+@pytest.mark.process
+def test_a_compaction_that_is_killed_loses_and_doubles_nothing(lake):
+    write(lake, named(range(24), 0), days=1)
+    value = 0
+    for _ in range(4):
+        child = subprocess.Popen([sys.executable, "-c", FOLDING, lake.root], stdout=subprocess.PIPE)
+        assert child.stdout.readline() == b"ready\n"
+        for _ in range(25):
+            value += 1
+            upsert(lake, named([value % 24], value))
+        child.kill()
+        child.wait(10)
+        child.stdout.close()
+        rows = lake.load("p/raw/x")
+        assert rows.height == 24
+        assert rows["value"].sort().to_list() == list(range(max(value - 24, -1) + 1, value + 1))
+    lake.compact("p/raw/x")
+    assert lake.load("p/raw/x").equals(rows)
 
 
 def test_a_key_without_its_time_is_refused(lake):

@@ -204,7 +204,7 @@ def test_new_names_go_on_and_the_old_features_stay_servable(world):
     assert pending(world.store.feast, project) == []
     assert before.items() <= world.registered().items()
     online = world.store.online("shop_model_v1", rows)
-    assert online.row(0, named=True) == {"amount": 1.0, "number": 2.0, "missing_views": []}
+    assert online.select("amount", "number", "missing_views").row(0) == (1.0, 2.0, [])
     world.store.apply(world.change())
     assert world.registered()["visits"] == before["visits"]
 
@@ -223,6 +223,22 @@ def test_going_back_to_what_the_champion_was_trained_on_is_allowed(world):
     project = world.change(TRANSFORM)
     accepted = (f"visits@{view_versions(project)['visits']}",)
     world.store.apply(replace(project, features=replace(project.features, accept_changes=accepted)))
+    world.store.apply(world.change())
+    assert world.registered() == versions(world.project)
+
+
+def test_a_registry_that_was_applied_by_hand_does_not_open_the_way(world):
+    world.serve()
+    world.store.feast.apply(
+        [
+            item
+            for item in vars(sys.modules["shop_repo"]).values()
+            if type(item).__module__.startswith("feast.") and hasattr(item, "name")
+        ]
+    )
+    assert set(world.registered().values()) == {None}
+    with pytest.raises(ChangeError, match="'visits', which shop/1"):
+        world.store.apply(world.change(TRANSFORM))
     world.store.apply(world.change())
     assert world.registered() == versions(world.project)
 

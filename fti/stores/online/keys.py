@@ -17,6 +17,8 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 
 from fti.errors import DataError
 
+DUMMY_KEY = "__dummy_id"
+"""Join key of a view without an entity; Feast sometimes writes it and sometimes not, so it is no part of a key."""
 _LENGTH = Struct("<I").pack
 _INTEGER = Struct("<q").pack
 _PROTO_TAGS = {
@@ -34,13 +36,20 @@ _TAGS: dict[Any, bytes] = {pl.String: b"s", pl.Binary: b"b", pl.Datetime("us", "
 
 def prefix(project: str, join_keys: Iterable[str]) -> bytes:
     """What all entities of these join keys begin with."""
-    return orjson.dumps([project, *sorted(join_keys)])
+    return orjson.dumps([project, *sorted(set(join_keys) - {DUMMY_KEY})])
+
+
+def entity_columns(view: Any) -> list[Any]:
+    """The columns of a feature view that make its entities' keys, in the order of their names."""
+    return sorted((own for own in view.entity_columns if own.name != DUMMY_KEY), key=lambda own: str(own.name))
 
 
 def of_proto(project: str, entity: EntityKey) -> bytes:
     """The key of Feast's entity."""
     parts = []
-    for _, value in sorted(zip(entity.join_keys, entity.entity_values, strict=True), key=lambda pair: pair[0]):
+    for name, value in sorted(zip(entity.join_keys, entity.entity_values, strict=True), key=lambda pair: pair[0]):
+        if name == DUMMY_KEY:
+            continue
         kind = value.WhichOneof("val")
         if kind not in _PROTO_TAGS:
             raise DataError(f"an entity key cannot be {kind or 'null'}: use text, bytes, a whole number or a time")
@@ -50,6 +59,8 @@ def of_proto(project: str, entity: EntityKey) -> bytes:
 
 def of_frame(start: bytes, rows: pl.DataFrame, columns: Sequence[str], types: Sequence[Any]) -> list[bytes | None]:
     """The keys of `rows`, None where a key column is null. `columns` are in the order of the sorted join keys."""
+    if not columns:
+        return [start] * rows.height
     series = [_cast(rows[column], dtype) for column, dtype in zip(columns, types, strict=True)]
     if len(series) == 1 and series[0].dtype == pl.String and not series[0].null_count():
         start += b"s"
@@ -76,5 +87,7 @@ def _raw(value: Any) -> bytes:
 
 
 def _joined(parts: Sequence[tuple[bytes, bytes]]) -> bytes:
+    if not parts:
+        return b""
     *others, last = parts
     return b"".join(tag + _LENGTH(len(raw)) + raw for tag, raw in others) + b"".join(last)

@@ -45,8 +45,8 @@ def of_protos(project: str, table: str, view: FeatureView, rows: Sequence[Any]) 
 
 def of_frame(project: str, table: str, view: FeatureView, rows: pl.DataFrame) -> Written:
     """A frame of the view's keys, `event_ts` and `created_ts` in microseconds and its features."""
-    join_keys = sorted((column.name, column.dtype) for column in view.entity_columns)
-    names, types = [name for name, _ in join_keys], [polars_type(dtype) for _, dtype in join_keys]
+    columns_of_keys = keys.entity_columns(view)
+    names, types = [own.name for own in columns_of_keys], [polars_type(own.dtype) for own in columns_of_keys]
     encoded = keys.of_frame(keys.prefix(project, names), rows, names, types)
     if None in encoded:
         raise DataError(f"feature view {view.name}: {encoded.count(None)} rows have no entity; drop them first")

@@ -79,6 +79,7 @@ class RedisBackend:
     def __init__(self, url: str, project: str, key_ttl_seconds: int | None) -> None:
         self._url, self._expiry = url, key_ttl_seconds or 0
         self._facts = orjson.dumps([project]) + b"facts"
+        self._layouts: dict[int, Layout] = {}
 
     @cached_property
     def client(self) -> redis.Redis:
@@ -137,10 +138,12 @@ class RedisBackend:
 
     def layout(self, fingerprint: int) -> Layout:
         """From the same hash."""
-        text = self._ask(lambda client: client.hget(self._facts, f"layout:{fingerprint}"))
-        if text is None:
-            raise DataError(f"{self.place}: a row has a layout that nobody wrote down; empty it and materialize again")
-        return Layout.from_json(text)
+        if fingerprint not in self._layouts:
+            text = self._ask(lambda client: client.hget(self._facts, f"layout:{fingerprint}"))
+            if text is None:
+                raise DataError(f"{self.place}: a row's layout is not written down; empty it and materialize again")
+            self._layouts[fingerprint] = Layout.from_json(text)
+        return self._layouts[fingerprint]
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Page by page, in no order; a key that is written meanwhile may come twice."""

@@ -17,12 +17,10 @@ from fti.project import Freshness
 from fti.stores.online import keys
 from fti.stores.online.backend import Backend
 from fti.stores.online.reading import Group, Rows, Wanted
-from fti.stores.online.types import FIXED, polars_type, tail
+from fti.stores.online.types import FIXED, UTC_TIME, polars_type, tail
 
 MISSING, STALE = "missing_views", "stale_views"
 NAMES = pl.List(pl.String)
-DUMMY_KEY = "__dummy_id"
-"""Join key of views without an entity, as Feast writes it: always an empty text."""
 FOREVER = 2**62
 _NONE = np.zeros((0, 0), bool)
 """No flag is set."""
@@ -84,8 +82,6 @@ class Asked:
 
     def keys(self, rows: pl.DataFrame) -> list[bytes | None]:
         """The entities of `rows`."""
-        if self.columns == (DUMMY_KEY,):
-            rows = pl.DataFrame({DUMMY_KEY: [""] * rows.height})
         return keys.of_frame(self.start, rows, self.columns, self.types)
 
 
@@ -124,17 +120,23 @@ class ServicePlan:
     def limits(self, fresh: Mapping[str, Freshness]) -> list[Limits]:
         """How old the views of each group may be: the project's policies, or their TTL."""
         if self._limits is None or self._limits[0] is not fresh:
-            unknown = fresh.keys() - {served.name for served in self.views}
-            if unknown:
-                raise DataError(f"freshness of {', '.join(sorted(unknown))}: the service reads no such view")
             self._limits = (fresh, [limits_of(own.views, fresh) for own in self._asked])
         return self._limits[1]
+
+    def events(self, backend: Backend, rows: pl.DataFrame) -> pl.DataFrame:
+        """When the values of each view (a column) happened; null where nothing is online."""
+        columns = {}
+        for asked, own in zip(self._asked, self._fetch(backend, rows), strict=True):
+            for place, served in enumerate(asked.views):
+                events = pl.Series(served.name, own.events[:, place]).cast(UTC_TIME)
+                columns[served.name] = events.set(pl.Series(~own.found[:, place]), None)
+        return pl.DataFrame([columns[served.name] for served in self.views])
 
     def _fetch(self, backend: Backend, rows: pl.DataFrame) -> list[Rows]:
         """What is online of each group, all read at once."""
         encoded = [asked.keys(rows) for asked in self._asked]
         distinct = [list(dict.fromkeys(own)) for own in encoded]
-        there = [[key for key in own if key is not None] if None in own else own for own in distinct]
+        there: list[Any] = [[key for key in own if key is not None] if None in own else own for own in distinct]
         values = backend.get(there[0] if len(there) == 1 else [key for own in there for key in own])
         found, first = [], 0
         for asked, all_keys, own, known in zip(self._asked, encoded, distinct, there, strict=True):
@@ -189,17 +191,21 @@ class ServicePlan:
         return pl.Series(column, lists, NAMES)
 
 
-def limits_of(views: Sequence[ServedView], fresh: Mapping[str, Freshness]) -> Limits:
-    """The policies of the views of one group."""
-    policies = [policy_of(served, fresh.get(served.name)) for served in views]
-    return Limits(np.array([max_age for max_age, _ in policies]), [defaults for _, defaults in policies])
+@dataclass(frozen=True)
+class Policy:
+    """How old a view's values may be, and what happens to older ones."""
+
+    max_age: timedelta | None
+    """None: they never are too old."""
+    on_stale: str
+    defaults: Mapping[str, Any]
 
 
-def policy_of(served: ServedView, freshness: Freshness | None) -> tuple[int, Mapping[str, Any]]:
-    """Most age in microseconds and the defaults of a view, checked against its schema and TTL."""
-    ttl = served.view.ttl
+def policy_of(served: ServedView, freshness: Freshness | None) -> Policy:
+    """The policy of a view, checked against its schema and TTL; without one, its TTL."""
+    ttl = served.view.ttl or None
     if freshness is None:
-        return (ttl // _MICROSECOND if ttl else FOREVER), {}
+        return Policy(ttl, "null", {})
     if ttl and freshness.max_age > ttl:
         raise DataError(
             f"freshness of {served.name}: max_age {freshness.max_age} is over the view's ttl {ttl}; "
@@ -208,7 +214,14 @@ def policy_of(served: ServedView, freshness: Freshness | None) -> tuple[int, Map
     unknown = freshness.defaults.keys() - served.types.keys()
     if unknown:
         raise DataError(f"freshness of {served.name}: defaults for {', '.join(sorted(unknown))}, which it has not")
-    return freshness.max_age // _MICROSECOND, freshness.defaults
+    return Policy(freshness.max_age, freshness.on_stale, freshness.defaults)
+
+
+def limits_of(views: Sequence[ServedView], fresh: Mapping[str, Freshness]) -> Limits:
+    """The policies of the views of one group."""
+    policies = [policy_of(served, fresh.get(served.name)) for served in views]
+    ages = [own.max_age // _MICROSECOND if own.max_age else FOREVER for own in policies]
+    return Limits(np.array(ages), [own.defaults for own in policies])
 
 
 def outdated(asked: Asked, rows: Rows, stale: np.ndarray[Any, Any], limits: Limits) -> Rows:
@@ -250,7 +263,7 @@ def split(
 
 def served_view(project: str, view: Any, view_number: int, projection: Any) -> ServedView:
     """`view`, which has the projection of a feature service."""
-    entity_columns = sorted(view.entity_columns, key=lambda column: str(column.name))
+    entity_columns = keys.entity_columns(view)
     features = {feature.name: feature.dtype for feature in projection.features}
     return ServedView(
         view=view,

@@ -27,6 +27,7 @@ class SqliteBackend:
     def __init__(self, file: Path) -> None:
         self.file = file
         self._local = threading.local()
+        self._layouts: dict[int, Layout] = {}
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -93,11 +94,13 @@ class SqliteBackend:
 
     def layout(self, fingerprint: int) -> Layout:
         """From the store's own table."""
-        query = "SELECT features FROM layouts WHERE fingerprint = ?"
-        row = self.connection.execute(query, (fingerprint,)).fetchone()
-        if row is None:
-            raise DataError(f"{self.file}: a row has a layout that nobody wrote down; delete the file and materialize")
-        return Layout.from_json(row[0])
+        if fingerprint not in self._layouts:
+            query = "SELECT features FROM layouts WHERE fingerprint = ?"
+            row = self.connection.execute(query, (fingerprint,)).fetchone()
+            if row is None:
+                raise DataError(f"{self.file}: a row's layout is not written down; delete the file and materialize")
+            self._layouts[fingerprint] = Layout.from_json(row[0])
+        return self._layouts[fingerprint]
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """In the order of the keys."""

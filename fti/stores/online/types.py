@@ -16,6 +16,8 @@ from feast.types import Array, FeastType, Set, Struct
 from fti.errors import DataError
 
 MICROS = 1_000_000
+NOT_A_TIME = -(2**63)
+"""What Feast writes for a null time."""
 UTC_TIME = pl.Datetime("us", "UTC")
 
 
@@ -136,6 +138,8 @@ def number(proto: Value, name: str, fixed: Fixed) -> Any:
     if kind in (None, "null_val"):
         return None
     value = getattr(proto, kind)
+    if kind == "unix_timestamp_val" and value == NOT_A_TIME:
+        return None
     if kind != fixed.proto and not isinstance(value, int | float):
         raise DataError(f"feature {name}: a {kind} cannot be stored as {fixed.arrow}; correct the view's schema")
     return fixed.of_proto(value)
