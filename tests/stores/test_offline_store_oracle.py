@@ -91,14 +91,19 @@ def views(draw, name, known_at):
     }
 
 
-questions = st.lists(
-    st.fixed_dictionaries(
-        {"minute": moments}
-        | {key: st.one_of(st.none(), st.sampled_from([*KEYS[key][2], KEYS[key][2][0]])) for key in KEYS}
-        | {f"other_{key}": st.one_of(st.none(), st.sampled_from(KEYS[key][2])) for key in KEYS}
-    ),
-    max_size=8,
-)
+def questions(asked_of):
+    """Entity rows, many of them at the very moments at which a row appears, or its TTL ends."""
+    edges = {
+        row["minute"] + later
+        for view in asked_of
+        for row in view["rows"]
+        if row["minute"] is not None
+        for later in (0, view["ttl"], view["ttl"] + 1)
+    }
+    minutes = st.one_of(moments, st.sampled_from(sorted(edges))) if edges else moments
+    keys = {key: st.one_of(st.none(), st.sampled_from(KEYS[key][2])) for key in KEYS}
+    others = {f"other_{key}": keys[key] for key in KEYS}
+    return st.lists(st.fixed_dictionaries({"minute": minutes} | keys | others), max_size=8)
 
 
 def timed(minutes, dtype):
@@ -183,7 +188,7 @@ def entity_rows(asked, form, dtype, narrow, time):
 def test_features_are_those_that_a_loop_over_all_rows_finds(data, registry):
     known_at, filtered = data.draw(st.booleans()), data.draw(st.booleans())
     made = [data.draw(views(name, known_at or filtered)) for name in ("left", "right")]
-    asked = data.draw(questions)
+    asked = data.draw(questions(made))
     form = data.draw(st.sampled_from(["pandas", "polars", "arrow", "lazy"]))
     time = data.draw(st.sampled_from(["event_timestamp", "asked_at"]))
     narrow = {key: data.draw(st.sampled_from(kinds)) for key, kinds in NARROW.items()}
