@@ -64,6 +64,12 @@ def newest_of(view, start, end):
 # --- what is generated --------------------------------------------------------------------------------------------
 
 moments = st.one_of(st.integers(0, 240), st.sampled_from([0, 60, 119, 120, 121, 180]))
+
+
+def seldom_null(values):
+    return st.integers(0, 7).flatmap(lambda place: values if place else st.none())
+
+
 time_types = st.builds(
     pl.Datetime, st.sampled_from(["ms", "us", "ns"]), st.sampled_from([None, "UTC", "America/New_York", "Asia/Kolkata"])
 )
@@ -74,14 +80,14 @@ def views(draw, name, known_at):
     """A feature view: its keys and how they are asked for, its rows in file order, its types, its TTL."""
     keys = draw(st.sampled_from([[], ["number"], ["word"], ["number", "word"]]))
     has_made = draw(st.booleans())
-    row = {key: st.one_of(st.none(), st.sampled_from(KEYS[key][2])) for key in keys}
-    row |= {"minute": st.one_of(st.none(), moments), "value": st.one_of(st.none(), st.integers(0, 9))}
-    row["made"] = st.one_of(st.none(), moments) if has_made else st.none()
+    row = {key: seldom_null(st.sampled_from(KEYS[key][2])) for key in keys}
+    row |= {"minute": seldom_null(moments), "value": seldom_null(st.integers(0, 99))}
+    row["made"] = seldom_null(moments) if has_made else st.none()
     return {
         "name": name,
         "keys": keys,
         "asking": {key: draw(st.sampled_from([key, f"other_{key}"])) for key in keys},
-        "rows": draw(st.lists(st.fixed_dictionaries(row), max_size=14)),
+        "rows": draw(st.lists(st.fixed_dictionaries(row), min_size=draw(st.sampled_from([0, 6])), max_size=14)),
         "has_made": has_made,
         "known_at": known_at and has_made,
         "ttl": draw(st.sampled_from([0, 1, 60, 120])),
@@ -101,9 +107,9 @@ def questions(asked_of):
         for later in (0, view["ttl"], view["ttl"] + 1)
     }
     minutes = st.one_of(moments, st.sampled_from(sorted(edges))) if edges else moments
-    keys = {key: st.one_of(st.none(), st.sampled_from(KEYS[key][2])) for key in KEYS}
+    keys = {key: seldom_null(st.sampled_from(KEYS[key][2])) for key in KEYS}
     others = {f"other_{key}": keys[key] for key in KEYS}
-    return st.lists(st.fixed_dictionaries({"minute": minutes} | keys | others), max_size=8)
+    return st.lists(st.fixed_dictionaries({"minute": minutes} | keys | others), min_size=3, max_size=8)
 
 
 def timed(minutes, dtype):
