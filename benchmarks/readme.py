@@ -12,7 +12,10 @@ from typing import Any
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
-START, END = "<!-- performance: made by benchmarks/readme.py from benchmarks/results/*.json -->\n", "<!-- end of performance -->"
+START, END = (
+    "<!-- performance: made by benchmarks/readme.py from benchmarks/results/*.json -->\n",
+    "<!-- end of performance -->",
+)
 
 
 def load(name: str) -> dict[str, Any]:
