@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCHMARKS := features windows point_in_time online stream serving training
 
 .PHONY: install demo up down test check bench
 
@@ -32,5 +33,7 @@ check: install  ## format, lint, types, layers
 test: check  ## everything CI runs
 	$(BIN)/python -m pytest
 
-bench: install
-	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+bench: install  ## every benchmark (20 minutes, after `make demo`), then the README's table
+	for name in $(BENCHMARKS); do \
+	  $(BIN)/python benchmarks/$$name.py > benchmarks/results/.$$name && mv benchmarks/results/.$$name benchmarks/results/$$name.json || exit 1; done
+	$(BIN)/python benchmarks/readme.py

@@ -26,7 +26,85 @@ def load(name: str) -> dict[str, Any]:
 
 def rows() -> Iterator[tuple[str, str]]:
     """What was measured, and the figures."""
-    raise NotImplementedError
+    yield from features()
+    yield from joins()
+    yield from online_reads()
+    yield from events()
+    yield from models()
+
+
+def features() -> Iterator[tuple[str, str]]:
+    year = load("features")
+    yield "all features of a year of flights: read, windows, checks, write", f"{year['features_year']:.1f} s"
+    join = f"{year['point_in_time_join']:.2f} s"
+    yield f"point-in-time join of {year['departures']:,} departures with 8 views", join
+    windows = load("windows")
+    yield (
+        f"windows of 1, 7, 30 days over {windows['rows']:,} events: count, sum, mean, share, deviation",
+        f"{windows['fti']['seconds']:.1f} s; {times(windows, 'polars', 'duckdb', 'pandas')}",
+    )
+
+
+def joins() -> Iterator[tuple[str, str]]:
+    join = load("point_in_time")
+    sides = join["sides"]
+    layout, plain, polars = sides["fti_layout"], sides["fti_plain"], sides["polars"]
+    size = f"{join['questions']:,} entity rows with {join['views']} views of {join['source_rows']:,} rows"
+    ratios = ", ".join(f"{sides[name]['times_fti_layout']:.0f} times {text}" for name, text in PEERS.items())
+    lost = ", ".join(f"{sides[name]['lost_rows']:,} {text}" for name, text in PEERS.items())
+    yield f"join of {size}, on the sorted layout", f"{layout['seconds']:.2f} s: faster by {ratios}"
+    yield "entity rows lost by that join", f"{layout['lost_rows']} here; {lost}"
+    yield "building the layouts of the three views, once", f"{layout['build_layouts_seconds']:.1f} s"
+    yield (
+        "the same join without a layout, against plain polars",
+        f"{plain['seconds'] / polars['seconds']:.2f} of its time",
+    )
+
+
+def online_reads() -> Iterator[tuple[str, str]]:
+    figures = load("online")["entities_100"]
+    for place, text in (("sqlite", "SQLite"), ("redis", "Redis")):
+        ratio = figures["ratios"]
+        yield (
+            f"online read of 100 entities, 3 views, 30 features, {text}",
+            f"{figures[f'ours_{place}']['p50_ms']:.2f} ms: {ratio[f'feast_{place}_sdk / ours_{place}']:.0f} times Feast's "
+            f"store, {ratio[f'ours_{place} / bare_{place}']:.2f} of a bare read",
+        )
+
+
+def events() -> Iterator[tuple[str, str]]:
+    stream = load("stream")
+    for place, text in (("log", "on disk"), ("redis", "Redis")):
+        steady = stream[place]["steady"]
+        yield (
+            f"events to online features, one core, log {text}",
+            f"{stream[place]['full_speed']['applied_per_second']:,} a second; at 5,000 a second fresh after "
+            f"{steady['freshness_p50_s']:.2f} s (p50), {steady['freshness_p99_s']:.2f} s (p99)",
+        )
+
+
+def models() -> Iterator[tuple[str, str]]:
+    serving, training = load("serving"), load("training")
+    one = serving["concurrency_1"]
+    yield (
+        "a prediction over HTTP by the demo's champion, features included",
+        f"{one['p50_ms']} ms (p50), {one['p99_ms']} ms (p99)",
+    )
+    many = [f"{serving[f'concurrency_{number}']['per_second']:,.0f}" for number in (16, 64)]
+    yield "predictions a second at concurrency 16 / 64", " / ".join(many)
+    yield (
+        "batches sliced from tensors against a per-row `DataLoader`",
+        f"{training['batches_alone']['ratio']} times; {training['with_the_network']['ratio']} times with the network's work",
+    )
+    yield "recording's share of training time", f"{training['recording_share']:.1%}"
+
+
+PEERS = {"polars": "polars", "feast_duckdb": "Feast's duckdb store", "feast_file": "Feast's file store"}
+
+
+def times(figures: dict[str, Any], *peers: str) -> str:
+    """`3 times polars, 10 times duckdb`, by the wall clock."""
+    return "faster than " + ", ".join(f"{peer} {figures[peer]['seconds_ratio']:.0f} times" for peer in peers)
 
 
 def table() -> str:
