@@ -67,8 +67,8 @@ def online_reads() -> Iterator[tuple[str, str]]:
         ratio = figures["ratios"]
         yield (
             f"online read of 100 entities, 3 views, 30 features, {text}",
-            f"{figures[f'ours_{place}']['p50_ms']:.2f} ms: {ratio[f'feast_{place}_sdk / ours_{place}']:.0f} times Feast's "
-            f"store, {ratio[f'ours_{place} / bare_{place}']:.2f} of a bare read",
+            f"{figures[f'ours_{place}']['p50_ms']:.2f} ms: {ratio[f'feast_{place}_sdk / ours_{place}']:.0f} times "
+            f"Feast's store, {ratio[f'ours_{place} / bare_{place}']:.2f} of a bare read",
         )
 
 
@@ -92,10 +92,9 @@ def models() -> Iterator[tuple[str, str]]:
     )
     many = [f"{serving[f'concurrency_{number}']['per_second']:,.0f}" for number in (16, 64)]
     yield "predictions a second at concurrency 16 / 64", " / ".join(many)
-    yield (
-        "batches sliced from tensors against a per-row `DataLoader`",
-        f"{training['batches_alone']['ratio']} times; {training['with_the_network']['ratio']} times with the network's work",
-    )
+    alone, whole = (training[part]["ratio"] for part in ("batches_alone", "with_the_network"))
+    text = f"{alone} times; {whole} times with the network's own work"
+    yield "batches sliced from tensors against a per-row `DataLoader`", text
     yield "recording's share of training time", f"{training['recording_share']:.1%}"
 
 
