@@ -62,8 +62,15 @@ class RedisEventLog:
             return int(self._redis.xlen(self.stream))
 
     def _new(self, limit: int, wait: float) -> list[tuple[bytes, Any]]:
+        import redis
+
         block = max(1, int(wait * 1000))
-        answer = self._redis.xreadgroup(GROUP, CONSUMER, {self.stream: ">"}, count=limit, block=block)
+        try:
+            answer = self._redis.xreadgroup(GROUP, CONSUMER, {self.stream: ">"}, count=limit, block=block)
+        except redis.ResponseError as error:
+            if "NOGROUP" not in str(error):
+                raise
+            return self._left_over()  # a Redis that kept nothing came back: the group is made again
         return list(answer[0][1]) if answer else []
 
     def _left_over(self) -> list[tuple[bytes, Any]]:
