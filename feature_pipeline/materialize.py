@@ -64,7 +64,7 @@ def online_features_asset(project: Project) -> dg.AssetsDefinition:
         description=f"Newest features of {project.features.service} by entity, for predictions.",
         deps=[dg.AssetKey(project.key("features"))],
         check_specs=[dg.AssetCheckSpec(CHECK, asset=dg.AssetKey(key), blocking=True)],
-        kinds={"feast", "sqlite"},
+        kinds={"feast"},
     )
     def online_features(
         context: dg.AssetExecutionContext,

@@ -13,8 +13,9 @@ import pytest
 from feature_pipeline.ingest import ingest
 from feature_pipeline.transform import make_features, write_features
 from feature_pipeline.validate import Rules, judge
-from fti.catalog import Entry, entry, write
-from fti.catalog_page import page
+from fti.catalog import write
+from fti.catalog.contents import Entry, entry
+from fti.catalog.page import page
 from fti.cli import main
 from fti.projects.flights import project as flights
 from fti.settings import Settings

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from fti.errors import NotReadyError
-from fti.project import Expectation, Project, load_projects
-from fti.settings import Settings
+from fti.project import Expectation, Project
 from fti.versions import view_versions
 
 if TYPE_CHECKING:
@@ -107,20 +106,6 @@ class Entry:
     services: tuple[Service, ...]
     newest_online: datetime | None
     champion: str
-
-
-def write(settings: Settings, out: Path) -> Path:
-    """Write `index.html` into `out`, aside and then renamed; returns its path."""
-    from feature_pipeline.chunks import replace_file
-    from fti.catalog_page import page
-    from fti.stores import open_stores
-
-    stores = open_stores(settings)
-    entries = [entry(project, stores) for project in load_projects(settings.project_modules)]
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "index.html"
-    replace_file(path, page(entries, made_at=datetime.now(UTC)).encode())
-    return path
 
 
 def entry(project: Project, stores: Mapping[str, Any]) -> Entry:

@@ -8,8 +8,8 @@ from html import escape
 
 from feature_pipeline.plots import bars, number
 from feature_pipeline.statistics import ColumnProfile
-from fti.catalog import MAX_REASONS, STATISTICS_DAYS, Column, Entry, Service, Table
-from fti.catalog_style import SCRIPT, STYLE
+from fti.catalog.contents import MAX_REASONS, STATISTICS_DAYS, Column, Entry, Service, Table
+from fti.catalog.style import SCRIPT, STYLE
 
 GROUPS = {"view": "Feature views", "source": "Sources"}
 
