@@ -103,22 +103,23 @@ class Place:
         if filesystem.get_file_info(path).type is pa.fs.FileType.File:
             return [self.uri]
         found = filesystem.get_file_info(pa.fs.FileSelector(path, recursive=True, allow_not_found=True))
-        inside = (Path(info.path).relative_to(path) for info in found if info.type is pa.fs.FileType.File)
-        names = [name for name in inside if name.suffix == ".parquet" and not _is_hidden(name)]
-        return [f"{self.uri.rstrip('/')}/{name}" for name in sorted(map(str, names))]
+        start = len(path.rstrip("/"))
+        inside = (info.path[start:] for info in found if info.type is pa.fs.FileType.File)
+        names = [name for name in inside if name.endswith(".parquet") and "/." not in name and "/_" not in name]
+        return [f"{self.uri.rstrip('/')}{name}" for name in sorted(names)]
 
     @property
     def folder(self) -> Path | None:
         """The local file or flat folder that holds the rows; none for S3, globs and partitions."""
-        path, files = Path(self.uri), [Path(file) for file in self.files]
-        flat = self.is_local and bool(files) and all(path in (file, file.parent) for file in files)
-        return path if flat else None
+        place = self.uri.rstrip("/")
+        flat = self.is_local and bool(self.files) and {file.rpartition("/")[0] for file in self.files} == {place}
+        return Path(self.uri) if flat or self.files == [self.uri] else None
 
     def scan(self, start: datetime | None = None, end: datetime | None = None) -> pl.LazyFrame:
         """The rows of the files that `[start, end]` touches, in file order."""
         if not self.files:
             raise NotReadyError(f"{self.uri}: no rows yet. Materialize the project's features first.")
-        chosen = [file for file in self.files if not self.day_files or _touches(file, start, end)]
+        chosen = _touched(self.files, start, end) if self.day_files else self.files
         rows = pl.scan_parquet(
             chosen or self.files[:1],
             storage_options=self.storage_options,
@@ -247,15 +248,14 @@ def place_of(config: RepoConfig, source: DataSource | None) -> Place:
     )
 
 
-def _touches(file: str, start: datetime | None, end: datetime | None) -> bool:
-    name = file.rpartition("/")[2]
+def _touched(files: Sequence[str], start: datetime | None, end: datetime | None) -> list[str]:
+    """Files that are not named by a UTC day outside `[start, end]`."""
     first = aware(start).date().isoformat() if start else ""
     last = aware(end).date().isoformat() if end else "~"
-    return not name[:1].isdigit() or first <= name[:10] <= last
-
-
-def _is_hidden(name: Path) -> bool:
-    return any(part.startswith((".", "_")) for part in name.parts)
+    names = (file[file.rfind("/") + 1 :] for file in files)
+    return [
+        file for file, name in zip(files, names, strict=True) if not name[:1].isdigit() or first <= name[:10] <= last
+    ]
 
 
 def small(dtype: pa.DataType) -> pa.DataType:

@@ -50,15 +50,14 @@ def of_frame(project: str, table: str, view: FeatureView, rows: pl.DataFrame) ->
     encoded = keys.of_frame(keys.prefix(project, names), rows, names, types)
     if None in encoded:
         raise DataError(f"feature view {view.name}: {encoded.count(None)} rows have no entity; drop them first")
-    columns: dict[str, Any] = {}
+    fixed = {feature.name: FIXED[str(feature.dtype)] for feature in view.features if str(feature.dtype) in FIXED}
+    numbers = rows.select(_number(name, kind.polars, rows.schema[name]) for name, kind in fixed.items())
+    present = rows.select(pl.col(name).is_not_null() for name in fixed)
+    columns: dict[str, Any] = {name: (numbers[name].to_numpy(), present[name].to_numpy()) for name in fixed}
     for feature in view.features:
-        series = rows[feature.name]
-        if str(feature.dtype) in FIXED:
-            fixed = FIXED[str(feature.dtype)]
-            columns[feature.name] = (_numbers(series, fixed.polars), series.is_not_null().to_numpy())
-        else:
+        if feature.name not in fixed:
             dump = tail(feature.dtype).dump
-            columns[feature.name] = [None if value is None else dump(value) for value in series.to_list()]
+            columns[feature.name] = [None if value is None else dump(value) for value in rows[feature.name].to_list()]
     events, created = rows[EVENT].to_numpy(), rows[CREATED].fill_null(NEVER).to_numpy()
     return _written(table, layout_of(view), encoded, events, created, columns)
 
@@ -78,12 +77,14 @@ def _written(
     return Written(view, table, layout, rows, newest)
 
 
-def _numbers(series: pl.Series, dtype: Any) -> np.ndarray[Any, Any]:
+def _number(name: str, dtype: Any, given: Any) -> pl.Expr:
+    """The column in the type that is packed, times as microseconds, nulls as zero."""
+    column = pl.col(name)
     if dtype == UTC_TIME:
-        series = series.dt.epoch("us")
-    elif dtype != series.dtype:
-        series = series.cast(dtype)
-    return series.fill_null(False if dtype == pl.Boolean else 0).to_numpy()
+        column = column.dt.epoch("us")
+    elif dtype != given:
+        column = column.cast(dtype)
+    return column.fill_null(False if dtype == pl.Boolean else 0)
 
 
 def _micros(moment: datetime) -> int:
