@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -18,6 +19,7 @@ from training_pipeline.dataset import TIME
 
 CHECK = "online_equals_offline"
 SAMPLE = 500
+TRIES = 5
 SHOWN = 5
 """Features named in a message."""
 
@@ -58,12 +60,16 @@ def differences(
 
 def parity(store: FeatureStore, service: str, entities: pl.DataFrame) -> tuple[list[Difference], datetime | None]:
     """Both stores asked about `entities` at the newest moment that is online; no moment when nothing is."""
-    moment = store.newest_online(service)
-    if moment is None:
-        return [], None
-    asked = entities.with_columns(pl.lit(moment, pl.Datetime("us", "UTC")).alias(TIME))
-    online, offline = store.online(service, asked), store.historical(service, asked)
-    return differences(online, offline, store.feature_names(service), entities), moment
+    for _ in range(TRIES):
+        moment = store.newest_online(service)
+        if moment is None:
+            return [], None
+        asked = entities.with_columns(pl.lit(moment, pl.Datetime("us", "UTC")).alias(TIME))
+        online, offline = store.online(service, asked), store.historical(service, asked)
+        found = differences(online, offline, store.feature_names(service), entities)
+        if not found or store.newest_online(service) == moment:
+            break  # otherwise events came in between: the two were not asked about the same rows
+    return found, moment
 
 
 def verdict(service: str, found: Sequence[Difference], moment: datetime | None, num_rows: int) -> tuple[bool, str]:
@@ -80,6 +86,18 @@ def verdict(service: str, found: Sequence[Difference], moment: datetime | None, 
     )
 
 
+def challenger_parity(
+    project: Project, dataset_store: DatasetStore, feature_store: FeatureStore, registry: ModelRegistry
+) -> tuple[bool, str, dict[str, Any]]:
+    """The verdict about what the challenger reads, why, and what was asked."""
+    bundle = registry.run_bundle(registry.challenger_run(project.name))
+    service = bundle.info["feature_service"]
+    entities = newest_entities(dataset_store.load(bundle.info["dataset_version"]), [*project.service.request])
+    found, moment = parity(feature_store, service, entities)
+    facts = {"num_rows": entities.height, "moment": moment.isoformat() if moment else "", "service": service}
+    return *verdict(service, found, moment, entities.height), facts
+
+
 def parity_check(project: Project) -> dg.AssetChecksDefinition:
     """The check, on `evaluation`, so that it stands between a challenger and its promotion."""
 
@@ -94,15 +112,10 @@ def parity_check(project: Project) -> dg.AssetChecksDefinition:
         feature_store: dg.ResourceParam[FeatureStore],
         model_registry: dg.ResourceParam[ModelRegistry],
     ) -> dg.AssetCheckResult:
-        bundle = model_registry.run_bundle(model_registry.challenger_run(project.name))
-        service = bundle.info["feature_service"]
-        entities = newest_entities(dataset_store.load(bundle.info["dataset_version"]), [*project.service.request])
         try:
-            found, moment = parity(feature_store, service, entities)
+            passed, description, facts = challenger_parity(project, dataset_store, feature_store, model_registry)
         except FtiError as error:
             return dg.AssetCheckResult(passed=False, description=str(error))
-        passed, description = verdict(service, found, moment, entities.height)
-        metadata = {"num_rows": entities.height, "moment": moment.isoformat() if moment else "", "service": service}
-        return dg.AssetCheckResult(passed=passed, description=description, metadata=metadata)
+        return dg.AssetCheckResult(passed=passed, description=description, metadata=facts)
 
     return online_equals_offline
