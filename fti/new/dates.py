@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 
 import polars as pl
 
@@ -24,11 +23,17 @@ MOST = 2_000
 """Distinct texts that decide a format."""
 
 
-@cache
-def formats() -> tuple[str, ...]:
-    """Every rule that is tried, the plain dates first."""
-    times = (f"{TIME}{date}{joint}{clock}" for date in DATES for clock in CLOCKS for joint in ("T", " ", ", "))
-    return (*(f"{DATE}{date}" for date in DATES), *times)
+def formats(example: str) -> list[str]:
+    """The rules that could read a text of this shape, the usual ones first."""
+    mark = next((mark for mark in "/.-" if mark in example[:5]), " ")
+    named = bool(re.match(r"[A-Za-z]|\d{1,2}[- ][A-Za-z]", example))
+    dates = [date for date in DATES if (named == ("b" in date.lower())) and mark in date[2:]]
+    if ":" not in example:
+        return [f"{DATE}{date}" for date in dates]
+    zoned = bool(re.search(r":\d{2}(\.\d+)? ?(Z|[+-]\d{2}(:?\d{2})?)$", example))
+    clocks = [clock for clock in CLOCKS if ("%#z" in clock) == zoned and ("%p" in clock) == example.upper().endswith("M")]
+    joint = "T" if re.search(r"\dT\d", example) else ", " if re.search(r"\d, \d+:", example) else " "
+    return [f"{TIME}{date}{joint}{clock}" for date in dates for clock in clocks]
 
 
 def moment_format(words: pl.Series, name: str, least: float, *, whole: bool = False) -> str:
@@ -41,17 +46,13 @@ def moment_format(words: pl.Series, name: str, least: float, *, whole: bool = Fa
     distinct = words.unique(maintain_order=True).head(MOST)
     if float(distinct.str.contains(DATE_LIKE).mean() or 0) < least:  # type: ignore[arg-type]
         return ""
-    best = _best(distinct.head(50), 0.5)
-    scored = [(score, how) for how in best if (score := _score(distinct, how)) >= least]
+    shapes = dict.fromkeys(how for text in distinct.head(5).to_list() for how in formats(text))
+    scored = [(score, how) for how in shapes if (score := _score(distinct, how)) >= least]
     if not scored:
         return ""
     top = max(score for score, _ in scored)
     equal = [how for score, how in scored if score == top]
     return _shortest_span(distinct, equal)
-
-
-def _best(few: pl.Series, least: float) -> list[str]:
-    return [how for how in formats() if _score(few, how) >= least]
 
 
 def _score(texts: pl.Series, how: str) -> float:

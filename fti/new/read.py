@@ -44,9 +44,8 @@ def read(
     return collect(frame.select(names), spec)
 
 
-def scan(spec: TableSpec) -> pl.LazyFrame:
-    """The columns of `spec`, typed; times that name a zone are in UTC, the others as they are."""
-    frame = raw(spec)
+def scan(spec: TableSpec, frame: pl.LazyFrame) -> pl.LazyFrame:
+    """The columns of `spec`, typed, of its raw rows; times that name a zone are in UTC, the others as they are."""
     schema = frame.collect_schema()
     return frame.select(value(name, how, schema[name]) for name, how in spec.columns.items())
 

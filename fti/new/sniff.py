@@ -13,7 +13,7 @@ from fti.errors import DataError
 
 HEAD = 1 << 18
 """Bytes that decide separator and header."""
-SEPARATORS = (",", ";", "\t", "|")
+SEPARATORS = (",", ";", "\t", "|", " ")
 PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 REFUSED = {
     b"PK\x03\x04": "a zip archive or spreadsheet: unpack it, or save the sheet as CSV",
@@ -146,6 +146,8 @@ def _fit(lines: list[str], separator: str, quote: str) -> tuple[bool, float, int
     if not widths:
         return False, 0.0, 0
     width, count = Counter(widths).most_common(1)[0]
+    if separator == " " and count < len(widths):
+        return False, 0.0, 0  # words, not fields
     return (widths[0] == width, round(count / len(widths), 1), width) if width > 1 else (False, 0.0, 0)
 
 

@@ -1,0 +1,282 @@
+"""Open any table: what format it has, how its texts are read, and what is odd about that."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from fti.errors import DataError, NotReadyError
+from fti.new import read, sniff
+from fti.new.dates import is_ambiguous
+from fti.new.database import database_spec
+from fti.new.findings import Finding, hint, listed, warning
+from fti.new.infer import fits, mostly_numbers, read_fits, rules, settled
+from fti.new.names import identifiers
+from fti.new.spec import AS_STORED, DATE, INTEGER, TEXT, TIME, TableSpec
+
+SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".jsonl", ".ndjson", ".json", ".arrow", ".feather", ".ipc")
+PACKED = (".gz", ".zst")
+SAMPLE_CELLS = 4_000_000
+"""Cells of the rows that types are inferred from; every row's values are then counted against them."""
+SAMPLE_BYTES = 1 << 28
+MAX_COMPARED = 1_000
+"""Files of a folder whose columns are compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table that can be read."""
+
+    spec: TableSpec
+    """How it is read again; `spec.columns` names every column, in the table's order."""
+    raw: pl.LazyFrame
+    """All rows as stored: of text formats, texts."""
+    identifiers: Mapping[str, str]
+    """Column -> its name in generated code and in Feast."""
+    num_bytes: int
+    """Size of the files; 0 when unknown."""
+    findings: tuple[Finding, ...]
+    """What was assumed in reading it."""
+
+    @property
+    def scan(self) -> pl.LazyFrame:
+        """All rows, typed; column names as in the table."""
+        return read.scan(self.spec, self.raw)
+
+    def retyped(self, name: str, how: str) -> Table:
+        """The same table with another rule for one column."""
+        spec = replace(self.spec, columns={**self.spec.columns, name: how})
+        return replace(self, spec=spec)
+
+
+def open_table(data: str, *, query: str | None = None) -> Table:
+    """The table at `data`: a file, folder or glob of CSV (also packed with gzip or zstd), Parquet, JSON Lines, JSON
+    or Arrow, an `s3://` address of these, a SQLAlchemy URL with a `query`, or `env:NAME`, the environment variable
+    that holds such a URL.
+
+    Raises `NotReadyError` (not there, not allowed) and `DataError` (empty, unreadable, mixed, unknown), each in one
+    sentence with its remedy. The table is read lazily; its texts are counted once over all rows.
+    """
+    if data.startswith("env:") or ("://" in data and not data.startswith(("s3://", "gs://", "az://", "file://"))):
+        spec = database_spec(data, query)
+    else:
+        spec = _file_spec(data.removeprefix("file://"))
+    frame, names, notes = _columns(spec)
+    if not read.collect(frame.head(1), spec).height:
+        raise DataError(f"{read.place(spec)} has columns but no rows. Give a table with rows.")
+    how, more = _rules(frame, spec, names)
+    spec = replace(spec, columns=how)
+    size = sum(Path(path).stat().st_size for path in read.local_files(spec.path)) if spec.path else 0
+    found = tuple([*notes, *more, *_name_notes(names)])
+    return Table(spec=spec, raw=frame, identifiers=identifiers(names), num_bytes=size, findings=found)
+
+
+def _file_spec(data: str) -> TableSpec:
+    """Format and layout of a path, folder or glob."""
+    if "://" in data:
+        return _remote_spec(data)
+    pattern = _pattern(data)
+    files = read.local_files(pattern)
+    try:
+        head = sniff.head_of(files[0])
+    except PermissionError:
+        raise NotReadyError(f"{files[0]} may not be read by this user. Change its permissions.") from None
+    form = sniff.format_of(head, files[0])
+    if form != "csv":
+        spec = TableSpec(format=form, path=pattern)
+    else:
+        encoding = sniff.encoding_of(files[0], head)
+        layout = sniff.layout_of(head.removeprefix(b"\xef\xbb\xbf").decode(encoding, errors="replace"))
+        spec = TableSpec(
+            format="csv",
+            path=pattern,
+            encoding=encoding,
+            separator=layout.separator,
+            quote=layout.quote,
+            header=layout.header,
+        )
+    if len(files) > 1:
+        _require_equal(files, spec)
+    return spec
+
+
+def _remote_spec(data: str) -> TableSpec:
+    """A bucket's files, by their suffix; a CSV's layout from its first lines."""
+    stem = data.lower().removesuffix(".gz").removesuffix(".zst")
+    endings = {".parquet": "parquet", ".pq": "parquet", ".arrow": "ipc", ".feather": "ipc", ".ipc": "ipc"}
+    endings |= {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv", ".txt": "csv"}
+    form = next((form for ending, form in endings.items() if stem.endswith(ending)), "")
+    if not form:
+        raise DataError(f"{data}: end it with the files' suffix, for example {data.rstrip('/')}/*.parquet.")
+    spec = TableSpec(format=form, path=data)
+    if form != "csv":
+        return spec
+    lines = read.collect(pl.scan_lines(data).head(200), spec).to_series()
+    layout = sniff.layout_of("\n".join(lines.to_list()))
+    return replace(spec, separator=layout.separator, quote=layout.quote, header=layout.header)
+
+
+def _pattern(data: str) -> str:
+    """An absolute path or glob of at least one file; a folder becomes a glob of its tables."""
+    path = Path(data).expanduser()
+    if path.is_file():
+        return str(path.resolve())
+    if path.is_dir():
+        return _folder(path.resolve())
+    if any(mark in data for mark in "*?[") and read.local_files(str(path)):
+        return str(path.absolute())
+    near = [other for other in glob.glob(f"{glob.escape(str(path.parent))}/*") if _alike(other, path.name)]
+    meant = f" Did you mean {near[0]}?" if near else " Check the path."
+    raise NotReadyError(f"There is no {data}.{meant}")
+
+
+def _alike(other: str, name: str) -> bool:
+    import difflib
+
+    return difflib.SequenceMatcher(None, Path(other).name, name).ratio() > 0.75
+
+
+def _folder(folder: Path) -> str:
+    """The glob of a folder's tables, which all have one suffix."""
+    found: dict[str, int] = {}
+    deep = False
+    for path in sorted(folder.rglob("*")):
+        stem = path.name.removesuffix(".gz").removesuffix(".zst")
+        hidden = any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
+        if path.is_file() and not hidden and stem.lower().endswith(SUFFIXES):
+            ending = path.name[len(Path(stem).stem) :]
+            found[ending] = found.get(ending, 0) + 1
+            deep = deep or path.parent != folder
+    if not found:
+        raise DataError(f"The folder {folder} holds no table. Give CSV, Parquet, JSON Lines, JSON or Arrow files.")
+    if len(found) > 1:
+        kinds = " and ".join(f"{count} *{ending}" for ending, count in sorted(found.items()))
+        raise DataError(f"The folder {folder} holds {kinds}: name one kind with a glob, for example '{folder}/*.csv'.")
+    return f"{folder}/{'**/' if deep else ''}*{next(iter(found))}"
+
+
+def _require_equal(files: list[str], spec: TableSpec) -> None:
+    """All files have the columns of the first one."""
+    step = max(1, len(files) // MAX_COMPARED)
+    first = _schema(files[0], spec)
+    for path in files[1::step]:
+        other = _schema(path, spec)
+        if other == first:
+            continue
+        differing = [name for name in dict.fromkeys([*first, *other]) if first.get(name) != other.get(name)]
+        detail = f"{listed(differing, 3)} differ" if differing else "the order of the columns differs"
+        raise DataError(
+            f"{path} does not have the columns of {files[0]} ({detail}): give files of one table, or a narrower glob."
+        )
+
+
+def _schema(path: str, spec: TableSpec) -> dict[str, str]:
+    """Columns of one file and their types; JSON files may leave keys out, so they are not compared."""
+    if spec.format in ("json", "jsonl"):
+        return {}
+    if spec.format == "csv":
+        head = sniff.head_of(path)
+        if not head.strip():
+            raise DataError(f"{path} is empty. Remove it, or give a narrower glob.")
+        line = head.removeprefix(b"\xef\xbb\xbf").decode(spec.encoding, errors="replace").splitlines()[0]
+        cells = [cell.strip().strip(spec.quote) for cell in line.split(spec.separator)]
+        return dict.fromkeys(cells if spec.header else map(str, range(len(cells))), "text")
+    one = replace(spec, path=path)
+    with read.plain_errors(one):
+        return {name: str(dtype) for name, dtype in read.raw(one).collect_schema().items()}
+
+
+def _columns(spec: TableSpec) -> tuple[pl.LazyFrame, list[str], list[Finding]]:
+    """The raw rows, the names of their columns, and what was odd about the file."""
+    notes = []
+    if spec.encoding != "utf-8":
+        message = f"The file is not UTF-8; it is read as {spec.encoding}."
+        notes.append(hint("encoding", message, "Look at a word with an accent; convert the file if it looks wrong."))
+    if spec.format == "csv" and not spec.header:
+        message = "The first line looks like a row, not like a header; the columns are called `column_1`, `column_2`..."
+        notes.append(warning("no_header", message, "Write a header line if you know the names."))
+    with read.plain_errors(spec):
+        if spec.format in ("json", "jsonl"):
+            spec = replace(spec, columns=dict.fromkeys(_keys(spec), TEXT))
+        frame = read.raw(spec)
+        names = frame.collect_schema().names()
+    if not names:
+        raise DataError(f"{read.place(spec)} has no columns. Give a table with rows.")
+    return frame, names, notes
+
+
+def _keys(spec: TableSpec) -> list[str]:
+    """The keys of JSON objects: of all in a file up to 256 MiB, of the first 100,000 in a larger one."""
+    files = read.local_files(spec.path)
+    if spec.format == "jsonl":
+        small = sum(Path(path).stat().st_size for path in files) < SAMPLE_BYTES and bool(files)
+        return pl.scan_ndjson(spec.path, infer_schema_length=None if small else 100_000).collect_schema().names()
+    keys: dict[str, None] = {}
+    for path in files:
+        if Path(path).stat().st_size > read.MAX_IN_MEMORY:
+            raise DataError(f"{path} is a JSON array of over 1 GiB: convert it to JSON Lines (`jq -c '.[]'`).")
+        keys |= dict.fromkeys(pl.read_json(path, infer_schema_length=None).columns)
+    return list(keys)
+
+
+def _rules(frame: pl.LazyFrame, spec: TableSpec, names: list[str]) -> tuple[dict[str, str], list[Finding]]:
+    """How each column is read, and what to say about it."""
+    schema = frame.collect_schema()
+    texts = [name for name in names if schema[name] in (pl.String, pl.Categorical, pl.Enum)]
+    how = {name: TEXT if name in texts else AS_STORED for name in names}
+    texts = [name for name in texts if schema[name] == pl.String]
+    if not texts:
+        return how, []
+    sample, whole = _sample(frame.select(texts), spec)
+    chosen = rules(sample)
+    typed = {name: rule for name, rule in chosen.items() if rule != TEXT}
+    counted = fits(sample.lazy() if whole else frame, typed)
+    measured = read_fits(read.collect(counted, spec).row(0, named=True), list(typed))
+    notes: list[Finding] = []
+    for name in texts:
+        rule, found = settled(name, typed[name], measured[name]) if name in typed else (TEXT, [])
+        how[name] = rule
+        notes += found or _text_notes(sample[name], rule, spec)
+    return how, notes
+
+
+def _sample(frame: pl.LazyFrame, spec: TableSpec) -> tuple[pl.DataFrame, bool]:
+    """Rows spread over the whole table, and whether they are all of its rows."""
+    width = len(frame.collect_schema())
+    head = read.collect(frame.head(2_000), spec)
+    most = min(SAMPLE_CELLS // width, int(SAMPLE_BYTES / max(1.0, head.estimated_size() / max(1, head.height))))
+    rows = read.collect(frame.select(pl.len()), spec).item()
+    if rows <= max(most, 2_000):
+        return read.collect(frame, spec), True
+    chosen = pl.col("__row").hash(7) % rows < most
+    return read.collect(frame.with_row_index("__row").filter(chosen).drop("__row"), spec), False
+
+
+def _text_notes(texts: pl.Series, rule: str, spec: TableSpec) -> list[Finding]:
+    """What to say about a column of texts that was read by `rule`."""
+    name = texts.name
+    if rule.startswith((DATE, TIME)):
+        written = f"`{name}` holds dates as text, read with the format {rule[5:]!r}"
+        if is_ambiguous(texts, rule):
+            message = f"{written}; day and month could be swapped in every value."
+            return [warning("dates_ambiguous", message, "Check one date; write dates as 2024-01-31 to be sure.", name)]
+        return [hint("dates_as_text", f"{written}.", "Nothing to do.", name)]
+    if rule == TEXT and mostly_numbers(texts):
+        message = f"`{name}` mixes numbers with words; it is read as text."
+        return [warning("mixed_types", message, "Clean the column if it should be numbers.", name)]
+    if rule not in (TEXT, INTEGER) and spec.format not in ("csv", "json", "jsonl"):
+        return [hint("numbers_as_text", f"`{name}` is stored as text, read as {rule}.", "Nothing to do.", name)]
+    return []
+
+
+def _name_notes(names: list[str]) -> list[Finding]:
+    """Names that the file had twice or not at all, and names that generated code cannot use."""
+    changed = [name for name, safe in identifiers(names).items() if name != safe]
+    if not changed:
+        return []
+    message = f"{listed(changed)} cannot be a name in Feast and Python as written."
+    return [hint("renamed", message, "The project uses a plain name for each; the table keeps its own.", *changed)]
