@@ -86,6 +86,12 @@ def _number_rule(words: pl.Series) -> str:
     return COMMA_NUMBER if comma >= grouped and share(r",\d{3}(\.|$)") < comma else GROUPED_NUMBER
 
 
+def unread(frame: pl.LazyFrame, columns: Mapping[str, str]) -> pl.LazyFrame:
+    """One row: how many texts of each column its rule does not read, missing values among them; a cheap first look."""
+    counts = [pl.col(name).count() - value(name, how, pl.String()).count() for name, how in columns.items()]
+    return frame.select(count.alias(name) for count, name in zip(counts, columns, strict=True))
+
+
 def fits(frame: pl.LazyFrame, columns: Mapping[str, str]) -> pl.LazyFrame:
     """One row of counts over all texts of `columns`, for `read_fits`."""
     counts: list[pl.Expr] = []
@@ -101,7 +107,7 @@ def fits(frame: pl.LazyFrame, columns: Mapping[str, str]) -> pl.LazyFrame:
             text.filter(failed).min().alias(f"{position} least"),
             text.filter(failed).max().alias(f"{position} most"),
         ]
-    return frame.select(counts) if counts else frame.select(pl.len())
+    return frame.select(counts)
 
 
 def read_fits(row: Mapping[str, object], columns: Sequence[str]) -> dict[str, Fit]:
@@ -123,6 +129,8 @@ def read_fits(row: Mapping[str, object], columns: Sequence[str]) -> dict[str, Fi
 
 def settled(name: str, how: str, fit: Fit) -> tuple[str, list[Finding]]:
     """The final rule of a column, once its texts are counted on all rows, and what to say about it."""
+    if not fit.known:
+        return TEXT, []
     if how == INTEGER and fit.as_number == fit.known:
         return (NUMBER if fit.failed else INTEGER), []
     if how == INTEGER and fit.known - fit.as_number < fit.failed:

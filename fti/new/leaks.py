@@ -73,17 +73,17 @@ def _strength(values: pl.Series, outcomes: Sequence[np.ndarray], half: np.ndarra
         return 0.0
     ranks = None if values.dtype == pl.String else values.to_physical().rank().fill_null(0).to_numpy()
     codes = _codes(values)
-    score = _correlation if target.task == "regression" else _auc
+    regression = target.task == "regression"
     strengths = []
     for outcome in outcomes:
-        order = abs(score(ranks, outcome)) if ranks is not None else 0.0
         mean = _group_means(codes, outcome, half)
-        strengths.append(max(order, score(mean[~half], outcome[~half]), 1 - order if _is_auc(score) else 0.0))
+        score = _correlation if regression else _auc
+        strength = score(mean[~half], outcome[~half])
+        if ranks is not None:
+            order = score(ranks, outcome)
+            strength = max(strength, abs(order) if regression else max(order, 1 - order))
+        strengths.append(strength)
     return float(min(strengths))
-
-
-def _is_auc(score: object) -> bool:
-    return score is _auc
 
 
 def _codes(values: pl.Series) -> np.ndarray:

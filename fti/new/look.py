@@ -42,19 +42,19 @@ class Look:
 
 
 def look(table: Table, entity: Sequence[str], timestamp: str | None) -> Look:
-    """Reads the table twice or thrice by the streaming engine: counts, sample of rows, sample of entities."""
+    """Reads a small table once, a large one thrice: sample of rows, counts over all rows, sample of entities."""
     schema = dict(table.scan.collect_schema())
-    counts = read.collect(facts(table.scan, schema), table.spec).row(0, named=True)
-    rows = _rows(table, counts["rows"], len(schema))
-    whole = rows.height == counts["rows"]
+    rows = _rows(table, len(schema))
+    whole = rows.height == table.num_rows
+    counts = read.collect(facts(rows.lazy() if whole else table.scan, schema), table.spec).row(0, named=True)
     names = list(dict.fromkeys([*entity, *([timestamp] if timestamp else [])]))
-    one_in = 1 if whole else max(1, -(-counts["rows"] * len(names) // SAMPLE_CELLS))
+    one_in = 1 if whole else max(1, -(-table.num_rows * len(names) // SAMPLE_CELLS))
     keys = rows.select(names) if whole else _keys(table, names, entity, one_in)
     distinct = {name: _distinct(rows[name]) for name in schema}
     return Look(
         schema=schema,
         facts=read_facts(counts, list(schema)),
-        num_rows=counts["rows"],
+        num_rows=table.num_rows,
         rows=rows,
         moments=_moments(rows, timestamp),
         keys=keys,
@@ -65,14 +65,14 @@ def look(table: Table, entity: Sequence[str], timestamp: str | None) -> Look:
     )
 
 
-def _rows(table: Table, num_rows: int, width: int) -> pl.DataFrame:
+def _rows(table: Table, width: int) -> pl.DataFrame:
     """All rows of a small table, else rows chosen by the hash of their position."""
     head = read.collect(table.scan.head(1_000), table.spec)
     per_row = head.estimated_size() / max(1, head.height)
     most = min(SAMPLE_CELLS // width, int(SAMPLE_BYTES / max(1.0, per_row)))
-    if num_rows <= max(most, 1_000):
+    if table.num_rows <= max(most, 1_000):
         return read.collect(table.scan, table.spec)
-    chosen = pl.col("__row").hash(7) % num_rows < most
+    chosen = pl.col("__row").hash(7) % table.num_rows < most
     return read.collect(table.scan.with_row_index("__row").filter(chosen).drop("__row"), table.spec)
 
 

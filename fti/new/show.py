@@ -76,7 +76,7 @@ def values_of(column: Column) -> str:
     if column.kind in ("categorical", "boolean", "constant") and column.top:
         return ", ".join(f"{short(value)} {percent(share)}" for value, share in column.top[:3])
     if column.kind == "datetime":
-        return f"{column.least} .. {column.most}"
+        return f"{str(column.least)[:16]} .. {str(column.most)[:16]}"
     return column.example.replace("\n", " ")
 
 
