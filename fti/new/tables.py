@@ -23,6 +23,8 @@ PACKED = (".gz", ".zst")
 SAMPLE_CELLS = 1_000_000
 """Cells of the rows that types are inferred from; every row's values are then counted against them."""
 SAMPLE_BYTES = 1 << 28
+HELD_BYTES = 192 << 20
+"""A smaller CSV is read once and held as texts, at about five times its size."""
 MAX_COMPARED = 1_000
 """Files of a folder whose columns are compared."""
 
@@ -65,6 +67,8 @@ def open_table(data: str, *, query: str | None = None) -> Table:
     else:
         spec = _file_spec(data.removeprefix("file://"))
     frame, names, notes = _columns(spec)
+    if spec.format == "csv" and _num_bytes(spec) <= HELD_BYTES:
+        frame = read.collect(frame, spec).lazy()
     num_rows = int(read.collect(frame.select(pl.len()), spec).item())
     if not num_rows:
         raise DataError(f"{read.place(spec)} has columns but no rows. Give a table with rows.")
@@ -73,6 +77,13 @@ def open_table(data: str, *, query: str | None = None) -> Table:
     return Table(
         spec=replace(spec, columns=how), raw=frame, identifiers=identifiers(names), num_rows=num_rows, findings=found
     )
+
+
+def _num_bytes(spec: TableSpec) -> int:
+    """Size of the files, unpacked; unknown, and so too large, in a bucket."""
+    files = read.local_files(spec.path)
+    sizes = [Path(path).stat().st_size * (8 if path.endswith(PACKED) else 1) for path in files]
+    return sum(sizes) if files else HELD_BYTES + 1
 
 
 def _file_spec(data: str) -> TableSpec:
