@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
@@ -97,7 +98,7 @@ def _kind_of_number(values: pl.Series, distinct: int, known: int) -> Kind:
     key = is_key_name(values.name)
     unique = distinct >= UNIQUE * known and known >= 20
     dense = high - low < 1.05 * distinct
-    if unique and values.dtype.is_integer() and (key or dense) or key and distinct > FEW:
+    if (unique and values.dtype.is_integer() and (key or dense)) or (key and distinct > FEW):
         return "identifier"
     return "categorical" if distinct <= 1_000 and (CODE_NAME.search(values.name) or key) else "numeric"
 
@@ -137,7 +138,7 @@ def numbers(values: pl.Series) -> dict[str, Any]:
     if high > low:
         edges = [low + (high - low) * step / 10 for step in range(1, 10)]
         ends = [0, *ordered.search_sorted(pl.Series(edges)).to_list(), len(ordered)]
-        histogram = tuple(after - before for before, after in zip(ends, ends[1:], strict=False))
+        histogram = tuple(after - before for before, after in pairwise(ends))
     deviation = finite.std()
     return {
         "mean": float(finite.mean() or 0.0),  # type: ignore[arg-type]

@@ -124,7 +124,9 @@ def _rows(result: sqlalchemy.CursorResult[object], spec: TableSpec) -> pl.DataFr
         parts.append(pl.DataFrame([_series(name, list(cells)) for name, cells in zip(names, columns, strict=True)]))
         size += int(parts[-1].estimated_size())
         if size > MAX_BYTES:
-            raise DataError(f"The query on {spec.url} returns over {MAX_BYTES >> 30} GiB: narrow it, or export Parquet.")
+            raise DataError(
+                f"The query on {spec.url} returns over {MAX_BYTES >> 30} GiB: narrow it, or export Parquet."
+            )
     if not parts:
         return pl.DataFrame({name: pl.Series(name, [], pl.String) for name in names})
     return _joined(parts, names)

@@ -16,7 +16,9 @@ CLOCKS = ("%H:%M:%S%.f", "%H:%M", "%I:%M:%S %p", "%I:%M %p", "%H:%M:%S%.f%#z", "
 DATE_LIKE = (
     r"^(\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d{1,2}[- ][A-Za-z]{3,9}[- ]\d{2,4}|[A-Za-z]{3,9} \d{1,2},? \d{4})([ T,].*)?$"
 )
-TIME_NAME = re.compile(r"(^|_|\b)(date|day|time|timestamp|datetime|ts|at|on|created|updated|epoch|unix|dt)(_|\b|$)", re.I)
+TIME_NAME = re.compile(
+    r"(^|_|\b)(date|day|time|timestamp|datetime|ts|at|on|created|updated|epoch|unix|dt)(_|\b|$)", re.I
+)
 AMBIGUOUS = {"%m/%d/%Y": "%d/%m/%Y", "%m/%d/%y": "%d/%m/%y", "%d-%m-%Y": "%m-%d-%Y"}
 """Formats that differ only in the order of day and month; the key is what is taken when nothing decides."""
 MOST = 2_000
@@ -31,7 +33,9 @@ def formats(example: str) -> list[str]:
     if ":" not in example:
         return [f"{DATE}{date}" for date in dates]
     zoned = bool(re.search(r":\d{2}(\.\d+)? ?(Z|[+-]\d{2}(:?\d{2})?)$", example))
-    clocks = [clock for clock in CLOCKS if ("%#z" in clock) == zoned and ("%p" in clock) == example.upper().endswith("M")]
+    clocks = [
+        clock for clock in CLOCKS if ("%#z" in clock) == zoned and ("%p" in clock) == example.upper().endswith("M")
+    ]
     joint = "T" if re.search(r"\dT\d", example) else ", " if re.search(r"\d, \d+:", example) else " "
     return [f"{TIME}{date}{joint}{clock}" for date in dates for clock in clocks]
 

@@ -30,7 +30,7 @@ def entities_of(
     result = Entities(
         num_entities=round(len(sizes) * factor),
         median_rows=float(sizes.median() or 0),  # type: ignore[arg-type]
-        max_rows=int(sizes.max() or 0),  # type: ignore[call-overload]
+        max_rows=max(sizes.to_list(), default=0),
         kind="snapshot" if mean < SNAPSHOT_ROWS else "events",
         duplicates=keyed.height - keyed.select(unit).n_unique() if keyed.height else 0,
         backwards=backwards,

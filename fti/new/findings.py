@@ -57,4 +57,8 @@ def percent(share: float) -> str:
     """`0.04 %`, `3 %`, `97 %`: never 0 % for something, never 100 % for less than all."""
     if share in (0.0, 1.0) or 0.01 <= share <= 0.99:
         return f"{share:.0%}".replace("%", " %")
-    return f"{share:.2%}".replace("%", " %") if 0.0001 < share < 0.9999 else ("under 0.01 %" if share < 0.5 else "over 99.99 %")
+    return (
+        f"{share:.2%}".replace("%", " %")
+        if 0.0001 < share < 0.9999
+        else ("under 0.01 %" if share < 0.5 else "over 99.99 %")
+    )

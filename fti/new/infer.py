@@ -72,7 +72,7 @@ def _number_rule(words: pl.Series) -> str:
     def share(pattern: str) -> float:
         return float(words.str.contains(pattern).mean() or 0)  # type: ignore[arg-type]
 
-    if share(r"^[+-]?0\d+$") > 0 and share(WHOLE) > 0.5 or share(r"^\d{19,}$") > 0:
+    if (share(r"^[+-]?0\d+$") > 0 and share(WHOLE) > 0.5) or share(r"^\d{19,}$") > 0:
         return ""
     whole = share(WHOLE)
     if whole == 1.0:

@@ -38,7 +38,7 @@ def target_of(label: pl.Series, task: str | None, moments: pl.Series | None) -> 
     unknown = _unknown_from(label, moments) if moments is not None and label.null_count() else None
     findings += _null_findings(label, nulls, unknown)
     findings += _class_findings(label.name, chosen, classes, shares, values.len())
-    if values.len() and values.len() < MIN_ROWS:
+    if values.len() and values.len() < MIN_ROWS <= label.len():
         message = f"Only {values.len()} rows have a label; a model needs at least {MIN_ROWS}."
         findings.append(error("too_few_rows", message, "Give more rows.", label.name))
     target = Target(
@@ -55,7 +55,9 @@ def _task(values: pl.Series, distinct: int, asked: str | None) -> tuple[Task, st
         raise DataError(f"--task {asked!r} is none of {', '.join(TASKS)}.")
     name = values.name
     if asked == "binary" and distinct > 2:
-        raise DataError(f"--task binary: `{name}` has {distinct:,} values, not two. Leave --task out, or use {inferred}.")
+        raise DataError(
+            f"--task binary: `{name}` has {distinct:,} values, not two. Leave --task out, or use {inferred}."
+        )
     if asked == "regression" and not values.dtype.is_numeric():
         raise DataError(f"--task regression: `{name}` holds {values.dtype}, not numbers. Leave --task out.")
     if asked == "multiclass" and distinct > MAX_CLASSES:

@@ -96,7 +96,11 @@ def _moments(rows: pl.DataFrame, timestamp: str | None) -> pl.Series | None:
 def checked(table: Table, entity: Sequence[str], timestamp: str | None, label: str) -> Table:
     """The table, its timestamp column read as times; `DataError` for columns that are missing or named twice."""
     names = list(table.spec.columns)
-    roles = [*((name, "entity") for name in entity), (label, "label"), *([(timestamp, "timestamp")] if timestamp else [])]
+    roles = [
+        *((name, "entity") for name in entity),
+        (label, "label"),
+        *([(timestamp, "timestamp")] if timestamp else []),
+    ]
     if not entity:
         raise DataError("--entity is missing: name the column that says whom a row is about.")
     for at, (name, role) in enumerate(roles):

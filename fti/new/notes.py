@@ -51,8 +51,8 @@ def column_findings(looked: Look, features: Mapping[str, Kind], left_out: Mappin
             verb = "is" if len(names) == 1 else "are"
             found.append(hint(code, f"{listed(names)} {verb} {text}.", remedy, *names))
     kept = {name: kind for name, kind in features.items() if name not in left_out}
-    if features and not kept:
-        found.append(error("no_features", "No column is left that a model could use.", "Give columns with properties."))
+    if not kept:
+        found.append(_no_features(looked))
     return found + _infinite(looked) + _values(looked, kept)
 
 
@@ -63,6 +63,13 @@ GROUPS: dict[Kind, tuple[str, str, str]] = {
     "text": ("text", "free text or hardly repeats", "Left out; make categories or numbers of it to use it."),
     "other": ("nested", "of a type that a model cannot use", "Left out; unpack it into plain columns to use it."),
 }
+
+
+def _no_features(looked: Look) -> Finding:
+    message = "No column is left that a model could use."
+    if looked.moments is None:
+        return error("no_features", message, "Give columns with properties, or a --timestamp.")
+    return warning("no_features", message, "Only the calendar and an entity's earlier rows can tell something.")
 
 
 def _infinite(looked: Look) -> list[Finding]:

@@ -46,8 +46,7 @@ def profile(
     target, about_label = target_of(looked.rows[label], task, looked.moments)
     split, about_split = split_of(looked.moments if times else None, looked.rows[label], target.classes)
     reasons, about_columns = _features(looked, entity, timestamp, target)
-    roles: dict[str, Role] = dict.fromkeys(looked.schema, "feature") | dict.fromkeys(reasons, "left out")
-    roles |= dict.fromkeys(entity, "entity") | {label: "label"} | ({timestamp: "timestamp"} if timestamp else {})
+    roles = _roles(looked, entity, timestamp, label, reasons)
     found = [*table_findings(looked.num_rows, timestamp), *about_entities, *about_times, *about_label, *about_split]
     return Profile(
         spec=table.spec,
@@ -64,6 +63,19 @@ def profile(
         split=split,
         findings=ordered([*found, *about_columns, *table.findings]),
     )
+
+
+def _roles(
+    looked: Look, entity: tuple[str, ...], timestamp: str | None, label: str, reasons: Mapping[str, str]
+) -> dict[str, Role]:
+    """Column -> role, in the table's order."""
+    roles: dict[str, Role] = dict.fromkeys(looked.schema, "feature")
+    roles.update(dict.fromkeys(reasons, "left out"))
+    roles.update(dict.fromkeys(entity, "entity"))
+    roles[label] = "label"
+    if timestamp:
+        roles[timestamp] = "timestamp"
+    return roles
 
 
 def _times(looked: Look, timestamp: str | None, now: datetime) -> tuple[Times | None, list[Finding]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -61,7 +60,9 @@ def _typed(
     if time and spec.columns[time] == AS_STORED and stored[time].is_temporal():
         frame = frame.filter(_bounds(time, stored[time], start, end))  # before any cast: row groups can be skipped
     typed = frame.select(value(name, how, stored[name]) for name, how in spec.columns.items())
-    moments = {name: dtype for name, dtype in typed.collect_schema().items() if isinstance(dtype, pl.Datetime)}
+    moments: dict[str, pl.DataType] = {
+        name: dtype for name, dtype in typed.collect_schema().items() if isinstance(dtype, pl.Datetime)
+    }
     if time:
         moments[time] = typed.collect_schema()[time]
     typed = typed.with_columns(utc(pl.col(name), dtype).alias(name) for name, dtype in moments.items())
@@ -100,9 +101,9 @@ def raw(spec: TableSpec) -> pl.LazyFrame:
 
 
 def _raw_csv(spec: TableSpec) -> pl.LazyFrame:
-    source: str | list[io.BytesIO] = spec.path
+    source: str | list[bytes] = spec.path
     if spec.encoding != "utf-8":
-        source = [io.BytesIO(decoded(path, spec.encoding)) for path in local_files(spec.path)]
+        source = [decoded(path, spec.encoding) for path in local_files(spec.path)]
     frame = pl.scan_csv(
         source,
         has_header=spec.header,

@@ -47,7 +47,7 @@ def head_of(path: str) -> bytes:
 
 
 def unpacked(path: str, limit: int, *, whole: bool = True) -> bytes:
-    """At most `limit` bytes of a file that may be packed with gzip or zstd; a `whole` file that is longer is refused."""
+    """At most `limit` bytes of a file, unpacked if it is packed with gzip or zstd; a longer `whole` file is refused."""
     with Path(path).open("rb") as file:
         start = file.read(4)
     packing = next((name for magic, name in PACKED.items() if start.startswith(magic)), None)

@@ -113,10 +113,10 @@ def number(text: pl.Expr, how: str) -> pl.Expr:
 def _moment_of_text(text: pl.Expr, how: str) -> pl.Expr:
     """Dates and times of texts; a year outside 1000 .. 9999 is a misread two-digit year and becomes null."""
     kind, pattern = how[:5], how[5:]
-    dtype: pl.DataType | type[pl.DataType] = pl.Date
-    if kind == TIME:
-        dtype = UTC_TIME if "%#z" in pattern else pl.Datetime("us")
-    moment = text.str.strptime(dtype, pattern, strict=False)
+    if kind == DATE:
+        moment = text.str.strptime(pl.Date, pattern, strict=False)
+    else:
+        moment = text.str.strptime(UTC_TIME if "%#z" in pattern else pl.Datetime("us"), pattern, strict=False)
     return pl.when(moment.dt.year().is_between(1000, 9999)).then(moment)
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import polars as pl
 
-from fti.new.findings import Finding, error, hint, percent, warning
+from fti.new.findings import Finding, error, percent, warning
 from fti.new.profiles import Split, Times
 
 Granularity = Literal["one moment", "yearly", "monthly", "weekly", "daily", "hourly", "irregular"]
@@ -19,6 +19,7 @@ MIN_PART = 20
 MIN_PART_SHARE = 0.05
 MIN_CLASS_PART = 2
 DAY = timedelta(days=1)
+STAND_INS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(1900, 1, 1, tzinfo=UTC), datetime(1601, 1, 1, tzinfo=UTC))
 
 
 def times_of(moments: pl.Series, *, naive: bool, is_date: bool, now: datetime) -> tuple[Times | None, list[Finding]]:
@@ -42,7 +43,9 @@ def _findings(name: str, times: Times, moments: pl.Series, is_date: bool, now: d
     found = []
     if times.naive and not is_date:
         message = f"The times of `{name}` name no time zone."
-        found.append(warning("naive_times", message, "They are taken as UTC; convert them first if they are not.", name))
+        found.append(
+            warning("naive_times", message, "They are taken as UTC; convert them first if they are not.", name)
+        )
     if times.nulls:
         message = f"`{name}` is null or unreadable in {percent(times.nulls)} of the rows."
         found.append(warning("time_nulls", message, "These rows are left out.", name))
@@ -50,9 +53,10 @@ def _findings(name: str, times: Times, moments: pl.Series, is_date: bool, now: d
     if late:
         message = f"{percent(late / moments.len())} of `{name}` lies in the future, up to {times.end:%Y-%m-%d}."
         found.append(warning("future_times", message, "Is it the time when the row became known? Check it.", name))
-    if times.start.year < 1971 and times.end.year > 1999:
-        message = f"`{name}` begins in {times.start:%Y-%m-%d}, which often stands for a missing time."
-        found.append(hint("old_times", message, "Check the oldest rows.", name))
+    second = moments.filter(moments > times.start).min()
+    if times.start in STAND_INS and second is not None and _moment(second) - times.start > 365 * DAY:
+        message = f"Some rows of `{name}` say {times.start:%Y-%m-%d}, which often stands for a missing time."
+        found.append(warning("old_times", message, "Make these times null; such rows are then left out.", name))
     return found
 
 
@@ -67,7 +71,7 @@ def granularity(known: pl.Series) -> Granularity:
 
     if not all_on(distinct.dt.minute()) or not all_on(distinct.dt.second()) or not all_on(distinct.dt.microsecond()):
         return "irregular"
-    if float((distinct.dt.hour() == distinct.dt.hour().mode()[0]).mean() or 0) < 0.99:  # type: ignore[arg-type]
+    if float((distinct.dt.hour() == distinct.dt.hour().mode()[0]).mean() or 0) < 0.99:
         return "hourly"
     if all_on(distinct.dt.day()) and all_on(distinct.dt.month()):
         return "yearly"
@@ -77,9 +81,7 @@ def granularity(known: pl.Series) -> Granularity:
     return "weekly" if all_on(distinct.dt.weekday()) else "daily"
 
 
-def split_of(
-    moments: pl.Series | None, label: pl.Series, classes: Sequence[object]
-) -> tuple[Split, list[Finding]]:
+def split_of(moments: pl.Series | None, label: pl.Series, classes: Sequence[object]) -> tuple[Split, list[Finding]]:
     """Train, validation and test by time, so that each part has rows of every class; at random without times.
 
     Boundaries lie on rows' times, moved to midnight when the rows span over 30 days.
