@@ -152,7 +152,8 @@ def _fit(lines: list[str], separator: str, quote: str) -> tuple[bool, float, int
 
 
 def has_header(table: list[list[str]]) -> bool:
-    """False when the first row looks like the rows below it: it has numbers or dates, wherever they have."""
+    """False when the first row looks like the rows below it: it has numbers or dates, wherever they have. Years that
+    no other row holds are names."""
     if len(table) < 2:
         return True
     kinds = [_kind(cell) for cell in table[0]]
@@ -165,8 +166,10 @@ def has_header(table: list[list[str]]) -> bool:
         usual = below.most_common(1)[0][0] if below else "empty"
         if kind == "text" and usual == "value":
             return True
-    years = sum(cell.strip().isdigit() for cell in table[0])
-    return years > 0 and kinds.count("text") > 0 and not any(set(table[0]) & set(row) for row in table[1:])
+    values = [cell.strip() for cell, kind in zip(table[0], kinds, strict=True) if kind == "value"]
+    return all(re.fullmatch(r"(19|20)\d\d", cell) for cell in values) and not any(
+        set(values) & set(row) for row in table[1:]
+    )
 
 
 def _kind(cell: str) -> str:
