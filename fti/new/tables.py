@@ -184,5 +184,5 @@ def _name_notes(names: list[str]) -> list[Finding]:
     changed = [name for name, safe in identifiers(names).items() if name != safe]
     if not changed:
         return []
-    message = f"{listed(changed)} cannot be a name in Feast and Python as written."
+    message = f"{listed(changed, 3)} cannot be a name in Feast and Python as written."
     return [hint("renamed", message, "The project uses a plain name for each; the table keeps its own.", *changed)]

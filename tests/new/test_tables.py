@@ -268,7 +268,19 @@ def test_question_marks_are_missing_numbers_but_a_category(tmp_path: Path) -> No
 
 
 def test_identifiers_are_safe_stable_and_distinct() -> None:
-    names = ["Größe (cm)", "groesse", "class", "select", "a b", "a-b", "2nd", "日本", "event_timestamp", "CamelCase", "a__b"]
+    names = [
+        "Größe (cm)",
+        "groesse",
+        "class",
+        "select",
+        "a b",
+        "a-b",
+        "2nd",
+        "日本",
+        "event_timestamp",
+        "CamelCase",
+        "a__b",
+    ]
     mapping = identifiers(names)
     assert mapping["Größe (cm)"] == "grosse_cm"
     assert mapping["class"] == "class_"
