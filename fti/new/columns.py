@@ -44,10 +44,21 @@ def facts(frame: pl.LazyFrame, schema: Mapping[str, pl.DataType]) -> pl.LazyFram
         counts.append(column.null_count().alias(f"{at} nulls"))
         if dtype.is_float():
             counts.append(column.is_infinite().sum().alias(f"{at} infinite"))
-            column = column.filter(column.is_finite())
+            column = pl.when(column.is_finite()).then(column)
         if dtype.is_numeric() or dtype in (pl.Date, pl.Datetime):
             counts += [column.min().alias(f"{at} least"), column.max().alias(f"{at} most")]
     return frame.select(counts)
+
+
+def joined(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """The counts of `facts` of several parts of a table as those of all."""
+    both = pl.concat(parts)
+    return both.select(_joined(name) for name in both.columns)
+
+
+def _joined(name: str) -> pl.Expr:
+    column = pl.col(name)
+    return column.min() if name.endswith(" least") else column.max() if name.endswith(" most") else column.sum()
 
 
 def read_facts(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Facts]:

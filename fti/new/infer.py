@@ -48,6 +48,15 @@ class Fit:
     examples: tuple[str, ...]
     """Up to two that failed."""
 
+    def plus(self, other: Fit) -> Fit:
+        """The counts over the rows of both."""
+        return Fit(
+            known=self.known + other.known,
+            failed=self.failed + other.failed,
+            as_number=self.as_number + other.as_number,
+            examples=tuple(dict.fromkeys([*self.examples, *other.examples]))[:2],
+        )
+
 
 def rules(sample: pl.DataFrame) -> dict[str, str]:
     """The rule of `TableSpec.columns` that fits each column of texts best."""
@@ -99,7 +108,7 @@ def fits(frame: pl.LazyFrame, columns: Mapping[str, str]) -> pl.LazyFrame:
         text = pl.col(name).str.strip_chars()
         known = text.is_not_null() & ~text.is_in([*NULLS, *MISSING_WORDS])
         failed = known & value(name, how, pl.String()).is_null()
-        numbers = known & value(name, NUMBER, pl.String()).is_not_null() if how == INTEGER else pl.lit(False)
+        numbers = known & value(name, NUMBER, pl.String()).is_not_null() if how == INTEGER else known
         counts += [
             known.sum().alias(f"{position} known"),
             failed.sum().alias(f"{position} failed"),

@@ -9,7 +9,7 @@ import polars as pl
 
 from fti.errors import DataError
 from fti.new import read
-from fti.new.columns import Facts, facts, kind_of, read_facts
+from fti.new.columns import Facts, facts, joined, kind_of, read_facts
 from fti.new.dates import epoch
 from fti.new.names import require_column
 from fti.new.profiles import Kind
@@ -18,6 +18,7 @@ from fti.new.tables import Table
 
 SAMPLE_CELLS = 24_000_000
 SAMPLE_BYTES = 1 << 29
+KEY_CELLS = 12_000_000
 """A larger table is sampled for statistics; rows, nulls, ranges and infinite values are counted over all rows."""
 
 
@@ -42,18 +43,25 @@ class Look:
 
 
 def look(table: Table, entity: Sequence[str], timestamp: str | None) -> Look:
-    """Reads a small table once, a large one thrice: sample of rows, counts over all rows, sample of entities."""
+    """Reads the table once, part by part."""
     schema = dict(table.scan.collect_schema())
-    rows = _rows(table, len(schema))
-    whole = rows.height == table.num_rows
-    counts = read.collect(facts(rows.lazy() if whole else table.scan, schema), table.spec).row(0, named=True)
     names = list(dict.fromkeys([*entity, *([timestamp] if timestamp else [])]))
-    one_in = 1 if whole else max(1, -(-table.num_rows * len(names) // SAMPLE_CELLS))
-    keys = rows.select(names) if whole else _keys(table, names, entity, one_in)
+    most = _most_rows(table, len(schema))
+    one_in = 1 if most >= table.num_rows else max(1, -(-table.num_rows * len(names) // KEY_CELLS))
+    counted, chosen, keyed = [], [], []
+    first = 0
+    for batch in table.batches():
+        counted.append(facts(batch.lazy(), schema).collect())
+        chosen.append(_spread(batch, first, most, table.num_rows))
+        if most < table.num_rows:
+            keyed.append(batch.select(names).filter(pl.struct(entity).hash(7) % one_in == 0))
+        first += batch.height
+    rows = pl.concat(chosen)
+    keys = pl.concat(keyed) if keyed else rows.select(names)
     distinct = {name: _distinct(rows[name]) for name in schema}
     return Look(
         schema=schema,
-        facts=read_facts(counts, list(schema)),
+        facts=read_facts(joined(counted).row(0, named=True), list(schema)),
         num_rows=table.num_rows,
         rows=rows,
         moments=_moments(rows, timestamp),
@@ -65,21 +73,19 @@ def look(table: Table, entity: Sequence[str], timestamp: str | None) -> Look:
     )
 
 
-def _rows(table: Table, width: int) -> pl.DataFrame:
-    """All rows of a small table, else rows chosen by the hash of their position."""
+def _most_rows(table: Table, width: int) -> int:
+    """How many rows the sample may have."""
     head = read.collect(table.scan.head(1_000), table.spec)
     per_row = head.estimated_size() / max(1, head.height)
-    most = min(SAMPLE_CELLS // width, int(SAMPLE_BYTES / max(1.0, per_row)))
-    if table.num_rows <= max(most, 1_000):
-        return read.collect(table.scan, table.spec)
-    chosen = pl.col("__row").hash(7) % table.num_rows < most
-    return read.collect(table.scan.with_row_index("__row").filter(chosen).drop("__row"), table.spec)
+    return max(1_000, min(SAMPLE_CELLS // width, int(SAMPLE_BYTES / max(1.0, per_row))))
 
 
-def _keys(table: Table, names: list[str], entity: Sequence[str], one_in: int) -> pl.DataFrame:
-    chosen = pl.struct(entity).hash(7) % one_in == 0
-    frame = table.scan.select(names)
-    return read.collect(frame.filter(chosen) if one_in > 1 else frame, table.spec)
+def _spread(batch: pl.DataFrame, first: int, most: int, num_rows: int) -> pl.DataFrame:
+    """Rows chosen by the hash of their position, `most` of `num_rows`; all when there are no more."""
+    if num_rows <= most:
+        return batch
+    positions = pl.int_range(first, first + batch.height, eager=True)
+    return batch.filter(positions.hash(7) % num_rows < most)
 
 
 def _distinct(values: pl.Series) -> int:

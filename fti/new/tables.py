@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,6 +44,11 @@ class Table:
     def scan(self) -> pl.LazyFrame:
         """All rows, typed; column names as in the table."""
         return read.scan(self.spec, self.raw)
+
+    def batches(self) -> Iterator[pl.DataFrame]:
+        """All rows, typed, in order, part by part."""
+        for batch in read.batches(self.raw, self.spec):
+            yield read.scan(self.spec, batch.lazy()).collect()
 
     def retyped(self, name: str, how: str) -> Table:
         """The same table with another rule for one column."""
@@ -140,14 +145,18 @@ def _rules(
 
 def _measured(frame: pl.LazyFrame, typed: Mapping[str, str], spec: TableSpec) -> dict[str, Fit]:
     """How well the rules of `typed` read the texts of all rows; closely looked at only where they miss some."""
-    measured = dict.fromkeys(typed, Fit(known=1, failed=0, as_number=1, examples=()))
+    measured = dict.fromkeys(typed, Fit(known=0, failed=0, as_number=0, examples=()))
     if not typed:
         return measured
-    missed = read.collect(unread(frame, typed), spec).row(0, named=True)
-    doubtful = {name: how for name, how in typed.items() if missed[name]}
-    if doubtful:
-        counts = read.collect(fits(frame, doubtful), spec).row(0, named=True)
-        measured |= read_fits(counts, list(doubtful))
+    for batch in read.batches(frame.select(list(typed)), spec):
+        missed = unread(batch.lazy(), typed).collect().row(0, named=True)
+        doubtful = {name: how for name, how in typed.items() if missed[name]}
+        read_all = {name: batch[name].count() - missed[name] for name in typed}
+        counts = fits(batch.lazy(), doubtful).collect().row(0, named=True) if doubtful else {}
+        found = read_fits(counts, list(doubtful))
+        for name, rest in read_all.items():
+            fine = Fit(known=rest, failed=0, as_number=rest, examples=())
+            measured[name] = measured[name].plus(found.get(name, fine))
     return measured
 
 
