@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import polars as pl
 
@@ -33,6 +34,8 @@ class Look:
     """The sample, spread over the table, in file order."""
     moments: pl.Series | None
     """UTC times of `rows`."""
+    span: tuple[datetime, datetime] | None
+    """UTC times of the oldest and the newest of all rows."""
     keys: pl.DataFrame
     """Entity and time columns of all rows of some entities, in file order."""
     key_moments: pl.Series | None
@@ -52,19 +55,21 @@ def look(table: Table, entity: Sequence[str], timestamp: str | None) -> Look:
     first = 0
     for batch in table.batches():
         counted.append(facts(batch.lazy(), schema).collect())
-        chosen.append(_spread(batch, first, most, table.num_rows))
+        chosen.append(read.spread(batch, first, most, table.num_rows))
         if most < table.num_rows:
             keyed.append(batch.select(names).filter(pl.struct(entity).hash(7) % one_in == 0))
         first += batch.height
     rows = pl.concat(chosen)
+    counts = joined(counted).row(0, named=True)
     keys = pl.concat(keyed) if keyed else rows.select(names)
     distinct = {name: _distinct(rows[name]) for name in schema}
     return Look(
         schema=schema,
-        facts=read_facts(joined(counted).row(0, named=True), list(schema)),
+        facts=read_facts(counts, list(schema)),
         num_rows=table.num_rows,
         rows=rows,
         moments=_moments(rows, timestamp),
+        span=_span(counts, schema, timestamp),
         keys=keys,
         key_moments=_moments(keys, timestamp),
         factor=one_in,
@@ -80,14 +85,6 @@ def _most_rows(table: Table, width: int) -> int:
     return max(1_000, min(SAMPLE_CELLS // width, int(SAMPLE_BYTES / max(1.0, per_row))))
 
 
-def _spread(batch: pl.DataFrame, first: int, most: int, num_rows: int) -> pl.DataFrame:
-    """Rows chosen by the hash of their position, `most` of `num_rows`; all when there are no more."""
-    if num_rows <= most:
-        return batch
-    positions = pl.int_range(first, first + batch.height, eager=True)
-    return batch.filter(positions.hash(7) % num_rows < most)
-
-
 def _distinct(values: pl.Series) -> int:
     """Number of different values, null not counted; lists and structs count as all different."""
     if values.dtype.is_nested() or values.dtype == pl.Object:
@@ -97,6 +94,18 @@ def _distinct(values: pl.Series) -> int:
 
 def _moments(rows: pl.DataFrame, timestamp: str | None) -> pl.Series | None:
     return rows.select(utc(pl.col(timestamp), rows.schema[timestamp])).to_series() if timestamp else None
+
+
+def _span(
+    counts: Mapping[str, object], schema: Mapping[str, pl.DataType], timestamp: str | None
+) -> tuple[datetime, datetime] | None:
+    """The oldest and the newest time; None without a timestamp or when it is null in every row."""
+    if timestamp is None:
+        return None
+    at, dtype = list(schema).index(timestamp), schema[timestamp]
+    ends = pl.DataFrame({"t": pl.Series([counts[f"{at} least"], counts[f"{at} most"]], dtype=dtype)})
+    first, last = ends.select(utc(pl.col("t"), dtype))["t"].to_list()
+    return (first.astimezone(UTC), last.astimezone(UTC)) if first is not None else None
 
 
 def checked(table: Table, entity: Sequence[str], timestamp: str | None, label: str) -> Table:

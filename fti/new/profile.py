@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
@@ -44,7 +44,11 @@ def profile(
     entities, about_entities = entities_of(keys, entity, looked.key_moments, factor=looked.factor)
     times, about_times = _times(looked, timestamp, now or datetime.now(UTC))
     target, about_label = target_of(looked.rows[label], task, looked.moments)
-    split, about_split = split_of(looked.moments if times else None, looked.rows[label], target.classes)
+    span = looked.span
+    if span and target.unknown_from:
+        span = (span[0], target.unknown_from - timedelta(microseconds=1))
+    moments = looked.moments if times else None
+    split, about_split = split_of(moments, looked.rows[label], target.classes, span=span)
     reasons, about_columns = _features(looked, entity, timestamp, target)
     roles = _roles(looked, entity, timestamp, label, reasons)
     found = [*table_findings(looked.num_rows, timestamp), *about_entities, *about_times, *about_label, *about_split]
@@ -84,7 +88,7 @@ def _times(looked: Look, timestamp: str | None, now: datetime) -> tuple[Times | 
         return None, []
     dtype = looked.schema[timestamp]
     naive = not (isinstance(dtype, pl.Datetime) and dtype.time_zone)
-    return times_of(looked.moments, naive=naive, is_date=dtype == pl.Date, now=now)
+    return times_of(looked.moments, span=looked.span, naive=naive, is_date=dtype == pl.Date, now=now)
 
 
 def _features(

@@ -58,6 +58,14 @@ def batches(frame: pl.LazyFrame, spec: TableSpec) -> Iterator[pl.DataFrame]:
         yield from frame.collect_batches(chunk_size=size, engine="streaming")
 
 
+def spread(batch: pl.DataFrame, first: int, most: int, num_rows: int) -> pl.DataFrame:
+    """Rows chosen by the hash of their position, `most` of `num_rows`; all when there are no more."""
+    if num_rows <= most:
+        return batch
+    positions = pl.int_range(first, first + batch.height, eager=True)
+    return batch.filter(positions.hash(7) % num_rows < most)
+
+
 def scan(spec: TableSpec, frame: pl.LazyFrame) -> pl.LazyFrame:
     """The columns of `spec`, typed, of its raw rows; times that name a zone are in UTC, the others as they are."""
     schema = frame.collect_schema()

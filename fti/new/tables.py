@@ -167,8 +167,11 @@ def _sample(frame: pl.LazyFrame, spec: TableSpec, num_rows: int) -> tuple[pl.Dat
     most = min(SAMPLE_CELLS // width, int(SAMPLE_BYTES / max(1.0, head.estimated_size() / max(1, head.height))))
     if num_rows <= max(most, 2_000):
         return read.collect(frame, spec), True
-    chosen = pl.col("__row").hash(7) % num_rows < most
-    return read.collect(frame.with_row_index("__row").filter(chosen).drop("__row"), spec), False
+    parts, first = [], 0
+    for batch in read.batches(frame, spec):
+        parts.append(read.spread(batch, first, most, num_rows))
+        first += batch.height
+    return pl.concat(parts), False
 
 
 def _text_notes(texts: pl.Series, rule: str, spec: TableSpec) -> list[Finding]:

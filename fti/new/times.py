@@ -22,15 +22,17 @@ DAY = timedelta(days=1)
 STAND_INS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(1900, 1, 1, tzinfo=UTC), datetime(1601, 1, 1, tzinfo=UTC))
 
 
-def times_of(moments: pl.Series, *, naive: bool, is_date: bool, now: datetime) -> tuple[Times | None, list[Finding]]:
+def times_of(
+    moments: pl.Series, *, span: tuple[datetime, datetime] | None, naive: bool, is_date: bool, now: datetime
+) -> tuple[Times | None, list[Finding]]:
     """Range and grid of the rows' UTC times, and findings; None when there is not one time."""
     name, known = moments.name, moments.drop_nulls()
-    if known.is_empty():
+    if known.is_empty() or span is None:
         message = f"`{name}` holds no time in any row."
         return None, [error("no_times", message, "Name a column of dates or times, or leave --timestamp out.", name)]
     times = Times(
-        start=_moment(known.min()),
-        end=_moment(known.max()),
+        start=span[0],
+        end=span[1],
         granularity=granularity(known),
         naive=naive,
         nulls=moments.null_count() / moments.len(),
@@ -81,12 +83,19 @@ def granularity(known: pl.Series) -> Granularity:
     return "weekly" if all_on(distinct.dt.weekday()) else "daily"
 
 
-def split_of(moments: pl.Series | None, label: pl.Series, classes: Sequence[object]) -> tuple[Split, list[Finding]]:
+def split_of(
+    moments: pl.Series | None,
+    label: pl.Series,
+    classes: Sequence[object],
+    *,
+    span: tuple[datetime, datetime] | None,
+) -> tuple[Split, list[Finding]]:
     """Train, validation and test by time, so that each part has rows of every class; at random without times.
 
-    Boundaries lie on rows' times, moved to midnight when the rows span over 30 days.
+    `span` holds the times of the oldest and of the newest row that count, be they in the sample or not. Boundaries lie
+    on rows' times, moved to midnight when the rows span over 30 days.
     """
-    if moments is None:
+    if moments is None or span is None:
         return _random(), []
     rows = pl.DataFrame({"at": moments, "label": label}).drop_nulls().sort("at")
     if rows["at"].n_unique() < 3:
@@ -94,17 +103,17 @@ def split_of(moments: pl.Series | None, label: pl.Series, classes: Sequence[obje
         return _random(), [warning("random_split", message, "The split is random: its test score is not the future's.")]
     known = [value for value in classes if (rows["label"] == value).sum() >= 3 * MIN_CLASS_PART]
     for cut in CUTS:
-        split = _cut(rows, cut)
+        split = _cut(rows, cut, span)
         if split and all(_usable(part, rows.height, known) for part in _parts(rows, split)):
             return split, []
     message = "No split by time gives every part enough rows of every class."
     return _random(), [warning("random_split", message, "The split is random: its test score is not the future's.")]
 
 
-def _cut(rows: pl.DataFrame, cut: tuple[float, float]) -> Split | None:
+def _cut(rows: pl.DataFrame, cut: tuple[float, float], span: tuple[datetime, datetime]) -> Split | None:
     """Parts at two shares of the rows; None when two boundaries fall together."""
     at = rows["at"]
-    first, last = _moment(at[0]), _moment(at[-1])
+    first, last = span
     step = DAY if last - first > 30 * DAY else None
     start = _floor(first, step)
     until = _floor(last, step) + step if step else last + timedelta(microseconds=1)
