@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from feature_pipeline.ingest import read_valid, write_source
-from feature_pipeline.transform import make_features, problems, raw_tables, write_features
+from feature_pipeline.transform import judge_views, make_features, raw_tables, write_features
 from fti.projects.flights import project
 from fti.stores.feature_store import FeatureStore
 from fti.stores.lake import Lake
@@ -40,17 +40,17 @@ def seconds(call: Callable[[], Any]) -> float:
 
 def ingest(lake: Lake) -> None:
     for source in project.sources:
-        rows, found = read_valid(source, START, END)
-        assert not found, found
-        write_source(lake, project, source, rows, START, END)
+        verdict = read_valid(project, source, START, END)
+        assert not verdict.problems, verdict.problems
+        write_source(lake, project, source, verdict.good, START, END)
 
 
 def features(lake: Lake, store: FeatureStore) -> None:
     """What the asset `features` does: read, transform, validate, write."""
     views = make_features(project, raw_tables(project, lake, START, END), START, END)
-    found = problems(project, views, store.schemas(SERVICE), START, END)
-    assert not found, found
-    write_features(lake, project, views, START, END)
+    verdicts, problems = judge_views(project, views, store.schemas(SERVICE), START, END)
+    assert not problems, problems
+    write_features(lake, project, verdicts, START, END)
 
 
 def windows(store: FeatureStore, num: int) -> float:

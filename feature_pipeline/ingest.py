@@ -1,21 +1,45 @@
-"""Raw assets: rows of a source, read, validated in memory and only then written to the lake."""
+"""Raw assets: rows of a source, read, validated in memory and only then written to the lake, a chunk at a time."""
 
 import zipfile
 import zlib
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
 
 import dagster as dg
 import polars as pl
 
-from feature_pipeline.report import GROUP, frame_metadata, passed, refuse
-from feature_pipeline.validate import violations
+from feature_pipeline.chunks import chunks, write_days, write_whole
+from feature_pipeline.expectations import source_suite
+from feature_pipeline.quarantine import quarantine_table, set_aside
+from feature_pipeline.report import GROUP, RangeReport, refuse
+from feature_pipeline.validate import Rules, Verdict, judge, unreadable
 from fti.errors import DataError
+from fti.fingerprint import daily_fingerprints
 from fti.project import Project, Source
-from fti.stores.lake import Lake
+from fti.source_hash import digest
+from fti.stores.lake import Lake, days_between
+from fti.versions import source_version
 
 READ_ERRORS = (OSError, EOFError, ValueError, LookupError, zipfile.BadZipFile, zlib.error, pl.exceptions.PolarsError)
 """What an unreadable file, a cut archive or a changed layout raises."""
+
+
+class ChunkedRange(dg.Config):
+    """How a range of days is worked through. Without `chunk_days` the project's own number."""
+
+    chunk_days: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawChunk:
+    """What became of the days `[start, end)` of a source, or of its whole table when both are equal."""
+
+    start: datetime
+    end: datetime
+    verdict: Verdict
+    days_written: tuple[date, ...]
+    """Days whose rows differ from what the lake had."""
 
 
 def daily(project: Project) -> dg.DailyPartitionsDefinition:
@@ -38,33 +62,55 @@ def read_source(source: Source, start: datetime, end: datetime) -> pl.DataFrame:
         raise DataError(f"source {source.name!r} cannot be read: {type(error).__name__}: {error}") from error
 
 
-def problems(source: Source, rows: pl.DataFrame, start: datetime, end: datetime) -> list[str]:
-    """What keeps `rows` from being rows of `source` for `[start, end)`."""
-    broken = violations(rows, schema=source.schema, key=source.key, expectations=source.expectations)
-    if broken or source.timestamp is None:
-        return [str(violation) for violation in broken]
-    outside = rows.filter(~pl.col(source.timestamp).is_between(start, end, closed="left")).height
-    return [f"column {source.timestamp!r} lies outside {start} .. {end} in {outside} rows"] if outside else []
-
-
-def read_valid(source: Source, start: datetime, end: datetime) -> tuple[pl.DataFrame, list[str]]:
-    """Rows in the columns of the source's schema, and no problem; or the problems, and no rows."""
+def read_valid(project: Project, source: Source, start: datetime, end: datetime) -> Verdict:
+    """Rows of the source in the columns of its schema, those to set aside, and what keeps them from being written."""
+    rules = Rules(
+        suite=source_suite(project.name, source.name),
+        schema=source.schema,
+        key=source.key,
+        expectations=source.expectations,
+        time=source.timestamp,
+        span=(start, end),
+        max_share=source.max_quarantined_share,
+    )
     try:
         rows = read_source(source, start, end)
     except DataError as error:
-        return pl.DataFrame(schema=dict(source.schema)), [str(error)]
-    found = problems(source, rows, start, end)
-    return (rows.clear(), found) if found else (rows.select(source.schema.keys()), [])
+        return unreadable(rules, error)
+    verdict = judge(rows, rules)
+    return verdict if verdict.problems else verdict.select(tuple(source.schema))
 
 
 def write_source(
     lake: Lake, project: Project, source: Source, rows: pl.DataFrame, start: datetime, end: datetime
-) -> None:
-    """Replace the source's days, or its whole table when it has no days."""
+) -> tuple[date, ...]:
+    """Replace those of the source's days that differ, or its whole table when it has no days; returns these days."""
     if source.timestamp:
-        lake.write(table(project, source), rows, time=source.timestamp, start=start, end=end)
-    else:
-        lake.write_static(table(project, source), rows)
+        return tuple(write_days(lake, table(project, source), rows, time=source.timestamp, start=start, end=end))
+    return (project.partitions_start.date(),) if write_whole(lake, table(project, source), rows) else ()
+
+
+def ingest(
+    lake: Lake, project: Project, source: Source, start: datetime, end: datetime, *, chunk_days: int
+) -> Iterator[RawChunk]:
+    """Read, check and write chunk by chunk. A chunk with problems is not written and is the last one."""
+    spans = chunks(start, end, chunk_days) if source.timestamp else [(start, end)]
+    for first, last in spans:
+        verdict = read_valid(project, source, first, last)
+        if verdict.problems:
+            yield RawChunk(start=first, end=last, verdict=verdict, days_written=())
+            return
+        quarantine = quarantine_table(project.name, source.name)
+        set_aside(lake, quarantine, verdict.bad, time=source.timestamp, start=first, end=last)
+        written = write_source(lake, project, source, verdict.good, first, last)
+        yield RawChunk(start=first, end=last, verdict=verdict, days_written=written)
+
+
+def data_version(context: dg.AssetExecutionContext, source: Source, days: Mapping[str, str]) -> str:
+    """Hash of the rows; `days` are the fingerprints of each day of a range, kept in its partition's metadata."""
+    for day, found in days.items() if source.timestamp else ():
+        context.add_asset_metadata({"fingerprint": found}, partition_key=day)
+    return next(iter(days.values())) if len(days) == 1 else digest(*days.values())
 
 
 def raw_asset(project: Project, source: Source) -> dg.AssetsDefinition:
@@ -75,21 +121,24 @@ def raw_asset(project: Project, source: Source) -> dg.AssetsDefinition:
         key=key,
         group_name=GROUP,
         description=source.description,
+        code_version=source_version(source),
         partitions_def=daily(project) if source.timestamp else None,
         backfill_policy=dg.BackfillPolicy.single_run() if source.timestamp else None,
         check_specs=[dg.AssetCheckSpec(check, asset=dg.AssetKey(key), blocking=True)],
         kinds={"polars", "parquet"},
     )
     def raw(
-        context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]
+        context: dg.AssetExecutionContext, config: ChunkedRange, lake: dg.ResourceParam[Lake]
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
         start, end = context.partition_time_window if source.timestamp else (project.partitions_start,) * 2
-        rows, found = read_valid(source, start, end)
-        if found:
-            yield from refuse(key, check, found)
-        write_source(lake, project, source, rows, start, end)
-        yield dg.MaterializeResult(
-            metadata=frame_metadata(rows, source.timestamp), check_results=[passed(check, num_rows=rows.height)]
-        )
+        report = RangeReport(context, check, end)
+        found: dict[str, str] = {}
+        for chunk in ingest(lake, project, source, start, end, chunk_days=config.chunk_days or project.chunk_days):
+            if chunk.verdict.problems:
+                yield from refuse(key, check, chunk.verdict.problems, report.written)
+            days = [str(day) for day in days_between(chunk.start, chunk.end)]
+            found |= daily_fingerprints(source, chunk.verdict.good, days)
+            report.add(chunk.start, chunk.end, {source.name: chunk.verdict}, chunk.days_written, source.timestamp)
+        yield report.result(data_version(context, source, found))
 
     return raw

@@ -1,9 +1,13 @@
 """The asset `online_features`: the newest row of every entity, brought from the lake to the online store."""
 
+from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta
 
 import dagster as dg
 
+from feature_pipeline.chunks import chunks, midnight
+from feature_pipeline.pending import Marks, pending, settle
 from feature_pipeline.report import GROUP
 from fti.errors import NotReadyError
 from fti.project import Project
@@ -14,10 +18,8 @@ CHECK = "online_features_are_complete"
 
 
 class OnlineRange(dg.Config):
-    """ISO 8601 moments. Without `start` the last run's end, without `until` the end of the newest day in the lake.
-
-    Give `start` after features of past days were made again: what lies before the last run's end is not read twice.
-    """
+    """ISO 8601 moments. Without `until` the end of the newest day in the lake; without `start` the last run's end, or
+    the first day that was written again since."""
 
     start: str = ""
     until: str = ""
@@ -33,13 +35,17 @@ def newest_moment(project: Project, lake: Lake, views: list[str]) -> datetime:
     return datetime.combine(day, time(), UTC) + timedelta(days=1)
 
 
-def range_of(config: OnlineRange, project: Project, lake: Lake, store: FeatureStore) -> tuple[datetime, datetime]:
+def range_of(
+    config: OnlineRange, project: Project, lake: Lake, store: FeatureStore, marks: Marks
+) -> tuple[datetime, datetime]:
     """What this run materializes."""
-    service = project.features.service
-    until = moment(config.until) if config.until else newest_moment(project, lake, list(store.feature_names(service)))
-    last = store.materialized_until(service)
-    start = moment(config.start) if config.start else last or project.partitions_start
-    return min(start, until), until
+    services = store.services(project)
+    views = [view for service in services for view in store.feature_names(service)]
+    until = moment(config.until) if config.until else newest_moment(project, lake, views)
+    if config.start:
+        return min(moment(config.start), until), until
+    last = min(store.materialized_until(service) or project.partitions_start for service in services)
+    return min(last, until, *(midnight(day) for day in marks)), until
 
 
 def moment(text: str) -> datetime:
@@ -50,28 +56,39 @@ def moment(text: str) -> datetime:
 
 def online_features_asset(project: Project) -> dg.AssetsDefinition:
     """The asset `online_features`; not partitioned, since the online store holds one row per entity."""
-    key, service = project.key("online_features"), project.features.service
+    key = project.key("online_features")
 
     @dg.asset(
         key=key,
         group_name=GROUP,
-        description=f"Newest features of {service} by entity, for predictions.",
+        description=f"Newest features of {project.features.service} by entity, for predictions.",
         deps=[dg.AssetKey(project.key("features"))],
         check_specs=[dg.AssetCheckSpec(CHECK, asset=dg.AssetKey(key), blocking=True)],
         kinds={"feast", "sqlite"},
     )
     def online_features(
-        config: OnlineRange, lake: dg.ResourceParam[Lake], feature_store: dg.ResourceParam[FeatureStore]
+        context: dg.AssetExecutionContext,
+        config: OnlineRange,
+        lake: dg.ResourceParam[Lake],
+        feature_store: dg.ResourceParam[FeatureStore],
     ) -> dg.MaterializeResult:
         feature_store.apply(project)
-        start, until = range_of(config, project, lake, feature_store)
-        written = feature_store.materialize(service, start, until, record=True)
-        missing = feature_store.missing_online(service, start, until)
+        marks = pending(lake, project)
+        start, until = range_of(config, project, lake, feature_store, marks)
+        services, written = feature_store.services(project), Counter[str]()
+        for first, last in chunks(start, until, project.chunk_days):
+            for service in services:
+                written.update(feature_store.materialize(service, first, last, record=True))
+            settle(lake, project, {day: seen for day, seen in marks.items() if first <= midnight(day) < last})
+            context.log.info(f"{first:%Y-%m-%d %H:%M} .. {last:%Y-%m-%d %H:%M}: {written.total():,} rows so far")
+        lacking = [feature_store.missing_online(service, start, until) for service in services]
+        missing = {view: count for found in lacking for view, count in found.items()}
         return dg.MaterializeResult(
             metadata={
                 "start": start.isoformat(),
                 "until": until.isoformat(),
-                "dagster/row_count": sum(written.values()),
+                "dagster/row_count": written.total(),
+                "chunks": len(list(chunks(start, until, project.chunk_days))),
             },
             check_results=[completeness(written, missing)],
         )
@@ -79,7 +96,7 @@ def online_features_asset(project: Project) -> dg.AssetsDefinition:
     return online_features
 
 
-def completeness(written: dict[str, int], missing: dict[str, int]) -> dg.AssetCheckResult:
+def completeness(written: Mapping[str, int], missing: Mapping[str, int]) -> dg.AssetCheckResult:
     """Whether the newest lake row of every entity is online."""
     lost = {view: count for view, count in missing.items() if count}
     description = "; ".join(f"{count} entities of {view} are not online" for view, count in lost.items())
@@ -87,5 +104,5 @@ def completeness(written: dict[str, int], missing: dict[str, int]) -> dg.AssetCh
         passed=not lost,
         check_name=CHECK,
         description=f"{description}. Materialize again with an earlier `start`." if lost else None,
-        metadata={"written": dg.MetadataValue.json(written), "missing": dg.MetadataValue.json(missing)},
+        metadata={"written": dg.MetadataValue.json(dict(written)), "missing": dg.MetadataValue.json(dict(missing))},
     )

@@ -1,18 +1,35 @@
-"""What the assets of this package tell Dagster: metadata and check results."""
+"""What the assets of this package tell Dagster: metadata, statistics by partition, and check results."""
 
+from __future__ import annotations
+
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
 from typing import Any, NoReturn
 
 import dagster as dg
 import polars as pl
 
+from feature_pipeline.plots import markdown
+from feature_pipeline.statistics import by_day, profile
+from feature_pipeline.validate import REASON, Verdict
+
 MAX_SHOWN = 10
+MAX_DAYS_LISTED = 62
+MAX_PICTURES = 7
+"""Newest days of a run whose partitions get a picture."""
 GROUP = "feature_pipeline"
+REMEDY = "Mend the data at its source, then materialize again."
 
 
-def refuse(key: Sequence[str], check: str, problems: Sequence[object]) -> Iterator[dg.AssetCheckResult]:
-    """The failed check, then the failure of the step: nothing is written and nothing downstream runs."""
+def refuse(
+    key: Sequence[str], check: str, problems: Sequence[object], written: str = ""
+) -> Iterator[dg.AssetCheckResult]:
+    """The failed check, then the failure of the step: nothing more is written and nothing downstream runs.
+
+    `written` names the days of earlier chunks of the same run.
+    """
     lines = [str(problem) for problem in problems]
     description = f"{key[-1]}: {lines[0]}" + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
     yield dg.AssetCheckResult(
@@ -22,7 +39,8 @@ def refuse(key: Sequence[str], check: str, problems: Sequence[object]) -> Iterat
         description=description,
         metadata={"problems": dg.MetadataValue.json(lines[:MAX_SHOWN]), "num_problems": len(lines)},
     )
-    fail(f"{description}. Nothing was written. Mend the data at its source, then materialize again.")
+    kept = f"The days {written} were written, nothing after them" if written else "Nothing was written"
+    fail(f"{description}. {kept}. {REMEDY}")
 
 
 def fail(description: str) -> NoReturn:
@@ -30,16 +48,105 @@ def fail(description: str) -> NoReturn:
     raise dg.Failure(description=description, allow_retries=False)
 
 
-def passed(check: str, **metadata: Any) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(passed=True, check_name=check, metadata=metadata)
+@dataclass
+class RangeReport:
+    """Collects what the chunks of one run did: metadata by partition at once, the run's own at its end."""
 
+    context: dg.AssetExecutionContext
+    check: str
+    until: datetime
+    """End of the run's range; only its newest days get pictures."""
+    rows: Counter[str] = field(default_factory=Counter)
+    quarantined: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(table, reason) -> rows."""
+    expectations: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    """(suite, column, rule) -> rows that break it, all of them set aside."""
+    days: list[date] = field(default_factory=list)
+    """Days that were written."""
+    num_skipped: int = 0
+    span: tuple[datetime, datetime] | None = None
+    newest: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    """Rows of the last chunk by table."""
 
-def frame_metadata(rows: pl.DataFrame, time: str | None) -> Mapping[str, Any]:
-    """Row count, time range and the first rows."""
-    metadata: dict[str, Any] = {"dagster/row_count": rows.height, "preview": dg.MetadataValue.md(preview(rows))}
-    if time and rows.height:
-        metadata |= {"first": _moment(rows[time].min()), "last": _moment(rows[time].max())}
-    return metadata
+    @property
+    def written(self) -> str:
+        """The days behind, as text."""
+        return f"{self.span[0]:%Y-%m-%d} .. {self.span[1] - timedelta(days=1):%Y-%m-%d}" if self.span else ""
+
+    def add(
+        self, start: datetime, end: datetime, verdicts: Mapping[str, Verdict], days: Sequence[date], time: str | None
+    ) -> None:
+        """One chunk was checked and written."""
+        for name, verdict in verdicts.items():
+            reasons = verdict.bad[REASON].value_counts().iter_rows()
+            self.quarantined.update({(name, reason): count for reason, count in reasons})
+            for outcome in verdict.outcomes:
+                place = verdict.suite, outcome.column, outcome.rule
+                self.expectations[place] = self.expectations.get(place, 0) + len(outcome.places or ())
+        self.days += days
+        self._seen(start, end, {name: verdict.good for name, verdict in verdicts.items()}, time)
+        num_bad = sum(verdict.bad.height for verdict in verdicts.values())
+        aside = f", {num_bad} rows set aside" if num_bad else ""
+        self._log(start, end, f"{len(days)} of {max((end - start).days, 1)} days differ and are written{aside}")
+
+    def skip(self, start: datetime, end: datetime, tables: Mapping[str, pl.DataFrame], time: str) -> None:
+        """One chunk was done already; `tables` is how it lies in the lake."""
+        self.num_skipped += (end - start).days
+        self._seen(start, end, tables, time)
+        self._log(start, end, "done already")
+
+    def result(self, data_version: str, **metadata: Any) -> dg.MaterializeResult:
+        """The materialization with its data version and its passed check."""
+        days = [str(day) for day in self.days]
+        more = f" and {len(days) - MAX_DAYS_LISTED} more" if len(days) > MAX_DAYS_LISTED else ""
+        shown = (f"**{name}**\n\n{preview(rows, 3)}" for name, rows in self.newest.items())
+        facts: dict[str, Any] = {
+            "dagster/row_count": self.rows.total(),
+            "days_written": len(days),
+            "days_skipped": self.num_skipped,
+            "written": (", ".join(days[:MAX_DAYS_LISTED]) or "nothing differs") + more,
+            "preview": dg.MetadataValue.md("\n\n".join(shown)),
+        }
+        return dg.MaterializeResult(
+            metadata={**facts, **metadata},
+            check_results=[self._passed()],
+            data_version=dg.DataVersion(data_version),
+        )
+
+    def _log(self, start: datetime, end: datetime, text: str) -> None:
+        last = max(end - timedelta(days=1), start)
+        self.context.log.info(f"{self.context.asset_key.path[-1]} {start:%Y-%m-%d} .. {last:%Y-%m-%d}: {text}")
+
+    def _seen(self, start: datetime, end: datetime, tables: Mapping[str, pl.DataFrame], time: str | None) -> None:
+        self.rows.update({name: rows.height for name, rows in tables.items()})
+        self.span = (self.span[0] if self.span else start, end)
+        self.newest = tables
+        if time is None:
+            self.context.add_asset_metadata({"distributions": _pictures(tables)})
+            return
+        for day, facts in _by_day(tables, time).items():
+            if self.until - datetime(day.year, day.month, day.day, tzinfo=self.until.tzinfo) <= timedelta(
+                days=MAX_PICTURES
+            ):
+                ofday = {name: rows.filter(pl.col(time).dt.date() == day) for name, rows in tables.items()}
+                facts["distributions"] = _pictures(ofday)
+            self.context.add_asset_metadata(facts, partition_key=str(day))
+
+    def _passed(self) -> dg.AssetCheckResult:
+        num_bad = self.quarantined.total()
+        aside = [(name, count, reason) for (name, reason), count in self.quarantined.most_common(MAX_SHOWN)]
+        kept = [(*place, count) for place, count in self.expectations.items()]
+        return dg.AssetCheckResult(
+            passed=True,
+            check_name=self.check,
+            description=f"{num_bad} of {self.rows.total() + num_bad} rows were set aside" if num_bad else None,
+            metadata={
+                **self.rows,
+                "num_quarantined": num_bad,
+                "quarantined": _markdown_table(("table", "rows", "reason"), aside),
+                "expectations": _markdown_table(("suite", "column", "expectation", "rows set aside"), kept),
+            },
+        )
 
 
 def preview(rows: pl.DataFrame, num_rows: int = 5) -> str:
@@ -54,5 +161,23 @@ def preview(rows: pl.DataFrame, num_rows: int = 5) -> str:
         return str(rows.head(num_rows))
 
 
-def _moment(value: Any) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> dg.MarkdownMetadataValue:
+    lines = [header, ["---"] * len(header), *rows]
+    text = "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return dg.MetadataValue.md(text if rows else "none")
+
+
+def _by_day(tables: Mapping[str, pl.DataFrame], time: str) -> dict[date, dict[str, Any]]:
+    """Numbers of every day, which Dagster plots over partitions; with several tables their names come first."""
+    found: dict[date, dict[str, Any]] = {}
+    for name, rows in tables.items():
+        for day, numbers in by_day(rows, time).items():
+            if len(tables) > 1:
+                numbers = {f"{name}/{fact}": numbers[fact] for fact in ("num_rows", "null_share")}
+            found.setdefault(day, {}).update(numbers)
+    return dict(sorted(found.items()))
+
+
+def _pictures(tables: Mapping[str, pl.DataFrame]) -> dg.MarkdownMetadataValue:
+    drawn = (markdown(profile(rows), title=f"{name}, {rows.height:,} rows") for name, rows in tables.items())
+    return dg.MetadataValue.md("\n\n".join(drawn))

@@ -1,23 +1,34 @@
 """The asset `features`: raw rows to the rows of every feature view, validated against Feast's schema, then written."""
 
-from collections.abc import Iterator, Mapping
-from datetime import datetime
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
 
 import dagster as dg
 import polars as pl
 
-from feature_pipeline.ingest import daily, table
-from feature_pipeline.report import GROUP, passed, preview, refuse
-from feature_pipeline.validate import violations
+from feature_pipeline.chunks import DAY, Files, Journal, chunks, write_days
+from feature_pipeline.expectations import view_suite
+from feature_pipeline.ingest import ChunkedRange, daily, table
+from feature_pipeline.pending import mark
+from feature_pipeline.quarantine import quarantine_table, set_aside
+from feature_pipeline.report import GROUP, RangeReport, refuse
+from feature_pipeline.validate import Rules, Verdict, judge
 from fti.errors import FtiError
 from fti.project import Project
+from fti.source_hash import digest
 from fti.stores.feature_store import FeatureStore, ViewSchema
-from fti.stores.lake import Lake
+from fti.stores.lake import UTC_TIME, Lake, days_between
+from fti.versions import code_version
 
 TIME = "event_timestamp"
-UTC_TIME = pl.Datetime("us", "UTC")
 CHECK = "features_are_valid"
+
+
+class FeatureRange(ChunkedRange):
+    """`again` also makes the days that are done: their inputs, code and files are as recorded."""
+
+    again: bool = False
 
 
 def raw_tables(project: Project, lake: Lake, start: datetime, end: datetime) -> dict[str, pl.DataFrame]:
@@ -42,41 +53,110 @@ def make_features(
     return project.features.transform(tables, start, end)
 
 
-def problems(
+def judge_views(
     project: Project,
     views: Mapping[str, pl.DataFrame],
     schemas: Mapping[str, ViewSchema],
     start: datetime,
     end: datetime,
-) -> list[str]:
-    """What keeps the rows of `views` from being the feature views of `schemas`."""
-    found = [
-        f"feature view {view!r} is in the feature service but was not made" for view in schemas if view not in views
-    ]
-    for view, rows in views.items():
-        if view not in schemas:
-            found.append(f"feature view {view!r} was made but is not in the feature service")
-            continue
-        columns = {**schemas[view].keys, TIME: UTC_TIME, **schemas[view].features}
-        broken = violations(
-            rows,
-            schema=columns,
-            key=(*schemas[view].keys, TIME),
-            expectations=project.features.expectations.get(view, ()),
-        )
-        found += [f"feature view {view!r}: {violation}" for violation in broken]
-        if not broken and (late := rows.filter(~pl.col(TIME).is_between(start, end, closed="left")).height):
-            found.append(f"feature view {view!r}: column {TIME!r} lies outside {start} .. {end} in {late} rows")
-    return found
+) -> tuple[dict[str, Verdict], list[str]]:
+    """The verdict on every view's rows, and what keeps them from being the feature views of `schemas`."""
+    missing = [f"feature view {view!r} is in the feature service but was not made" for view in schemas.keys() - views]
+    extra = [f"feature view {view!r} was made but is not in the feature service" for view in views.keys() - schemas]
+    verdicts = {
+        view: judge(rows, view_rules(project, view, schemas[view], start, end))
+        for view, rows in views.items()
+        if view in schemas
+    }
+    broken = [f"feature view {view!r}: {problem}" for view, verdict in verdicts.items() for problem in verdict.problems]
+    return verdicts, [*sorted(missing), *sorted(extra), *broken]
+
+
+def view_rules(project: Project, view: str, schema: ViewSchema, start: datetime, end: datetime) -> Rules:
+    """What rows of a feature view must be."""
+    return Rules(
+        suite=view_suite(project.name, view),
+        schema={**schema.keys, TIME: UTC_TIME, **schema.features},
+        key=(*schema.keys, TIME),
+        expectations=project.features.expectations.get(view, ()),
+        time=TIME,
+        span=(start, end),
+        max_share=project.features.max_quarantined_share,
+    )
 
 
 def write_features(
-    lake: Lake, project: Project, views: Mapping[str, pl.DataFrame], start: datetime, end: datetime
-) -> dict[str, int]:
-    """Replace the days of every view; returns rows by view."""
-    for view, rows in views.items():
-        lake.write(f"{project.name}/features/{view}", rows, time=TIME, start=start, end=end)
-    return {view: rows.height for view, rows in views.items()}
+    lake: Lake, project: Project, verdicts: Mapping[str, Verdict], start: datetime, end: datetime
+) -> tuple[date, ...]:
+    """Replace the days of every view that differ, and its quarantine; returns the days with a view that differed."""
+    days: set[date] = set()
+    for view, verdict in verdicts.items():
+        quarantine = quarantine_table(project.name, f"features.{view}")
+        set_aside(lake, quarantine, verdict.bad, time=TIME, start=start, end=end)
+        days |= set(write_days(lake, f"{project.name}/features/{view}", verdict.good, time=TIME, start=start, end=end))
+    return tuple(sorted(days))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureChunk:
+    """What became of the feature days `[start, end)`. A chunk that was done already has no verdicts."""
+
+    start: datetime
+    end: datetime
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    days_written: tuple[date, ...] = ()
+    done: bool = False
+
+
+def make_range(
+    lake: Lake,
+    project: Project,
+    schemas: Mapping[str, ViewSchema],
+    start: datetime,
+    end: datetime,
+    *,
+    chunk_days: int,
+    again: bool = False,
+) -> Iterator[FeatureChunk]:
+    """Make, check and write chunk by chunk. A chunk with problems is not written and is the last one.
+
+    Chunks that are done (see `chunks.Journal`) are left alone, unless `again`.
+    """
+    journal = Journal(lake, project)
+    for first, last in chunks(start, end, chunk_days):
+        days = list(days_between(first, last))
+        if not again and not journal.stale(days):
+            yield FeatureChunk(start=first, end=last, done=True)
+            continue
+        chunk = _make_chunk(lake, project, schemas, first, last, journal)
+        yield chunk
+        if chunk.problems:
+            return
+
+
+def _make_chunk(
+    lake: Lake,
+    project: Project,
+    schemas: Mapping[str, ViewSchema],
+    start: datetime,
+    end: datetime,
+    journal: Journal,
+) -> FeatureChunk:
+    days = list(days_between(start, end))
+    inputs = journal.inputs(days[0], days[-1])
+    try:
+        tables = raw_tables(project, lake, start, end)
+    except FtiError as error:
+        return FeatureChunk(start=start, end=end, problems=tuple(map(str, error.args)))
+    views = make_features(project, tables, start, end)
+    verdicts, problems = judge_views(project, views, schemas, start, end)
+    if problems:
+        return FeatureChunk(start=start, end=end, verdicts=verdicts, problems=tuple(problems))
+    mark(lake, project, days)
+    written = write_features(lake, project, verdicts, start, end)
+    journal.write(days, inputs)
+    return FeatureChunk(start=start, end=end, verdicts=verdicts, days_written=written)
 
 
 def features_asset(project: Project) -> dg.AssetsDefinition:
@@ -88,6 +168,7 @@ def features_asset(project: Project) -> dg.AssetsDefinition:
         group_name=GROUP,
         description=f"Feature views of {project.features.service}, in the lake.",
         deps=project.raw_keys(project.features.sources),
+        code_version=code_version(project),
         partitions_def=daily(project),
         backfill_policy=dg.BackfillPolicy.single_run(),
         check_specs=[dg.AssetCheckSpec(CHECK, asset=dg.AssetKey(key), blocking=True)],
@@ -95,32 +176,38 @@ def features_asset(project: Project) -> dg.AssetsDefinition:
     )
     def features(
         context: dg.AssetExecutionContext,
+        config: FeatureRange,
         lake: dg.ResourceParam[Lake],
         feature_store: dg.ResourceParam[FeatureStore],
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
         start, end = context.partition_time_window
         feature_store.apply(project)
-        try:
-            tables = raw_tables(project, lake, start, end)
-        except FtiError as error:
-            yield from refuse(key, CHECK, error.args)
-            return
-        views = make_features(project, tables, start, end)
-        found = problems(project, views, feature_store.schemas(project.features.service), start, end)
-        if found:
-            yield from refuse(key, CHECK, found)
-        rows = write_features(lake, project, views, start, end)
-        yield dg.MaterializeResult(metadata=feature_metadata(views), check_results=[passed(CHECK, **rows)])
+        services = feature_store.services(project)
+        schemas = {view: found for name in services for view, found in feature_store.schemas(name).items()}
+        days = config.chunk_days or project.chunk_days
+        report = RangeReport(context, CHECK, end)
+        for chunk in make_range(lake, project, schemas, start, end, chunk_days=days, again=config.again):
+            if chunk.problems:
+                yield from refuse(key, CHECK, chunk.problems, report.written)
+            if chunk.done:
+                report.skip(chunk.start, chunk.end, load_views(lake, project, schemas, chunk.start, chunk.end), TIME)
+            else:
+                report.add(chunk.start, chunk.end, chunk.verdicts, chunk.days_written, TIME)
+        versions = {name: found for service in services for name, found in feature_store.versions(service).items()}
+        inputs = Journal(lake, project).inputs(start.date(), (end - DAY).date())
+        yield report.result(data_version(inputs, versions), versions=dg.MetadataValue.json(versions))
 
     return features
 
 
-def feature_metadata(views: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
-    """Rows in all and by view, the number of features, and the first rows of each view."""
-    counts = pl.DataFrame({"view": list(views), "rows": [rows.height for rows in views.values()]})
-    shown = "\n\n".join(f"**{view}**\n\n{preview(rows, 3)}" for view, rows in views.items())
-    return {
-        "dagster/row_count": int(counts["rows"].sum()),
-        "rows": dg.MetadataValue.md(preview(counts, counts.height)),
-        "preview": dg.MetadataValue.md(shown),
-    }
+def data_version(inputs: Mapping[str, Files], versions: Mapping[str, str]) -> str:
+    """Hash of the raw files that were read and of the versions of the views that were made of them."""
+    read = [f"{name} {day} {found}" for name, files in sorted(inputs.items()) for day, found in sorted(files.items())]
+    return digest(*read, *(f"{name}={version}" for name, version in sorted(versions.items())))
+
+
+def load_views(
+    lake: Lake, project: Project, views: Iterable[str], start: datetime, end: datetime
+) -> dict[str, pl.DataFrame]:
+    """Rows of the feature views as they lie in the lake."""
+    return {view: lake.load(f"{project.name}/features/{view}", start=start, end=end) for view in views}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fti.errors import FtiError
 
@@ -18,6 +21,8 @@ Command = Callable[[argparse.Namespace], int]
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     arguments = parser().parse_args(argv)
+    logging.captureWarnings(True)  # what one library thinks of another is not for this terminal
+    logging.getLogger("py.warnings").addHandler(logging.NullHandler())
     try:
         return int(arguments.run(arguments))
     except FtiError as error:
@@ -34,17 +39,75 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     options: list[tuple[str, Command, str]] = [
         ("demo", demo, "run the whole life of a model on a year of flights"),
-        ("up", up, "start Dagster, MLflow and the prediction services"),
+        ("up", up, "start Dagster, MLflow, the prediction and the ingest services"),
         ("down", down, "stop what `fti up` started"),
+        ("backfill", backfill, "make days of features, and those whose raw days or code changed"),
+        ("catalog", catalog, "write the catalogue of sources, views and features as one HTML file"),
         ("status", status, "what runs, what is in the stores, who is champion"),
+        ("plan", plan, "compare the features in the code with what is deployed; exit status 2 when they differ"),
+        ("lineage", lineage, "where a model version comes from, back to the raw partitions"),
     ]
     for name, run, text in options:
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(run=run)
+        if name in ("plan", "lineage"):
+            command.add_argument("--json", action="store_true", help="as JSON")
+        if name == "lineage":
+            command.add_argument("model", help="flights/2, or a version or alias such as champion")
+            command.add_argument("--project", default="", help="the model's project, where there are several")
         if name == "demo":
             command.add_argument("--weeks", type=int, default=7, help="weeks of traffic to replay at most (default 7)")
             command.add_argument("--share", type=float, default=1.0, help="share of the requests to replay (default 1)")
+        if name == "catalog":
+            command.add_argument("--out", type=Path, help="folder of index.html (default: catalog in FTI_HOME)")
+        if name == "backfill":
+            _backfill_options(command)
+    _add_dataset(commands)
     return top
+
+
+def _add_dataset(commands: Any) -> None:
+    """`fti dataset` and its own commands."""
+    text = "versions of the training datasets, here and in the remote (FTI_DATASET_REMOTE)"
+    own = commands.add_parser("dataset", help=text, description=text).add_subparsers(required=True, metavar="COMMAND")
+    whole: list[tuple[str, tuple[str, ...], str]] = [
+        ("list", (), "every version, newest first"),
+        ("show", ("version",), "rows, ranges, views and statistics of one version"),
+        ("pull", ("version",), "bring a version here from the remote"),
+        ("diff", ("old", "new"), "what differs between two versions"),
+    ]
+    for name, positions, help_text in whole:
+        command = own.add_parser(name, help=help_text, description=help_text)
+        command.set_defaults(run=dataset, dataset_command=name)
+        for position in positions:
+            command.add_argument(position, help="a version, or the beginning of one")
+        if name == "pull":
+            command.add_argument("--to", default="", help="copy its files into this new folder")
+        else:
+            command.add_argument("--json", action="store_true", help="as JSON")
+
+
+def dataset(arguments: argparse.Namespace) -> int:
+    from fti import datasets
+    from fti.settings import Settings
+
+    settings = Settings()
+    if arguments.dataset_command == "list":
+        return datasets.list_versions(settings, as_json=arguments.json)
+    if arguments.dataset_command == "show":
+        return datasets.show(settings, arguments.version, as_json=arguments.json)
+    if arguments.dataset_command == "pull":
+        return datasets.pull(settings, arguments.version, arguments.to)
+    return datasets.diff(settings, arguments.old, arguments.new, as_json=arguments.json)
+
+
+def _backfill_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("project")
+    command.add_argument("--from", dest="first", type=date.fromisoformat, help="first day, 2013-01-01 (default: all)")
+    command.add_argument("--to", dest="last", type=date.fromisoformat, help="last day, included")
+    command.add_argument("--chunk-days", type=int, default=0, help="days in memory at once (default: the project's)")
+    command.add_argument("--again", action="store_true", help="also make the days that are done")
+    command.add_argument("--changed", action="store_true", help="read no source: only days whose inputs changed")
 
 
 def demo(arguments: argparse.Namespace) -> int:
@@ -60,7 +123,7 @@ def up(arguments: argparse.Namespace) -> int:
     from fti.settings import Settings
 
     settings = Settings()
-    wanted = servers.servers(settings, _names(settings))
+    wanted = servers.servers(settings, _names(settings), _streamed(settings))
     for server in wanted:
         servers.start(server, settings)
     for server in wanted:
@@ -75,8 +138,26 @@ def down(arguments: argparse.Namespace) -> int:
     from fti.settings import Settings
 
     settings = Settings()
-    for server in servers.servers(settings, _names(settings)):
+    for server in servers.servers(settings, _names(settings), _streamed(settings)):
         print(f"{server.name:<20} {'stopped' if servers.stop(server.name, settings) else 'was not running'}")
+    return 0
+
+
+def backfill(arguments: argparse.Namespace) -> int:
+    from fti.backfill import run
+    from fti.settings import Settings
+
+    span = None if arguments.changed else (arguments.first, arguments.last)
+    run(Settings(), arguments.project, span, chunk_days=arguments.chunk_days, again=arguments.again)
+    return 0
+
+
+def catalog(arguments: argparse.Namespace) -> int:
+    from fti.catalog import write
+    from fti.settings import Settings
+
+    settings = Settings()
+    print(write(settings, arguments.out or settings.root / "catalog"))
     return 0
 
 
@@ -88,10 +169,30 @@ def status(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def plan(arguments: argparse.Namespace) -> int:
+    from fti.plan import run
+    from fti.settings import Settings
+
+    return run(Settings(), as_json=arguments.json)
+
+
+def lineage(arguments: argparse.Namespace) -> int:
+    from fti.lineage import run
+    from fti.settings import Settings
+
+    return run(Settings(), arguments.model, arguments.project, as_json=arguments.json)
+
+
 def _names(settings: Settings) -> tuple[str, ...]:
     from fti.project import load_projects
 
     return tuple(project.name for project in load_projects(settings.project_modules))
+
+
+def _streamed(settings: Settings) -> tuple[str, ...]:
+    from fti.project import load_projects
+
+    return tuple(project.name for project in load_projects(settings.project_modules) if project.streamed)
 
 
 if __name__ == "__main__":

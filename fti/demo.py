@@ -71,7 +71,8 @@ def history(loop: Loop) -> None:
             static = tuple(f"raw_{source.name}" for source in project.sources if not source.timestamp)
             loop.execute("features", assets=static)
             loop.execute("features", assets=daily_nouns(project), tags=days(project.partitions_start, until))
-        if loop.stores["feature_store"].materialized_until(project.features.service) is None:
+        online = loop.stores["feature_store"].materialized_until(project.features.service)
+        if online is None or online < until:
             loop.execute("features", assets=("online_features",))
 
 

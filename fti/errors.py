@@ -19,3 +19,7 @@ class GateError(FtiError):
 
 class ConflictError(FtiError):
     """Somebody else changed the same state in between; nothing was written."""
+
+
+class ChangeError(FtiError):
+    """Code that changes, under the same name, what a served model reads; nothing was registered."""

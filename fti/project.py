@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fti.errors import NotReadyError
 
@@ -51,7 +51,39 @@ class Source:
     """Columns that identify a row: never null, never twice."""
     timestamp: str | None = None
     expectations: tuple[Expectation, ...] = ()
+    max_quarantined_share: float = 0.0
+    """Share of rows that may be set aside because they break a rule; one more and nothing is written."""
     description: str = ""
+    streamed: bool = False
+    """Whether rows also come one by one, as events (docs/streaming.md). The timestamp is then part of the key."""
+
+    def __post_init__(self) -> None:
+        if self.streamed and self.timestamp not in self.key:
+            raise ValueError(f"source {self.name!r} is streamed: its timestamp must be one of the columns of its key")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Freshness:
+    """What the service does with online values of a feature view that are older than `max_age`.
+
+    Feast forgets old values offline (a view's `ttl`) but not online. Age is counted from the event time to the moment
+    of prediction. `on_stale`: `null` makes the view's features null, as training sees values beyond the TTL;
+    `default` puts `defaults` in their place (features without one are null); `reject` refuses the request. Without a
+    `Freshness`, a view has its TTL and `null`. `max_age` is at most the TTL.
+    """
+
+    max_age: timedelta
+    on_stale: Literal["default", "null", "reject"] = "null"
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Feature -> value, for `default` only."""
+
+    def __post_init__(self) -> None:
+        if self.max_age <= timedelta(0):
+            raise ValueError(f"max_age must be positive, not {self.max_age}")
+        if self.on_stale not in ("default", "null", "reject"):
+            raise ValueError(f"on_stale must be 'default', 'null' or 'reject', not {self.on_stale!r}")
+        if bool(self.defaults) != (self.on_stale == "default"):
+            raise ValueError("defaults go with on_stale='default', and only with it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +108,12 @@ class Features:
     on_demand_names: tuple[str, ...]
     expectations: Mapping[str, tuple[Expectation, ...]] = field(default_factory=dict)
     """Feature view -> expectations on its rows."""
+    accept_changes: tuple[str, ...] = ()
+    """Changes in place that the served model may get, as `fti plan` names them: `origin_delays@680e033f1920`."""
+    max_quarantined_share: float = 0.0
+    """As in `Source`, for the rows of each view."""
+    freshness: Mapping[str, Freshness] = field(default_factory=dict)
+    """Feature view -> how old its values may be when they are served."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,6 +273,8 @@ class Project:
     """First day of the daily partitions, UTC."""
     partitions_end: datetime | None = None
     """End of the last daily partition, for data that has one; without it every past day is a partition."""
+    chunk_days: int = 92
+    """Days that one step of a backfill reads, makes, checks and writes at once: its bound on memory."""
     slices: tuple[str, ...] = ()
     """Columns whose values get metrics of their own."""
     owner: str = "fti"
@@ -246,6 +286,11 @@ class Project:
     def source(self, name: str) -> Source:
         """The source called `name`."""
         return next(source for source in self.sources if source.name == name)
+
+    @property
+    def streamed(self) -> dict[str, Source]:
+        """Sources whose rows also come as events, by name."""
+        return {source.name: source for source in self.sources if source.streamed}
 
     def raw_keys(self, names: Sequence[str]) -> list[list[str]]:
         """Asset keys of the raw tables `names`."""

@@ -1,4 +1,4 @@
-"""The local servers behind `fti up`: Dagster, MLflow and a prediction service a project; stopped by pid."""
+"""The local servers behind `fti up`: Dagster, MLflow, a prediction and an ingest service a project; stopped by pid."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ class Server:
     ready_seconds: int = 120
 
 
-def servers(settings: Settings, projects: tuple[str, ...]) -> list[Server]:
-    """What `fti up` starts, in this order; the project at position i is served on `service_port + i`."""
+def servers(settings: Settings, projects: tuple[str, ...], streamed: tuple[str, ...] = ()) -> list[Server]:
+    """What `fti up` starts, in this order; the project at position i is served on `service_port + i`, and of those with
+    `streamed` sources the one at position i takes events on `events_port + i`."""
     host, dagster, mlflow = settings.host, settings.dagster_port, settings.mlflow_port
     python = sys.executable
     workspace = ("-m", "fti.definitions", "--working-directory", str(Path(__file__).parents[1]))
@@ -50,7 +51,8 @@ def servers(settings: Settings, projects: tuple[str, ...]) -> list[Server]:
         ),
         Server(name="mlflow", command=ui, url=f"http://{host}:{mlflow}", ready=f"http://{host}:{mlflow}/health"),
     ]
-    return found + [service(settings, name, settings.service_port + i) for i, name in enumerate(projects)]
+    services = [service(settings, name, settings.service_port + i) for i, name in enumerate(projects)]
+    return found + services + [ingest(settings, name, settings.events_port + i) for i, name in enumerate(streamed)]
 
 
 def service(settings: Settings, project: str, port: int) -> Server:
@@ -59,6 +61,14 @@ def service(settings: Settings, project: str, port: int) -> Server:
     command = (sys.executable, "-m", "inference_pipeline.service", "--project", project)
     options = ("--host", settings.host, "--port", str(port))
     return Server(name=f"service-{project}", command=command + options, url=url, ready=f"{url}/livez")
+
+
+def ingest(settings: Settings, project: str, port: int) -> Server:
+    """The service that takes events of one project, with its consumer."""
+    url = f"http://{settings.host}:{port}"
+    command = (sys.executable, "-m", "feature_pipeline.stream.service", "--project", project)
+    options = ("--host", settings.host, "--port", str(port))
+    return Server(name=f"events-{project}", command=command + options, url=url, ready=f"{url}/livez")
 
 
 def start(server: Server, settings: Settings, *, owner: str = "up") -> int:
@@ -72,7 +82,7 @@ def start(server: Server, settings: Settings, *, owner: str = "up") -> int:
     if is_taken(server.url):
         raise NotReadyError(
             f"{server.name}: {server.url} is taken by another program. Stop that, or choose another port: "
-            "FTI_SERVICE_PORT, FTI_DAGSTER_PORT, FTI_MLFLOW_PORT."
+            "FTI_SERVICE_PORT, FTI_EVENTS_PORT, FTI_DAGSTER_PORT, FTI_MLFLOW_PORT."
         )
     logs = settings.root / "logs"
     logs.mkdir(parents=True, exist_ok=True)

@@ -20,10 +20,17 @@ class Settings(BaseSettings):
     mlflow_uri: str = ""
     feast_registry_uri: str = ""
     online_store_uri: str = ""
+    events_uri: str = ""
+    """Where accepted events wait: empty for a log below `home`, or `redis://host:6379/0` for a Redis Stream."""
+    events_token: str = ""
+    """Bearer token that `POST /events` asks for; empty asks for none."""
+    dataset_remote: str = ""
+    """Folder or `s3://bucket/prefix` to which training datasets are pushed; empty: none."""
     host: str = "127.0.0.1"
     service_port: int = 3000
     dagster_port: int = 3001
     mlflow_port: int = 5000
+    events_port: int = 3100
 
     @property
     def root(self) -> Path:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,8 +12,9 @@ import orjson
 from fti.errors import NotReadyError
 from inference_pipeline.metrics import ServiceMetrics
 from inference_pipeline.microbatch import MicroBatcher
-from inference_pipeline.predictor import Arrival, Predictor
-from inference_pipeline.request import MAX_BODY_BYTES, Problem, RequestError, parse_batch, parse_one
+from inference_pipeline.predictor import STALE_FLAG, Answer, Arrival, Predictor
+from inference_pipeline.refuse import StaleFeatures
+from inference_pipeline.request import MAX_BODY_BYTES, REQUEST_ID, Problem, RequestError, parse_batch, parse_one
 
 logger = logging.getLogger("fti.service")
 
@@ -29,27 +30,48 @@ class Endpoint:
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
         self.metrics = ServiceMetrics(predictor.project.name)
-        self._singles = MicroBatcher(predictor.answer)
+        self._singles = MicroBatcher(self._answer)
         self._batches = ThreadPoolExecutor(1, thread_name_prefix="predict-batch")
 
     async def predict(self, body: bytes) -> dict[str, Any]:
         """One request in, its answer out."""
         arrived = time.perf_counter()
-        return await self._singles.submit(Arrival(parse_one(self.predictor.project, body), arrived))
+        answer = await self._singles.submit(Arrival(parse_one(self.predictor.project, body), arrived))
+        if isinstance(answer, StaleFeatures):
+            raise answer
+        return answer
 
     async def predict_batch(self, body: bytes) -> dict[str, Any]:
-        """`{"instances": [...]}` in, `{"predictions": [...]}` out, in the same order, by one model version."""
+        """`{"instances": [...]}` in, `{"predictions": [...]}` out, in the same order, by one model version.
+
+        A request that is refused has its error in place of its prediction; the others are answered.
+        """
         return await asyncio.get_running_loop().run_in_executor(self._batches, self._answer_batch, body)
 
     async def status(self, body: bytes) -> dict[str, Any]:
         """What is serving."""
-        return self.predictor.status()
+        return await asyncio.get_running_loop().run_in_executor(None, self.predictor.status)
 
     def _answer_batch(self, body: bytes) -> dict[str, Any]:
         arrived = time.perf_counter()
         rows = parse_batch(self.predictor.project, body)
-        predictions = self.predictor.answer([Arrival(row, arrived) for row in rows])
-        return {"predictions": predictions}
+        answers = self._answer([Arrival(row, arrived) for row in rows])
+        return {
+            "predictions": [
+                {REQUEST_ID: row[REQUEST_ID], "status": answer.status} | answer.body()
+                if isinstance(answer, StaleFeatures)
+                else answer
+                for row, answer in zip(rows, answers, strict=True)
+            ]
+        }
+
+    def _answer(self, arrivals: Sequence[Arrival]) -> list[Answer]:
+        """The predictor's answers; stale features among them are counted."""
+        answers = self.predictor.answer(arrivals)
+        for answer in answers:
+            stale = answer.views if isinstance(answer, StaleFeatures) else answer["flags"].get(STALE_FLAG, ())
+            self.metrics.stale(stale)
+        return answers
 
 
 class HotPath:

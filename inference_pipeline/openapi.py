@@ -14,7 +14,10 @@ PYTHON_TYPES: tuple[tuple[Any, type], ...] = ((pl.Boolean, bool), (pl.String, st
 class Flags(BaseModel):
     """What to know about a prediction before trusting it."""
 
-    unknown_entities: list[str] = Field(default=[], description="Feature views that know nothing of the entity.")
+    unknown_entities: list[str] = Field(default=[], description="Feature views that have never seen the entity.")
+    stale_views: list[str] = Field(
+        default=[], description="Feature views whose values were too old: they are missing, or defaults."
+    )
 
 
 class Answer(BaseModel):
@@ -28,10 +31,27 @@ class Answer(BaseModel):
     flags: Flags
 
 
+class Detail(BaseModel):
+    """One thing that is wrong."""
+
+    field: str
+    problem: str
+    expected: str
+
+
+class Refusal(BaseModel):
+    """A request of a batch that is not answered: values of a feature view are older than its policy allows."""
+
+    request_id: str
+    status: int
+    error: str
+    details: list[Detail]
+
+
 class Answers(BaseModel):
     """Predictions in the order of the requests."""
 
-    predictions: list[Answer]
+    predictions: list[Answer | Refusal]
 
 
 def request(project: Project) -> type[BaseModel]:

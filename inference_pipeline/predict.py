@@ -10,13 +10,16 @@ TIME = "event_timestamp"
 PROBABILITY = "probability"
 LABEL = "label"
 UNKNOWN = "missing_views"
-"""Feature views that know nothing (recent enough) of the request's entity; their features are null."""
+"""Feature views that have never seen the request's entity; their features are null."""
+STALE = "stale_views"
+"""Feature views whose values were too old at the moment of prediction; their features are null, or defaults."""
 
 
 def predict(project: Project, feature_store: FeatureStore, bundle: ModelBundle, requests: pl.DataFrame) -> pl.DataFrame:
-    """`requests` with their features of this moment, `probability`, `label` and `missing_views`, order kept."""
+    """`requests` with their features of this moment, `probability`, `label` and the two columns above, order kept."""
     rows = project.features.on_demand(at_prediction_time(project, requests))
-    return score(project, bundle, rows.hstack(feature_store.online(bundle.info["feature_service"], rows)))
+    features = feature_store.online(bundle.info["feature_service"], rows, project.features.freshness)
+    return score(project, bundle, rows.hstack(features))
 
 
 def at_prediction_time(project: Project, requests: pl.DataFrame) -> pl.DataFrame:

@@ -16,7 +16,8 @@ from fti.stores.feature_store import FeatureStore
 from fti.stores.model_bundle import ModelBundle
 from fti.stores.model_registry import ModelRegistry, ModelVersion
 from fti.stores.prediction_log import PredictionLog
-from inference_pipeline.predict import LABEL, PROBABILITY, UNKNOWN, predict
+from inference_pipeline.predict import LABEL, PROBABILITY, STALE, UNKNOWN, predict
+from inference_pipeline.refuse import StaleFeatures, refuse
 from inference_pipeline.request import REQUEST_ID, Row, example, schema
 
 logger = logging.getLogger("fti.service")
@@ -26,8 +27,10 @@ RETRY_SECONDS = 30.0
 """A version that did not load is tried again after this long."""
 WARM_UP_ROWS = (1, 64, 1)
 UTC_TIME = pl.Datetime("us", "UTC")
-FLAG = "unknown_entities"
-"""Flag of an answer: the feature views that had nothing for it."""
+UNKNOWN_FLAG, STALE_FLAG = "unknown_entities", "stale_views"
+"""Flags of an answer: the feature views that had never seen its entity, and those whose values were too old."""
+
+Answer = dict[str, Any] | StaleFeatures
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,25 @@ class Predictor:
         """Stop following the alias."""
         self._stopped.set()
 
-    def answer(self, arrivals: Sequence[Arrival]) -> list[dict[str, Any]]:
-        """Predictions for parsed requests, in their order, logged durably before this returns."""
+    def answer(self, arrivals: Sequence[Arrival]) -> list[Answer]:
+        """Predictions for parsed requests, in their order, logged durably before this returns.
+
+        A request that stale features forbid to answer gets its error in place of a prediction and is not logged.
+        """
         champion = self.champion
         if champion is None:
             raise NotReadyError(self._remedy())
         requests = pl.DataFrame([arrival.row for arrival in arrivals], schema=schema(self.project), orient="row")
         rows = predict(self.project, self.feature_store, champion.bundle, requests)
+        refused = refuse(self.project, self.feature_store, champion.bundle.info["feature_service"], rows)
+        if refused:
+            kept = [place for place in range(rows.height) if place not in refused]
+            rows, arrivals = rows[kept], [arrivals[place] for place in kept]
+        given = iter(answers(self._log(rows, arrivals, champion)) if arrivals else [])
+        return [refused[place] if place in refused else next(given) for place in range(requests.height)]
+
+    def _log(self, rows: pl.DataFrame, arrivals: Sequence[Arrival], champion: Champion) -> pl.DataFrame:
+        """The log's records of `rows`, durable when this returns."""
         now = time.perf_counter()
         latencies = [round((now - arrival.arrived) * 1e3, 3) for arrival in arrivals]
         number, version = len(arrivals), champion.version.version
@@ -94,7 +109,7 @@ class Predictor:
         self.log.append(self.project.name, records)
         with self._counting:
             self.served += len(arrivals)
-        return answers(records)
+        return records
 
     def status(self) -> dict[str, Any]:
         """What is serving since when, for people and for the swap's observers."""
@@ -110,7 +125,17 @@ class Predictor:
             "started_at": self.started_at.isoformat(),
             "requests_served": self.served,
             "failure": self.failure,
+            "features": self._features(champion) if champion else None,
         }
+
+    def _features(self, champion: Champion) -> dict[str, Any]:
+        """Freshness of every feature view that the champion reads."""
+        try:
+            return self.feature_store.freshness(
+                champion.bundle.info["feature_service"], self.project.features.freshness
+            )
+        except NotReadyError as error:
+            return {"failure": str(error)}
 
     def refresh(self) -> bool:
         """Swap in the version that carries the alias, if it is another one. Returns whether it did."""
@@ -156,6 +181,14 @@ class Predictor:
 def answers(records: pl.DataFrame) -> list[dict[str, Any]]:
     """The JSON answer of every record."""
     names = [REQUEST_ID, PROBABILITY, LABEL, "model_version", "latency_ms"]
-    unknown = records[UNKNOWN].to_list()
-    rows = zip(*(records[name].to_list() for name in names), unknown, strict=True)
-    return [{**dict(zip(names, row, strict=False)), "flags": {FLAG: row[-1]} if row[-1] else {}} for row in rows]
+    rows = zip(*(records[name].to_list() for name in names), strict=True)
+    flags = zip(records[UNKNOWN].to_list(), records[STALE].to_list(), strict=True)
+    return [
+        {**dict(zip(names, row, strict=True)), "flags": flags_of(unknown, stale)}
+        for row, (unknown, stale) in zip(rows, flags, strict=True)
+    ]
+
+
+def flags_of(unknown: list[str], stale: list[str]) -> dict[str, list[str]]:
+    """The flags that are set."""
+    return ({UNKNOWN_FLAG: unknown} if unknown else {}) | ({STALE_FLAG: stale} if stale else {})

@@ -22,6 +22,7 @@ def loop_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings
         patch.setenv("FTI_PROJECTS", "tests.small")
         patch.setenv("FTI_SERVICE_PORT", str(free_port("127.0.0.1")))
         patch.setenv("FTI_DAGSTER_PORT", str(free_port("127.0.0.1")))
+        patch.setenv("FTI_EVENTS_PORT", str(free_port("127.0.0.1")))
         patch.setenv("PYTHONPATH", str(REPOSITORY))
         yield Settings()
 

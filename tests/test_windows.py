@@ -1,16 +1,20 @@
 """Rolling statistics against a loop that anybody can check."""
 
+import statistics
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fti import windows
 from fti.windows import parse_window, rolling_statistics, window_names
 
 T0 = datetime(2013, 1, 1, tzinfo=UTC)
 SCHEMA = {"entity": pl.String, "kind": pl.Int64, "event_timestamp": pl.Datetime("us", "UTC"), "value": pl.Int64}
+HOUR = timedelta(hours=1)
 events = st.lists(
     st.tuples(
         st.sampled_from(["a", "b", None]), st.integers(0, 1), st.integers(0, 300), st.none() | st.integers(-50, 50)
@@ -24,30 +28,121 @@ def frame(rows):
     return pl.DataFrame(moved, schema=SCHEMA, orient="row")
 
 
+KINDS = ("count", "sum", "mean", "share", "std")
+
+
 @settings(max_examples=150, deadline=None)
-@given(rows=events)
-def test_windows_hold_what_a_loop_finds(rows):
-    made = rolling_statistics(
-        frame(rows), entity=("entity", "kind"), means={"value": "value"}, windows=("30m", "2h"), prefix="x"
-    )
+@given(rows=events, piece=st.sampled_from([1, 1 << 16]))
+def test_windows_hold_what_a_loop_finds(rows, piece):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "_PIECE", piece)  # an entity a piece, or all in one
+        made = rolling_statistics(
+            frame(rows),
+            entity=("entity", "kind"),
+            statistics={f"of_{kind}": ("value", kind) for kind in KINDS} | {"kind": ("kind", "sum")},
+            windows=("30m", "2h"),
+            prefix="x",
+        )
     known = [row for row in rows if row[0] is not None]
-    assert made.columns == ["entity", "kind", "event_timestamp", *window_names("x", ["value"], ["30m", "2h"])]
+    names = window_names("x", [*(f"of_{kind}" for kind in KINDS), "kind"], ["30m", "2h"])
+    assert made.columns == ["entity", "kind", "event_timestamp", *names]
     assert made.height == len({row[:3] for row in known})
     for entity, kind, time, *found in made.iter_rows():
         expected = []
         for minutes in (30, 120):
             inside = [
-                value
+                (value, number)
                 for name, number, minute, value in known
                 if (name, number) == (entity, kind) and timedelta(0) <= time - at(minute) < timedelta(minutes=minutes)
             ]
-            values = [value for value in inside if value is not None]
-            expected += [len(inside), sum(values) / len(values) if values else None]
-        assert found == [None if value is None else pytest.approx(value, rel=1e-6) for value in expected]
+            expected += [len(inside), *said_of([value for value, _ in inside if value is not None])]
+            expected.append(kind * len(inside))
+        assert found == [None if value is None else pytest.approx(value, rel=1e-9) for value in expected]
+
+
+def said_of(values):
+    """The statistics of `KINDS`, the slow and obvious way."""
+    mean = statistics.fmean(values) if values else None
+    share = statistics.fmean(value != 0 for value in values) if values else None
+    return [len(values), sum(values), mean, share, statistics.stdev(values) if len(values) > 1 else None]
 
 
 def at(minute):
     return T0 + timedelta(minutes=minute)
+
+
+def one_entity(values, **columns):
+    """An event an hour of one entity."""
+    hours = [T0 + hour * HOUR for hour in range(len(values))]
+    return pl.DataFrame({"entity": ["a"] * len(values), "event_timestamp": hours, "value": values} | columns)
+
+
+def last_of(rows, kind, window):
+    """The statistic of the last event's window."""
+    made = rolling_statistics(
+        rows, entity=["entity"], statistics={"said": ("value", kind)}, windows=[window], prefix="x"
+    )
+    return made[f"x_said_{window}"][-1]
+
+
+def test_a_small_spread_about_a_large_mean_is_found():
+    noise = np.random.default_rng(0).normal(0, 1e-3, 5000)
+    values = 1e9 + noise
+    inside = values[-24:]
+    assert last_of(one_entity(values), "std", "24h") == pytest.approx(np.std(inside - 1e9, ddof=1), rel=1e-6)
+    assert last_of(one_entity(values), "mean", "24h") == pytest.approx(inside.mean(), rel=1e-15)
+
+
+def test_a_huge_value_that_has_left_the_window_leaves_nothing_behind():
+    values = [0.1, 1e18, -3e17, 0.1, 0.2, 0.3]
+    assert last_of(one_entity(values), "sum", "3h") == pytest.approx(0.6, rel=1e-12)
+    assert last_of(one_entity(values), "mean", "3h") == pytest.approx(0.2, rel=1e-12)
+
+
+def test_the_neighbour_of_a_huge_entity_is_not_disturbed():
+    rows = pl.concat([one_entity([1e200, 3e205]), one_entity([0.1, 0.2]).with_columns(entity=pl.lit("b"))])
+    assert last_of(rows, "sum", "2h") == pytest.approx(0.3, rel=1e-12)
+    assert last_of(rows, "std", "2h") == pytest.approx(statistics.stdev([0.1, 0.2]), rel=1e-9)
+
+
+def test_a_value_that_is_not_finite_spoils_only_its_windows():
+    rows = one_entity([1.0, float("nan"), float("inf"), 2.0, 4.0, float("-inf"), 5.0, 7.0])
+    made = rolling_statistics(
+        rows, entity=["entity"], statistics={"mean": ("value", "mean")}, windows=["2h"], prefix="x"
+    )
+    assert made["x_count_2h"].to_list() == [1, 2, 2, 2, 2, 2, 2, 2]
+    assert made["x_mean_2h"].to_list() == [1.0, None, None, None, 3.0, None, None, 6.0]
+
+
+def test_counts_and_whole_sums_are_exact_beyond_what_a_float32_holds():
+    rows = one_entity([2**24 + 1, 2**52, 1])
+    assert last_of(rows, "sum", "3h") == 2**24 + 2**52 + 2
+    made = rolling_statistics(rows, entity=["entity"], statistics={}, windows=["3h"], prefix="x")
+    assert made.schema["x_count_3h"] == pl.Int64
+
+
+@pytest.mark.parametrize("num", [0, 1])
+def test_no_events_and_one_event_have_the_same_columns(num):
+    rows = one_entity([5.0, 6.0]).head(num)
+    made = rolling_statistics(
+        rows,
+        entity=["entity"],
+        statistics={f"of_{kind}": ("value", kind) for kind in KINDS},
+        windows=["1h"],
+        prefix="x",
+    )
+    assert made.drop("entity", "event_timestamp").rows() == [(1, 1, 5.0, 5.0, 1.0, None)][:num]
+    assert set(made.dtypes[2:]) == {pl.Int64, pl.Float64}
+
+
+def test_a_million_entities_over_a_century_are_right():
+    moments = pl.DataFrame({"event_timestamp": [datetime(1950, 1, 1, tzinfo=UTC), datetime(2050, 1, 1, tzinfo=UTC)]})
+    rows = moments.join(pl.DataFrame({"entity": np.arange(1_000_000), "value": 1.5}), how="cross")
+    made = rolling_statistics(
+        rows, entity=["entity"], statistics={"sum": ("value", "sum")}, windows=["36500d", "40000d"], prefix="x"
+    )
+    counted = made.group_by("event_timestamp").agg(pl.col("^x_.*$").unique().first()).sort("event_timestamp")
+    assert counted.drop("event_timestamp").rows() == [(1, 1.5, 1, 1.5), (1, 1.5, 2, 3.0)]
 
 
 @pytest.mark.parametrize("window", ["6", "h", "1.5h", "2w", ""])

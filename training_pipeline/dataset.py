@@ -9,6 +9,7 @@ import polars as pl
 
 from fti import drift
 from fti.errors import DataError
+from fti.fingerprint import daily_fingerprints
 from fti.project import Dataset, Project, Tables
 from fti.stores.dataset_store import SPLITS, DatasetStore
 from fti.stores.feature_store import FeatureStore
@@ -76,9 +77,18 @@ def split(rows: pl.DataFrame, cut: Dataset) -> dict[str, pl.DataFrame]:
 
 
 def manifest(
-    project: Project, views: Mapping[str, list[str]], splits: Mapping[str, pl.DataFrame], cut: Dataset
+    project: Project,
+    views: Mapping[str, list[str]],
+    splits: Mapping[str, pl.DataFrame],
+    cut: Dataset,
+    *,
+    versions: Mapping[str, str] | None = None,
+    raw: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What the dataset is, in JSON's types. Without the time of making: equal data is an equal version."""
+    """What the dataset is, in JSON's types. Without the time of making: equal data is an equal version.
+
+    `versions` of the feature service and its views by name, `raw` what `raw_fingerprints` says of the sources.
+    """
     features = [*(name for names in views.values() for name in names), *project.features.on_demand_names]
     numeric = [name for name in features if name not in project.model.categorical]
     categorical = list(project.model.categorical)
@@ -95,8 +105,30 @@ def manifest(
         "positive_share": {name: positive_share(part, project.label.name) for name, part in splits.items()},
         "statistics": statistics(train, numeric).to_dicts(),
         "reference": drift.reference(train, numeric=numeric, categorical=categorical, time=TIME),
-        "created_from": {"label_sources": list(project.label.sources), "until": cut.until.isoformat()},
+        "versions": dict(versions or {}),
+        "created_from": {
+            "label_sources": list(project.label.sources),
+            "until": cut.until.isoformat(),
+            "raw": dict(raw or {}),
+        },
     }
+
+
+def raw_fingerprints(project: Project, lake: Lake, start: datetime, end: datetime) -> dict[str, dict[str, str]]:
+    """Source -> day -> fingerprint of the raw rows that the features and labels of a dataset come from."""
+    found: dict[str, dict[str, str]] = {}
+    for name in sorted({*project.features.sources, *project.label.sources}):
+        source, table = project.source(name), f"{project.name}/raw/{name}"
+        found[name] = {}
+        if source.timestamp is None:
+            found[name] = daily_fingerprints(source, lake.load(table), [])
+            continue
+        for day in lake.days(table):
+            first = datetime(day.year, day.month, day.day, tzinfo=UTC)
+            if first + timedelta(days=1) > start and first < end:
+                rows = lake.load(table, start=first, end=first + timedelta(days=1))
+                found[name] |= daily_fingerprints(source, rows, [day.isoformat()])
+    return found
 
 
 def time_range(rows: pl.DataFrame) -> list[str]:
@@ -149,7 +181,14 @@ def dataset_asset(project: Project) -> dg.AssetsDefinition:
         tables = lake.raw(project.name, project.label.sources, start=cut.start, end=end)
         rows = entity_rows(project, tables, cut.start, cut.until)
         splits = split(with_features(project, feature_store, rows), cut)
-        described = manifest(project, feature_store.feature_names(project.features.service), splits, cut)
+        described = manifest(
+            project,
+            feature_store.feature_names(project.features.service),
+            splits,
+            cut,
+            versions=feature_store.versions(project.features.service),
+            raw=raw_fingerprints(project, lake, cut.start - project.features.lookback, end),
+        )
         version = dataset_store.save(project.name, splits, described)
         return dg.MaterializeResult(metadata=metadata(version, described), data_version=dg.DataVersion(version))
 

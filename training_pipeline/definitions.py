@@ -7,6 +7,7 @@ from training_pipeline.challenger import challenger_asset
 from training_pipeline.dataset import dataset_asset
 from training_pipeline.evaluate import evaluation_asset
 from training_pipeline.launch import Launcher, SubprocessLauncher
+from training_pipeline.parity import parity_check
 from training_pipeline.promote import champion_asset
 from training_pipeline.tune import tune_asset
 
@@ -32,7 +33,12 @@ def definitions(project: Project, launcher: Launcher | None = None) -> dg.Defini
         tags={TAG: project.name},
         executor_def=dg.in_process_executor,
     )
-    return dg.Definitions(assets=assets, jobs=[training], schedules=[monthly_retraining(project)])
+    return dg.Definitions(
+        assets=assets,
+        asset_checks=[parity_check(project)],
+        jobs=[training],
+        schedules=[monthly_retraining(project)],
+    )
 
 
 def monthly_retraining(project: Project) -> dg.ScheduleDefinition:

@@ -56,6 +56,8 @@ def evaluate(
     report = {
         "run_id": challenger.info["run_id"],
         "dataset_version": dataset.version,
+        "feature_service": dataset.manifest["feature_service"],
+        "versions": dataset.manifest.get("versions", {}),
         "metrics": {name: scores(labels, probabilities) for name, probabilities in predicted.items()},
         "slices": table.to_dicts(),
         "champion_version": champion.version if champion else None,

@@ -34,6 +34,7 @@ class TrainingJob:
     tracking_uri: str
     registry_root: str
     dataset_root: str
+    dataset_remote: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     """Tags of the MLflow run, for example the Dagster run."""
 
@@ -57,7 +58,7 @@ class TrainingJob:
 
     @cached_property
     def datasets(self) -> DatasetStore:
-        return DatasetStore(self.dataset_root)
+        return DatasetStore(self.dataset_root, self.dataset_remote)
 
     def to_json(self) -> str:
         """Text that `from_json` reads."""
@@ -88,6 +89,7 @@ def training_job(
         tracking_uri=registry.tracking_uri,
         registry_root=registry.root,
         dataset_root=datasets.root,
+        dataset_remote=datasets.remote,
         tags=dict(tags or {}),
     )
 

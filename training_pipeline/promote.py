@@ -8,6 +8,7 @@ import dagster as dg
 from fti.errors import GateError
 from fti.project import Project
 from fti.stores.model_registry import ModelRegistry, ModelVersion
+from fti.versions import model_tags, served_model
 from training_pipeline.dataset import GROUP
 
 TRIGGER, REASON = "fti/trigger", "fti/reason"
@@ -39,7 +40,25 @@ def require_passed(name: str, evaluation: Mapping[str, Any]) -> None:
 def version_tags(evaluation: Mapping[str, Any]) -> dict[str, str]:
     """What the registry shows of a version."""
     measured = {f"test_{name}": f"{value:.6f}" for name, value in evaluation["metrics"]["challenger"].items()}
-    return {"dataset_version": evaluation["dataset_version"], "gates": "passed", **measured}
+    reads = model_tags(evaluation.get("feature_service", ""), evaluation.get("versions", {}))
+    return {"dataset_version": evaluation["dataset_version"], "gates": "passed", **reads, **measured}
+
+
+def links(registry: ModelRegistry, version: ModelVersion) -> dict[str, Any]:
+    """What Dagster shows of a version's origin: the MLflow run, the dataset and the versions of what it reads."""
+    reads = served_model(version.name, version.version, "", version.tags)
+    found = {
+        "run_id": version.run_id,
+        "dataset_version": version.tags.get("dataset_version", ""),
+        "feature_service": reads.service,
+        "versions": dg.MetadataValue.json({**reads.views, reads.service: reads.service_version}),
+        "lineage": f"fti lineage {version.name}/{version.version}",
+    }
+    if registry.tracking_uri.startswith("http"):
+        experiment = registry.experiment(version.name)
+        url = f"{registry.tracking_uri.rstrip('/')}/#/experiments/{experiment}/runs/{version.run_id}"
+        found["mlflow_run"] = dg.MetadataValue.url(url)
+    return found
 
 
 def champion_asset(project: Project) -> dg.AssetsDefinition:
@@ -60,7 +79,12 @@ def champion_asset(project: Project) -> dg.AssetsDefinition:
         reason = tags.get(REASON) or tags.get(TRIGGER) or "materialized by hand"
         version, promoted = promote_challenger(model_registry, project.name, reason=reason)
         return dg.MaterializeResult(
-            metadata={"version": version.version, "promoted": promoted, "run_id": version.run_id, "reason": reason},
+            metadata={
+                "version": version.version,
+                "promoted": promoted,
+                "reason": reason,
+                **links(model_registry, version),
+            },
             data_version=dg.DataVersion(str(version.version)),
         )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as L
 import torch
 
+from fti.versions import model_tags
 from training_pipeline.job import TrainingJob
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def run_record(job: TrainingJob, manifest: dict[str, Any]) -> dict[str, Any]:
         "job": asdict(job),
         "key": job.key,
         "feature_service": manifest["feature_service"],
+        "versions": manifest.get("versions", {}),
         "ranges": manifest["ranges"],
         "rows": manifest["rows"],
         "git": git_state(),
@@ -98,7 +100,7 @@ def run_tags(record: dict[str, Any]) -> dict[str, str]:
         "fti.project": job["project"],
         "fti.job_key": record["key"],
         "fti.dataset_version": job["dataset_version"],
-        "fti.feature_service": record["feature_service"],
+        **model_tags(record["feature_service"], record["versions"]),
         "fti.python": record["python"],
         "fti.torch": record["packages"]["torch"],
         "fti.hardware": record["hardware"]["summary"],

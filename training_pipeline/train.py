@@ -132,13 +132,15 @@ def _record(job: TrainingJob, run_id: str, dataset: TrainingDataset) -> None:
 
     from training_pipeline.recorder import run_params, run_record, run_tags
 
-    record = run_record(job, dict(dataset.manifest))
+    manifest = dict(dataset.manifest)
+    record = run_record(job, manifest)
     client = job.registry.client
     client.update_run(run_id, status="RUNNING")
     params = [Param(name, value) for name, value in run_params(record).items()]
     client.log_batch(run_id, params=params, tags=[RunTag(name, value) for name, value in run_tags(record).items()])
     source = json.dumps({"root": job.dataset_root, "version": job.dataset_version})
-    used = Dataset(job.project, job.dataset_version, source_type="dvc", source=source)
+    profile = json.dumps({name: manifest[name] for name in ("rows", "ranges")})
+    used = Dataset(job.project, job.dataset_version, source_type="dvc", source=source, profile=profile)
     client.log_inputs(run_id, [DatasetInput(used)])
     client.log_dict(run_id, record, "record.json")
 

@@ -26,7 +26,7 @@ from fti.project import (
     Tables,
 )
 from fti.projects.nycflights import ORIGIN_ZONE, SOURCES, UTC_TIME
-from fti.windows import rolling_statistics
+from fti.windows import Statistic, rolling_statistics, window_names
 
 if TYPE_CHECKING:
     import optuna
@@ -36,7 +36,11 @@ LATE_MINUTES = 30
 
 # --- features ----------------------------------------------------------------------------------------------------
 
-STATISTICS = {"dep_delay": "dep_delay", "arr_delay": "arr_delay", "late_share": "late"}
+STATISTICS: dict[str, Statistic] = {
+    "dep_delay": ("dep_delay", "mean"),
+    "arr_delay": ("arr_delay", "mean"),
+    "late_share": ("late", "share"),
+}
 ROLLING_VIEWS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "origin_delays": ("origin", ("origin",), ("1h", "3h", "6h", "1d")),
     "carrier_delays": ("carrier", ("carrier",), ("3h", "1d", "7d")),
@@ -93,18 +97,26 @@ def route_facts(events: pl.DataFrame) -> pl.DataFrame:
     usual = rolling_statistics(
         events.filter(pl.col("air_time").is_not_null()),
         entity=("origin", "dest"),
-        means={"air_time": "air_time", "distance": "distance"},
+        statistics={"air_time": ("air_time", "mean"), "distance": ("distance", "mean")},
         windows=("30d",),
         prefix="route",
     )
-    return usual.select("origin", "dest", "event_timestamp", "route_air_time_30d", route_distance="route_distance_30d")
+    return usual.select(
+        "origin",
+        "dest",
+        "event_timestamp",
+        pl.col("route_air_time_30d").cast(pl.Float32),
+        route_distance=pl.col("route_distance_30d").cast(pl.Float32),
+    )
 
 
 def transform(tables: Tables, start: datetime, end: datetime) -> dict[str, pl.DataFrame]:
     """Raw rows to feature rows that became known in `[start, end)`."""
     events = delay_events(tables["flights"]).filter(pl.col("event_timestamp") < end)
     views = {
-        view: rolling_statistics(events, entity=entity, means=STATISTICS, windows=windows, prefix=prefix)
+        view: rolling_statistics(events, entity=entity, statistics=STATISTICS, windows=windows, prefix=prefix).cast(
+            dict.fromkeys(window_names(prefix, STATISTICS, windows), pl.Float32)
+        )
         for view, (prefix, entity, windows) in ROLLING_VIEWS.items()
     }
     planes = tables["planes"].select("tailnum", pl.col("seats", "built").cast(pl.Float32).name.prefix("aircraft_"))

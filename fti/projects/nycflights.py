@@ -118,6 +118,7 @@ SOURCES = (
         description="Every departure from EWR, JFK and LGA, times in UTC; cancelled flights have no actual times.",
         read=read_flights,
         timestamp="sched_dep",
+        streamed=True,
         key=("carrier", "flight", "origin", "sched_dep"),
         schema={
             **dict.fromkeys(("carrier", "tailnum", "origin", "dest"), pl.String),
@@ -140,6 +141,7 @@ SOURCES = (
         description="Hourly observations at the three origins.",
         read=read_weather,
         timestamp="time_hour",
+        streamed=True,
         key=("origin", "time_hour"),
         schema={
             "origin": pl.String,

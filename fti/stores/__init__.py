@@ -22,6 +22,7 @@ def open_stores(settings: Settings) -> dict[str, Any]:
     feast_repo = importlib.util.find_spec("feature_repo")
     assert feast_repo is not None
     assert feast_repo.submodule_search_locations is not None
+    registry = ModelRegistry(settings.mlflow, str(root / "mlflow"))
     return {
         "lake": Lake(settings.lake),
         "feature_store": FeatureStore(
@@ -30,8 +31,9 @@ def open_stores(settings: Settings) -> dict[str, Any]:
             lake=settings.lake,
             registry=settings.feast_registry,
             online_store=settings.online_store,
+            served=registry.served,
         ),
-        "dataset_store": DatasetStore(str(root / "datasets")),
-        "model_registry": ModelRegistry(settings.mlflow, str(root / "mlflow")),
+        "dataset_store": DatasetStore(str(root / "datasets"), settings.dataset_remote),
+        "model_registry": registry,
         "prediction_log": PredictionLog(str(root / "log")),
     }

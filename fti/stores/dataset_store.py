@@ -1,4 +1,4 @@
-"""The dataset store: training datasets as Parquet, versioned by content through DVC."""
+"""The dataset store: training datasets as Parquet, versioned by content through DVC, shared if a remote is set."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import json
 import logging
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 import yaml
@@ -23,8 +25,13 @@ from fti.errors import DataError, NotReadyError
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
+    from fti.stores.dataset_remote import DatasetRemote
+
 SPLITS = ("train", "validation", "test")
 MANIFEST = "manifest.json"
+PATIENCE = 300
+"""Seconds to wait while somebody else holds DVC's own lock."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,8 @@ class TrainingDataset:
     """One version: rows by split and the manifest that says what they are.
 
     The manifest holds `project`, `feature_service`, `feature_views`, `numeric`, `categorical`, `label`, `ranges`,
-    `rows`, `statistics`, `reference` (see `fti.drift.reference`) and what it was created from.
+    `rows`, `statistics`, `reference` (see `fti.drift.reference`), `versions` (of the service and its views) and what
+    it was created from.
     """
 
     version: str
@@ -41,18 +49,35 @@ class TrainingDataset:
 
 
 @dataclass(frozen=True)
+class DatasetVersion:
+    """What is known of a version without reading its rows."""
+
+    version: str
+    project: str
+    made: datetime
+    """When it was first saved, UTC."""
+    rows: Mapping[str, int]
+    service: str
+    is_latest: bool
+    is_local: bool
+    is_remote: bool
+
+
+@dataclass(frozen=True)
 class DatasetStore:
     """A DVC repository without source control: `<root>/<project>/<version>/` beside its `<version>.dvc`.
 
-    A version is DVC's MD5 of the folder, so equal data has one version and is stored once.
+    A version is DVC's MD5 of the folder, so equal data has one version and is stored once. `remote` is a folder or an
+    `s3://bucket/prefix`: what is saved is pushed there, and what is missing here is pulled from there.
     """
 
     root: str
+    remote: str = ""
 
     def save(self, project: str, splits: Mapping[str, pl.DataFrame], manifest: Mapping[str, Any]) -> str:
-        """Store the splits and the manifest, make them the latest of `project` and return their version."""
+        """Store the splits and the manifest, make them the latest of `project`, push and return their version."""
         staged = self._folder(project) / f".staged-{uuid.uuid4().hex}"
-        with self._repo() as repo:
+        with self.repository() as repo:
             try:
                 staged.mkdir(parents=True)
                 for name, rows in splits.items():
@@ -62,15 +87,22 @@ class DatasetStore:
             finally:
                 shutil.rmtree(staged, ignore_errors=True)
                 staged.with_name(f"{staged.name}.dvc").unlink(missing_ok=True)
-            _replace_text(self._folder(project) / "latest", version)
+            replace_text(self._folder(project) / "latest", version)
+            if self._shared:
+                self._shared.push(repo, self._local())
         return version
 
     def load(self, version: str) -> TrainingDataset:
-        """The dataset called `version`, verified against its hash."""
+        """The dataset called `version`, verified against its hash; from the remote when it is not here."""
         folder = self._find(version)
         self._verify(folder)
         splits = {path.stem: pl.read_parquet(path) for path in sorted(folder.glob("*.parquet"))}
         return TrainingDataset(version, splits, json.loads((folder / MANIFEST).read_text()))
+
+    def manifest(self, version: str) -> dict[str, Any]:
+        """The manifest of `version`, without its rows."""
+        found: dict[str, Any] = json.loads((self._find(version) / MANIFEST).read_text())
+        return found
 
     def latest(self, project: str) -> str:
         """The version saved last for `project`."""
@@ -79,11 +111,71 @@ class DatasetStore:
             raise NotReadyError(f"{project}: no training dataset yet. Materialize {project}/training_dataset first.")
         return pointer.read_text().strip()
 
+    def resolve(self, prefix: str) -> str:
+        """The only version that begins with `prefix`."""
+        here = {file.stem for file in self._local()}
+        known = here if prefix in here or not self._shared else here | set(self._shared.entries())
+        found = sorted(version for version in known if version.startswith(prefix))
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise NotReadyError(
+                f"no training dataset {prefix!r} in {self.root}{self._and_remote()}. See `dataset list`."
+            )
+        raise DataError(f"{prefix!r} is the beginning of {len(found)} versions: {', '.join(found)}. Write more of it.")
+
+    def versions(self) -> list[DatasetVersion]:
+        """All versions, here and in the remote, newest first."""
+        remote = self._shared.entries() if self._shared else {}
+        here = {file.stem: file for file in self._local()}
+        found = [self._described(file, version in remote) for version, file in here.items()]
+        found += [
+            DatasetVersion(version, entry["project"], datetime.fromisoformat(entry["made"]), entry["rows"],
+                           entry["service"], False, False, True)
+            for version, entry in remote.items()
+            if version not in here
+        ]  # fmt: skip
+        return sorted(found, key=lambda version: version.made, reverse=True)
+
+    def pull(self, version: str, to: Path | None = None) -> Path:
+        """Bring `version` here, and a copy of its files into the new folder `to` when given; returns the folder."""
+        folder = self._find(version)
+        self._verify(folder)
+        if to is None:
+            return folder
+        if to.exists():
+            raise DataError(f"{to} exists already: name a folder that does not")
+        aside = to.with_name(f".{to.name}.{uuid.uuid4().hex}")
+        shutil.copytree(folder, aside)
+        os.replace(aside, to)
+        return to
+
+    @property
+    def _shared(self) -> DatasetRemote | None:
+        from fti.stores.dataset_remote import DatasetRemote
+
+        return DatasetRemote(self.remote, self.root) if self.remote else None
+
+    def _and_remote(self) -> str:
+        return f" or {self.remote}" if self.remote else ""
+
+    def _local(self) -> list[Path]:
+        """The `.dvc` file of every version that was saved or pulled here."""
+        return sorted(path for path in Path(self.root).glob("*/*.dvc") if not path.name.startswith("."))
+
+    def _described(self, file: Path, is_remote: bool) -> DatasetVersion:
+        manifest, project = self.manifest(file.stem), file.parent.name
+        pointer = file.with_name("latest")
+        is_latest = pointer.exists() and pointer.read_text().strip() == file.stem
+        made = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+        service = manifest.get("feature_service", "")
+        return DatasetVersion(file.stem, project, made, manifest.get("rows", {}), service, is_latest, True, is_remote)
+
     def _folder(self, project: str) -> Path:
         return Path(self.root) / project
 
     @contextmanager
-    def _repo(self) -> Iterator[Repo]:
+    def repository(self) -> Iterator[Repo]:
         """The DVC repository, made on first use; one process at a time, since DVC gives up on a busy lock."""
         from dvc.repo import Repo
 
@@ -95,24 +187,27 @@ class DatasetStore:
                 shutil.rmtree(root / ".dvc", ignore_errors=True)
                 with Repo.init(str(root), no_scm=True) as made, made.config.edit() as config:
                     config["core"].update(analytics=False, check_update=False)
-            with Repo(str(root)) as repo:
+            with Repo(str(root), config=self._shared.config() if self._shared else None) as repo:
                 yield repo
 
     def _publish(self, repo: Repo, project: str, staged: Path) -> str:
         """Add the folder to the cache, then rename it and its `.dvc` file after its content."""
-        (stage,) = repo.add(str(staged))
+        (stage,) = patiently(lambda: repo.add(str(staged)))
         version = str(stage.outs[0].hash_info.value).removesuffix(".dir")
         folder = self._folder(project) / version
         if not folder.exists():
             os.replace(staged, folder)
-        description = yaml.safe_load(staged.with_name(f"{staged.name}.dvc").read_text())
-        description["outs"][0]["path"] = version
-        _replace_text(self._dvc_file(folder), yaml.safe_dump(description, sort_keys=False))
+        if not (file := folder.with_name(f"{version}.dvc")).exists():  # its time tells when the version was made
+            description = yaml.safe_load(staged.with_name(f"{staged.name}.dvc").read_text())
+            description["outs"][0]["path"] = version
+            replace_text(file, yaml.safe_dump(description, sort_keys=False))
         return version
 
     def _find(self, version: str) -> Path:
-        """Folder of `version`, brought back from the DVC cache or remote when only its `.dvc` file is here."""
+        """Folder of `version`, brought back from the DVC cache or the remote when it is not here."""
         found = sorted(Path(self.root).glob(f"*/{version}.dvc"))
+        if not found and self._shared:
+            found = [self._shared.describe(version)]
         if not found:
             raise NotReadyError(f"no training dataset {version!r} in {self.root}. Materialize training_dataset first.")
         folder = found[0].with_suffix("")
@@ -120,8 +215,10 @@ class DatasetStore:
             from dvc.exceptions import DvcException
 
             try:
-                with self._repo() as repo:
-                    repo.checkout(targets=[str(found[0])], force=True)
+                with self.repository() as repo:
+                    if self._shared:
+                        patiently(lambda: repo.fetch(targets=[str(found[0])]))
+                    patiently(lambda: repo.checkout(targets=[str(found[0])], force=True))
             except DvcException as error:
                 remedy = f"Run `dvc pull {found[0].name}` in {found[0].parent}, or materialize training_dataset again."
                 raise DataError(f"training dataset {version} is not in the DVC cache: {error}. {remedy}") from error
@@ -129,7 +226,7 @@ class DatasetStore:
 
     def _verify(self, folder: Path) -> None:
         """Compare every file with the hashes that DVC noted when it was saved."""
-        noted = Path(self.root, ".dvc", "cache", "files", "md5", folder.name[:2], f"{folder.name[2:]}.dir")
+        noted = cached(self.root, f"{folder.name}.dir")
         remedy = f"Restore it: `dvc checkout --force {folder.name}.dvc` in {folder.parent}."
         if not noted.exists():
             raise DataError(f"training dataset {folder.name}: the DVC cache lost its file list. Materialize it again.")
@@ -140,12 +237,28 @@ class DatasetStore:
             if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != entry["md5"]:
                 raise DataError(f"training dataset {folder.name}: {path.name} is not what was saved. {remedy}")
 
-    @staticmethod
-    def _dvc_file(folder: Path) -> Path:
-        return folder.with_name(f"{folder.name}.dvc")
+
+def cached(root: str, name: str) -> Path:
+    """Where DVC's cache keeps the object whose hash is `name`."""
+    return Path(root, ".dvc", "cache", "files", "md5", name[:2], name[2:])
 
 
-def _replace_text(path: Path, text: str) -> None:
+def patiently(work: Callable[[], T]) -> T:
+    """What `work` returns, done again while a `dvc` command of somebody else holds the repository's lock."""
+    from dvc.lock import LockError
+
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return work()
+        except LockError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a small file aside, then rename."""
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     aside.write_text(text)
     os.replace(aside, path)

@@ -7,30 +7,34 @@ and SDK work on the same state. Feast is imported at the first use: it takes sec
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
+import numpy as np
 import polars as pl
 
 from fti.errors import DataError, NotReadyError
-from fti.project import Project
+from fti.project import Freshness, Project
 
 if TYPE_CHECKING:
     import feast
 
-    from fti.stores.online_store import TableOnlineStore, ViewTable
+    from fti.stores.online.backend import Backend
+    from fti.stores.online.serving import ServedView, ServicePlan
+    from fti.stores.online_store import PackedOnlineStore
+    from fti.versions import ServedModel
 
 TIME = "event_timestamp"
-CHUNK = timedelta(days=31)
-"""Most that materialization holds in memory at once, per view."""
+BATCH_ROWS = 500_000
+"""Rows of a view in memory at once while it is materialized."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EVERYTHING_BY_TTL: Mapping[str, Freshness] = {}
+"""No policies: every view has its TTL."""
 
 
 @dataclass(frozen=True)
@@ -42,31 +46,11 @@ class ViewSchema:
 
 
 @dataclass(frozen=True)
-class ServedView:
-    """A feature view as one feature service reads it."""
-
-    view: Any
-    """The `feast.FeatureView`."""
-    table: ViewTable
-    keys: tuple[str, ...]
-    """Columns of the entity rows, in the order of the table's keys."""
-    features: tuple[str, ...]
-    select: str
-    ttl: int | None
-    """Microseconds."""
-
-    @cached_property
-    def nothing(self) -> tuple[None, ...]:
-        """The features of an entity that is not there."""
-        return (None,) * len(self.features)
-
-
-@dataclass(frozen=True)
 class FeatureStore:
     """Where features live. `repo` holds `feature_store.yaml`; the other fields override the places it names.
 
     `root` is the folder of local state, `lake` the root of the feature tables, `registry` an SQLAlchemy URL,
-    `online_store` the SQLite file of online features. Reads are safe from several threads.
+    `online_store` the SQLite file of online features or the URL of a Redis server. Reads are safe from several threads.
     """
 
     repo: Path
@@ -74,6 +58,9 @@ class FeatureStore:
     lake: str
     registry: str
     online_store: str
+    batch_rows: int = BATCH_ROWS
+    served: Callable[[], Sequence[ServedModel]] = tuple
+    """The models that serve, which a change of features must not surprise."""
 
     @cached_property
     def feast(self) -> feast.FeatureStore:
@@ -86,29 +73,47 @@ class FeatureStore:
         return feast.FeatureStore(config=self._config())
 
     def apply(self, project: Project) -> None:
-        """Register the Feast objects of `project.features.repo`. Repeatable; one process at a time."""
-        import feast
+        """Register the Feast objects of `project.features.repo`. Repeatable; one process at a time.
 
-        kinds = (feast.Entity, feast.FeatureView, feast.FeatureService, feast.OnDemandFeatureView)
-        objects = [value for value in vars(import_module(project.features.repo)).values() if isinstance(value, kinds)]
+        ChangeError when that would change, in place, what a champion reads.
+        """
+        from fti.stores.registration import register
+
         with self._lock("apply"):
-            self.feast.apply(deepcopy(objects))  # Feast writes what one registry knows into the objects it is given
+            register(self.feast, project, self.served)
         self._plans.clear()
+        self.check_freshness(project.features.service, project.features.freshness)
+
+    def versions(self, service: str) -> dict[str, str]:
+        """The versions that the service and its views are registered with, by name."""
+        from fti.stores.registration import registered_versions
+
+        return registered_versions(self.feast, service)
+
+    def services(self, project: Project) -> list[str]:
+        """The project's feature service, and the other ones in its Feast module, which older models may still read."""
+        from fti.stores.registration import services
+
+        return services(project)
 
     def feature_names(self, service: str) -> dict[str, list[str]]:
         """Feature view -> its features, as `service` reads them."""
-        return {served.view.name: list(served.features) for served in self._plan(service)}
+        return {served.name: list(served.types) for served in self._plan(service).views}
 
     def schemas(self, service: str) -> dict[str, ViewSchema]:
         """Feature view -> its columns, all features whether or not `service` reads them."""
-        tables = {served.view.name: served.table for served in self._plan(service)}
-        return {view: ViewSchema(table.key_schema, table.schema) for view, table in tables.items()}
+        from fti.stores.online.types import polars_type
+
+        def columns(fields: Sequence[Any]) -> dict[str, Any]:
+            return {column.name: polars_type(column.dtype) for column in fields}
+
+        views = [served.view for served in self._plan(service).views]
+        return {view.name: ViewSchema(columns(view.entity_columns), columns(view.features)) for view in views}
 
     def historical(self, service: str, entity_rows: pl.DataFrame) -> pl.DataFrame:
         """All of `entity_rows`, in their order, with the features known at each row's `event_timestamp`."""
-        plan = self._plan(service)
+        types = self._plan(service).types
         job = self.feast.get_historical_features(entity_rows, self.feast.get_feature_service(service))
-        types = {name: dtype for served in plan for name, dtype in _types(served).items()}
         try:
             rows: pl.DataFrame = job.to_polars()
         except pl.exceptions.PolarsError as error:
@@ -121,166 +126,144 @@ class FeatureStore:
     def materialize(self, service: str, start: datetime, end: datetime, *, record: bool = False) -> dict[str, int]:
         """Bring the newest row of each entity in `[start, end]`, both included, to the online store.
 
-        Returns the rows written by view. The newest row stays whatever the order of calls. `record` keeps Feast's
-        list of materialized intervals up to date; it costs more than a small window does.
+        Returns the rows written by view. The newest row stays whatever the order of calls, so a call that was
+        interrupted is simply made again. `record` keeps Feast's list of materialized intervals up to date; it costs
+        more than a small window does.
         """
-        plan = self._plan(service)
-        written = dict.fromkeys((served.view.name for served in plan), 0)
-        for first, last in _chunks(start, end):
-            for served, rows in zip(plan, self._latest(plan, first, last), strict=True):
-                self._online.write(self.feast.config, served.table, rows.iter_rows())
-                written[served.view.name] += rows.height
-        for served in plan if record else []:
+        from fti.stores.materialization import newest_rows
+
+        written: dict[str, int] = {}
+        for served in self._plan(service).views:
+            written[served.name] = 0
+            for rows in newest_rows(self.feast.config, served.view, start, end, self.batch_rows):
+                self._online.write(self.feast.config, served.view, rows)
+                written[served.name] += rows.height
+        for served in self._plan(service).views if record else []:
             self.feast.registry.apply_materialization(served.view, self.feast.project, start, end)
         return written
 
     def write_online(self, service: str, views: Mapping[str, pl.DataFrame]) -> dict[str, int]:
         """Bring rows (keys, `event_timestamp`, features) of views online; the newest row of an entity stays."""
-        tables = {served.view.name: served.table for served in self._plan(service)}
+        served = {served.name: served.view for served in self._plan(service).views}
         event = pl.col(TIME).dt.epoch("us").alias("event_ts")
         for view, rows in views.items():
-            table = tables[view]
-            values = rows.select(*table.keys, event, pl.lit(None, pl.Int64).alias("created_ts"), *table.features)
-            self._online.write(self.feast.config, table, values.iter_rows())
+            values = rows.with_columns(event, pl.lit(None, pl.Int64).alias("created_ts"))
+            self._online.write(self.feast.config, served[view], values)
         return {view: rows.height for view, rows in views.items()}
+
+    def newest_by_view(self, service: str) -> dict[str, datetime | None]:
+        """Feature view -> the latest event time that ever came online; None while nothing is."""
+        views = self._plan(service).views
+        found = self._backend.newest(served.wanted.view for served in views)
+        return {served.name: _moment(found.get(served.wanted.view)) for served in views}
 
     def newest_online(self, service: str) -> datetime | None:
         """The latest event time of any entity online, over all views; None while nothing is."""
-        connection = self._online.connection(self.feast.config)
-        tables = [served.table.name for served in self._plan(service)]
-        newest = [connection.execute(f'SELECT max(event_ts) FROM "{name}"').fetchone()[0] for name in tables]
-        found = max((micros for micros in newest if micros is not None), default=None)
-        return None if found is None else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=found)
+        return max((event for event in self.newest_by_view(service).values() if event is not None), default=None)
 
     def materialized_until(self, service: str) -> datetime | None:
-        """End of what was materialized with `record`, for all views; none when a view's online table is empty."""
+        """End of what was materialized with `record`, for all views; None when nothing of a view is online."""
         ends: list[datetime] = []
-        for served in self._plan(service):
-            end = self.feast.get_feature_view(served.view.name).most_recent_end_time
-            connection = self._online.connection(self.feast.config)
-            if end is None or not served.table.filled(connection):
+        for view, newest in self.newest_by_view(service).items():
+            end = self.feast.get_feature_view(view).most_recent_end_time
+            if end is None or newest is None:
                 return None
             ends.append(end)
         return min(ends, default=None)
 
     def missing_online(self, service: str, start: datetime, end: datetime) -> dict[str, int]:
         """View -> entities whose newest row of `[start, end]` in the lake is not (or only older) online."""
-        plan = self._plan(service)
-        newest: dict[str, dict[tuple[Any, ...], int]] = {served.view.name: {} for served in plan}
-        for first, last in _chunks(start, end):
-            for served, rows in zip(plan, self._latest(plan, first, last), strict=True):
-                keys = rows.select(served.table.keys.keys()).iter_rows()
-                newest[served.view.name] |= dict(zip(keys, rows["event_ts"], strict=True))
-        found = {served.view.name: self._read(served, list(newest[served.view.name])) for served in plan}
+        from fti.stores.materialization import missing, newest_rows
+
         return {
-            view: sum(key not in found[view] or found[view][key][0] < event for key, event in entities.items())
-            for view, entities in newest.items()
+            served.name: missing(
+                served, self._backend, newest_rows(self.feast.config, served.view, start, end, self.batch_rows)
+            )
+            for served in self._plan(service).views
         }
 
-    def online(self, service: str, entity_rows: pl.DataFrame) -> pl.DataFrame:
-        """The newest features of each row, with `missing_views`: the views that have none for it.
+    def online(
+        self, service: str, entity_rows: pl.DataFrame, freshness: Mapping[str, Freshness] = EVERYTHING_BY_TTL
+    ) -> pl.DataFrame:
+        """The newest features of each row, with `missing_views` (never seen) and `stale_views` (seen too long ago).
 
-        Columns, types and order are those that `historical` adds. With an `event_timestamp` column, values that have
-        outlived their view's TTL at that moment are missing, as they are in `historical`; without it nothing expires.
+        Columns, types and order are those that `historical` adds. With an `event_timestamp` column, values that are
+        older at that moment than their view's `freshness` (without one: its TTL, as in `historical`) are null, or the
+        policy's defaults; without it nothing is stale.
         """
-        plan = self._plan(service)
-        moments = entity_rows[TIME].dt.epoch("us").to_list() if TIME in entity_rows.columns else []
-        answers: list[list[Any]] = [[] for _ in range(entity_rows.height)]
-        missing: list[list[str]] = [[] for _ in range(entity_rows.height)]
-        with self._snapshot():
-            for served in plan:
-                self._answer(served, entity_rows, moments, answers, missing)
-        schema = {name: dtype for served in plan for name, dtype in _types(served).items()}
-        for answer, views in zip(answers, missing, strict=True):
-            answer.append(views)
-        return pl.DataFrame(answers, schema={**schema, "missing_views": pl.List(pl.String)}, orient="row")
+        moments = entity_rows.get_column(TIME, default=None)
+        times = None if moments is None else _micros(moments)
+        return self._plan(service).read(self._backend, entity_rows, times, freshness)
 
-    def _answer(
-        self,
-        served: ServedView,
-        entity_rows: pl.DataFrame,
-        moments: Sequence[int],
-        answers: list[list[Any]],
-        missing: list[list[str]],
-    ) -> None:
-        """Append the features of one view to `answers`, or its name to `missing`."""
-        keys = list(zip(*(entity_rows[key].to_list() for key in served.keys), strict=True))
-        found = self._read(served, list(dict.fromkeys(keys)))
-        for place, key in enumerate(keys):
-            row = found.get(key)
-            if row is None or (moments and served.ttl is not None and moments[place] - row[0] > served.ttl):
-                answers[place].extend(served.nothing)
-                missing[place].append(served.view.name)
-            else:
-                answers[place].extend(row[1])
+    def online_events(self, service: str, entity_rows: pl.DataFrame) -> pl.DataFrame:
+        """When the online values of each view (a column) happened, row by row; null where nothing is online."""
+        return self._plan(service).events(self._backend, entity_rows)
 
-    def _read(
-        self, served: ServedView, keys: list[tuple[Any, ...]]
-    ) -> dict[tuple[Any, ...], tuple[int, tuple[Any, ...]]]:
-        """Key -> (event time, features) of the entities that are online."""
-        cursor = self._online.connection(self.feast.config).execute(served.select, (orjson.dumps(keys),))
-        return {keys[place]: (event, values) for place, event, *values in cursor}
+    def freshness(self, service: str, freshness: Mapping[str, Freshness]) -> dict[str, Any]:
+        """Feature view -> its policy, and the event time of the newest row that ever came online."""
+        from fti.stores.online.serving import policy_of
 
-    def _latest(self, plan: list[ServedView], start: datetime, end: datetime) -> list[pl.DataFrame]:
-        """The newest rows of `[start, end]` by view, in the columns of the online tables."""
-        from fti.stores.offline_store import history_of
-        from fti.stores.point_in_time import between, latest
+        newest = self.newest_by_view(service)
+        answer = {}
+        for served in self._plan(service).views:
+            own = policy_of(served, freshness.get(served.name))
+            event = newest[served.name]
+            answer[served.name] = {
+                "max_age_seconds": own.max_age.total_seconds() if own.max_age else None,
+                "on_stale": own.on_stale,
+                "newest_event": event.isoformat() if event else None,
+            }
+        return answer
 
-        queries = []
-        for served in plan:
-            names = {feature: feature for feature in served.table.features}
-            history = between(history_of(self.feast.config, served.view, names=names, span=(start, end)), start, end)
-            created = pl.col(history.created).dt.epoch("us") if history.created else pl.lit(None, pl.Int64)
-            event = pl.col(history.time).dt.epoch("us")
-            times = event.alias("event_ts"), created.alias("created_ts")
-            queries.append(latest(history).select(*served.table.keys, *times, *names))
-        return pl.collect_all(queries)
+    def check_freshness(self, service: str, freshness: Mapping[str, Freshness]) -> None:
+        """Raise `DataError` unless every policy is of a view that `service` reads, and fits it."""
+        views = self._plan(service).views
+        unknown = freshness.keys() - {served.name for served in views}
+        if unknown:
+            raise DataError(f"freshness of {', '.join(sorted(unknown))}: {service} reads no such feature view")
+        self._plan(service).limits(freshness)
 
-    def _plan(self, service: str) -> list[ServedView]:
-        """How each view of `service` is read; kept, since a changed service has a new name."""
+    def _plan(self, service: str) -> ServicePlan:
+        """How `service` is read; kept, since a changed service has a new name."""
         if service not in self._plans:
             from feast.errors import FeatureServiceNotFoundException
+
+            from fti.stores.online.serving import ServicePlan
 
             try:
                 projections = self.feast.get_feature_service(service).feature_view_projections
             except FeatureServiceNotFoundException:
                 raise NotReadyError(f"feature service {service!r} is not registered: apply its project first") from None
-            self._plans[service] = [self._served(projection) for projection in projections]
+            self._plans[service] = ServicePlan([self._served(projection) for projection in projections])
         return self._plans[service]
 
     def _served(self, projection: Any) -> ServedView:
-        from fti.stores.online_store import ViewTable
+        from fti.stores.online.sections import view_id
+        from fti.stores.online.serving import served_view
+        from fti.stores.online_store import table_name
 
-        view = self.feast.get_feature_view(projection.name)
-        view = view.with_projection(projection)
-        table = ViewTable.of(self.feast.config, view)
-        features = tuple(feature.name for feature in projection.features)
-        keys = tuple(projection.join_key_map.get(key, key) for key in table.keys)
-        ttl = view.ttl // timedelta(microseconds=1) if view.ttl else None
-        return ServedView(view, table, keys, features, table.select(features), ttl)
+        view = self.feast.get_feature_view(projection.name).with_projection(projection)
+        return served_view(self.feast.project, view, view_id(table_name(self.feast.config, view)), projection)
 
     @cached_property
-    def _plans(self) -> dict[str, list[ServedView]]:
+    def _plans(self) -> dict[str, ServicePlan]:
         return {}
 
     @cached_property
-    def _online(self) -> TableOnlineStore:
-        from fti.stores.online_store import TableOnlineStore
+    def _online(self) -> PackedOnlineStore:
+        from fti.stores.online_store import PackedOnlineStore
 
         store = self.feast._get_provider().online_store
-        if not isinstance(store, TableOnlineStore):
+        if not isinstance(store, PackedOnlineStore):
             raise DataError(
-                f"{self.repo}/feature_store.yaml: online_store must be fti.stores.online_store.TableOnlineStore"
+                f"{self.repo}/feature_store.yaml: online_store must be fti.stores.online_store.PackedOnlineStore"
             )
         return store
 
-    @contextmanager
-    def _snapshot(self) -> Iterator[None]:
-        """All views as of one moment."""
-        from fti.stores.online_store import transaction
-
-        with transaction(self._online.connection(self.feast.config), "DEFERRED"):
-            yield
+    @cached_property
+    def _backend(self) -> Backend:
+        """Where online values lie."""
+        return self._online.backend(self.feast.config)
 
     @contextmanager
     def _lock(self, name: str) -> Iterator[None]:
@@ -301,14 +284,10 @@ class FeatureStore:
         return RepoConfig(**values, repo_path=Path(self.repo))
 
 
-def _types(served: ServedView) -> dict[str, Any]:
-    return {feature: served.table.schema[feature] for feature in served.features}
+def _moment(micros: int | None) -> datetime | None:
+    return None if micros is None else EPOCH + timedelta(microseconds=micros)
 
 
-def _chunks(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """`[start, end]` in pieces that share their edges: no row falls between two."""
-    first = start
-    while first + CHUNK < end:
-        yield first, first + CHUNK
-        first += CHUNK
-    yield first, end
+def _micros(moments: pl.Series) -> np.ndarray[Any, Any]:
+    """Microseconds since 1970."""
+    return moments.to_numpy().astype("datetime64[us]", copy=False).view(np.int64)

@@ -1,10 +1,16 @@
-"""The lake: raw rows and feature rows as Parquet, one file per table and UTC day."""
+"""The lake: raw rows and feature rows as Parquet, one file per table and UTC day, and segments of rows that came later.
+
+A day is `<table>/2013-01-31.parquet`. Rows that change after it was written lie beside it in segments,
+`2013-01-31~000001.parquet`, until they are folded into it: a row of a later file replaces the row of the same key.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -13,10 +19,22 @@ from pathlib import Path
 import polars as pl
 
 from fti.errors import DataError, NotReadyError
+from fti.stores.segments import Segments, count_keys, day_of, is_segment, merged, metadata, state, with_newest_segment
 
 UTC_TIME = pl.Datetime("us", "UTC")
 STATIC = "all"
 """File stem of a table that has no days."""
+FOLDS_IN_A_READ = 5
+"""How often a read starts again because a segment was folded while it was read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """A day that was folded: its segments, the different keys in all its files, and the rows it then had."""
+
+    num_segments: int
+    num_keys: int
+    num_rows: int
 
 
 @dataclass(frozen=True)
@@ -29,10 +47,21 @@ class Lake:
         """Folder of `table`, for example `flights/raw/weather`."""
         return Path(self.root) / table
 
-    def write(self, table: str, rows: pl.DataFrame, *, time: str, start: datetime, end: datetime) -> int:
+    def write(
+        self,
+        table: str,
+        rows: pl.DataFrame,
+        *,
+        time: str,
+        start: datetime,
+        end: datetime,
+        superseded: Segments | None = None,
+    ) -> int:
         """Replace the days of `[start, end)`; days without rows get an empty file, so that a gap is not a loss.
 
-        `time` names the UTC datetime column that decides a row's day. Returns the number of files written.
+        `time` names the UTC datetime column that decides a row's day. The `superseded` segments of these days go: those
+        that `segments` told before `rows` were read; if not given, those that are there now. Returns the number of
+        files written.
         """
         outside = rows.filter((pl.col(time) < start) | (pl.col(time) >= end)).height
         if outside:
@@ -41,9 +70,57 @@ class Lake:
         days = list(days_between(start, end))
         starts = pl.Series([datetime(day.year, day.month, day.day, tzinfo=UTC) for day in days[1:]], dtype=UTC_TIME)
         edges = [0, *rows[time].cast(UTC_TIME).search_sorted(starts), rows.height]
-        for day, (first, last) in zip(days, pairwise(edges), strict=True):
-            self._replace(self.path(table) / f"{day}.parquet", rows.slice(first, last - first))
+        with self._lock(table):
+            old = self.segments(table, days) if superseded is None else superseded
+            for day, (first, last) in zip(days, pairwise(edges), strict=True):
+                self._replace(self.path(table) / f"{day}.parquet", rows.slice(first, last - first))
+            for path, mark in self.segments(table, days).items() if old else ():
+                if old.get(path) == mark:
+                    path.unlink()
         return len(days)
+
+    def upsert(
+        self, table: str, rows: pl.DataFrame, *, key: Sequence[str], time: str, gone: pl.DataFrame | None = None
+    ) -> None:
+        """Add `rows`, or replace those of the same `key`, without rewriting the days they belong to.
+
+        They join the newest segment of their day; a full one is closed. `time` is one of the key's columns, so that a
+        row never moves to another day. `gone` holds keys of rows that are no longer: their days are folded at once.
+        """
+        if time not in key:
+            raise ValueError(f"{table}: {time!r} must be part of the key {tuple(key)}, or a row could leave its day")
+        about, rows = metadata(key, time), rows.unique(list(key), keep="last", maintain_order=True)
+        with self._lock(table):
+            files = self._files(table)
+            for day, part in _by_day(rows, time):
+                path, extended = with_newest_segment(self.path(table), day, files, part, key)
+                self._replace(path, extended, about)
+            for day, part in _by_day(gone, time) if gone is not None else ():
+                self._fold(table, day, without=part)
+
+    def compact(self, table: str, days: Iterable[date] | None = None) -> dict[date, Fold]:
+        """Fold the segments of `days` (all days that have some) into their day files."""
+        with self._lock(table):
+            wanted = sorted({day for path in self.segments(table, days) if (day := day_of(path))})
+            return {day: self._fold(table, day) for day in wanted}
+
+    def tables(self, folder: str) -> list[str]:
+        """Tables right below `folder`, for example below `flights/features`."""
+        found = self.path(folder)
+        return sorted(f"{folder}/{path.name}" for path in found.iterdir()) if found.is_dir() else []
+
+    def segments(self, table: str, days: Iterable[date] | None = None) -> Segments:
+        """The segments of `days` (of all), each with a mark that changes when it is rewritten."""
+        folder, wanted = self.path(table), None if days is None else set(days)
+        names = os.listdir(folder) if folder.is_dir() else []
+        found = (
+            folder / name for name in sorted(names) if "~" in name and name.endswith(".parquet") and name[0] != "."
+        )
+        return state(path for path in found if wanted is None or day_of(path) in wanted)
+
+    def days_state(self, table: str, since: date) -> Segments:
+        """Day files from `since` on, each with a mark that changes when it is rewritten."""
+        return state(path for path in self._files(table) if not is_segment(path) and (day_of(path) or since) >= since)
 
     def write_static(self, table: str, rows: pl.DataFrame) -> None:
         """Replace a table that has no days."""
@@ -51,16 +128,16 @@ class Lake:
 
     def read(self, table: str, *, start: datetime | None = None, end: datetime | None = None) -> pl.LazyFrame:
         """The rows of the days that `[start, end)` touches, oldest first; everything when no bound is given."""
-        files = sorted(self.path(table).glob("*.parquet"))
+        files = self._files(table)
         if not files:
             raise NotReadyError(f"{table}: no rows in the lake ({self.root}). Materialize its asset first.")
-        chosen = [file for file in files if _touches(file.stem, start, end)]
-        return pl.scan_parquet(chosen) if chosen else pl.scan_parquet(files[0]).head(0)
+        chosen = [file for file in files if _touches(day_of(file), start, end)]
+        return merged(chosen) if chosen else pl.scan_parquet(files[0]).head(0)
 
     def load(self, table: str, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
         """`read` into memory; a file that cannot be read is named."""
         try:
-            return self.read(table, start=start, end=end).collect()
+            return self._collect(table, start, end)
         except (pl.exceptions.PolarsError, OSError) as error:
             broken = ", ".join(file.name for file in self.path(table).glob("*.parquet") if not _is_readable(file))
             reason = str(error).splitlines()[0]
@@ -84,15 +161,51 @@ class Lake:
 
     def days(self, table: str) -> list[date]:
         """Days that are present, oldest first."""
-        stems = (file.stem for file in self.path(table).glob("*.parquet"))
-        return sorted(date.fromisoformat(stem) for stem in stems if stem != STATIC)
+        found = {day_of(file) for file in self._files(table)}
+        return sorted(day for day in found if day is not None)
+
+    def _collect(self, table: str, start: datetime | None, end: datetime | None) -> pl.DataFrame:
+        for _ in range(FOLDS_IN_A_READ):
+            with suppress(FileNotFoundError):  # a segment was folded meanwhile: its rows are in the day's file now
+                return self.read(table, start=start, end=end).collect()
+        return self.read(table, start=start, end=end).collect()
+
+    def _files(self, table: str) -> list[Path]:
+        """Files of `table`, each day before its segments, oldest first."""
+        folder = self.path(table)
+        names = os.listdir(folder) if folder.is_dir() else []
+        return [folder / name for name in sorted(names) if name.endswith(".parquet") and not name.startswith(".")]
+
+    def _fold(self, table: str, day: date, without: pl.DataFrame | None = None) -> Fold:
+        """One file of the day and its segments, less the keys of `without`. Needs the lock.
+
+        The day is whole before the first segment goes: between the two, a reader meets the same rows twice at most.
+        """
+        files = [path for path in self._files(table) if day_of(path) == day]
+        rows = merged(files).collect()
+        if without is not None:
+            rows = rows.join(without, on=without.columns, how="anti", maintain_order="left")
+        num_keys, path = count_keys(files), self.path(table) / f"{day}.parquet"
+        self._replace(path, rows)
+        kept = int(pl.scan_parquet(path).select(pl.len()).collect().item())
+        for segment in filter(is_segment, files):
+            segment.unlink()
+        return Fold(num_segments=sum(map(is_segment, files)), num_keys=num_keys, num_rows=kept)
+
+    @contextmanager
+    def _lock(self, table: str) -> Iterator[None]:
+        """One writer of a table at a time; readers need no lock."""
+        self.path(table).mkdir(parents=True, exist_ok=True)
+        with open(self.path(table) / ".lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     @staticmethod
-    def _replace(path: Path, rows: pl.DataFrame) -> None:
+    def _replace(path: Path, rows: pl.DataFrame, about: Mapping[str, str] | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
-            rows.write_parquet(aside, compression="lz4")
+            rows.write_parquet(aside, compression="lz4", metadata=dict(about) if about else None)
             os.replace(aside, path)
         finally:
             aside.unlink(missing_ok=True)
@@ -114,10 +227,16 @@ def _is_readable(file: Path) -> bool:
     return True
 
 
-def _touches(stem: str, start: datetime | None, end: datetime | None) -> bool:
-    if stem == STATIC:
+def _by_day(rows: pl.DataFrame, time: str) -> Iterator[tuple[date, pl.DataFrame]]:
+    days = rows.with_columns(__day=pl.col(time).dt.date()).partition_by(
+        "__day", as_dict=True, include_key=False, maintain_order=True
+    )
+    yield from ((day, part) for (day,), part in days.items())
+
+
+def _touches(day: date | None, start: datetime | None, end: datetime | None) -> bool:
+    if day is None:
         return True
-    day = date.fromisoformat(stem)
     return (start is None or day >= start.astimezone(UTC).date()) and (
         end is None or datetime(day.year, day.month, day.day, tzinfo=UTC) < end
     )

@@ -20,6 +20,7 @@ from filelock import FileLock
 
 from fti.errors import ConflictError, NotReadyError
 from fti.stores.model_bundle import EVALUATION, Encoder, ModelBundle, save_bundle, write_mlmodel
+from fti.versions import ServedModel, served_model
 
 if TYPE_CHECKING:
     import torch
@@ -197,6 +198,18 @@ class ModelRegistry:
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 return None
             raise
+
+    def served(self) -> list[ServedModel]:
+        """The versions of all models that are champion or were the champion before, with what they read."""
+        if self.tracking_uri.startswith("sqlite:///") and not Path(self.tracking_uri[len("sqlite:///") :]).exists():
+            return []  # making an empty database takes seconds
+        found = []
+        for model in self.client.search_registered_models():
+            for alias in (CHAMPION, PREVIOUS):
+                if (version := self.by_alias(model.name, alias)) is not None:
+                    tags = {**self.client.get_run(version.run_id).data.tags, **version.tags}
+                    found.append(served_model(model.name, version.version, alias, tags))
+        return found
 
     def promote(self, name: str, version: int, *, expected: int | None, reason: str) -> None:
         """Make `version` the champion if the champion still is `expected`; ConflictError otherwise."""

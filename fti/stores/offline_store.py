@@ -1,96 +1,58 @@
 """A Feast offline store on polars, named in `feature_store.yaml` by its path.
 
-It reads `FileSource`s of Parquet: a file, a folder or a glob; a relative path lies below the configured `root`. Where
-Feast's own file stores drop or reorder rows, a join here answers every entity row, duplicates too, in its order.
+It reads `FileSource`s of Parquet: a file, a folder, partitions or a glob, here or on S3. Where Feast's own file stores
+drop or reorder rows, a join here answers every entity row, duplicates too, in its order; see docs/offline-store.md.
 """
 
 from __future__ import annotations
 
-import os
-import uuid
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable
+from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 from feast.data_source import DataSource
-from feast.feature_view import FeatureView
-from feast.infra.offline_stores.file_source import FileSource, SavedDatasetFileStorage
-from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
+from feast.errors import FeastJoinKeysDuringMaterialization
+from feast.feature_logging import LoggingConfig, LoggingSource
+from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL, FeatureView
+from feast.infra.offline_stores.file_source import FileLoggingDestination
+from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalMetadata
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
+from feast.utils import compute_non_entity_date_range
 
-from fti.errors import DataError, NotReadyError
-from fti.stores.point_in_time import History, aware, between, latest, point_in_time_join, require, utc
+from fti.errors import DataError
+from fti.stores import offline_monitoring
+from fti.stores.offline_entities import answer, entities_between, entity_frame, requested, span_of, visible
+from fti.stores.offline_history import Span, cut, history_of, newest
+from fti.stores.offline_job import PolarsRetrievalJob
+from fti.stores.offline_source import file_source, place, place_of, small
+from fti.stores.point_in_time import UTC_TIME, History, utc
 
-TIME = "event_timestamp"
+__all__ = ["PolarsOfflineStore", "PolarsOfflineStoreConfig", "PolarsRetrievalJob", "history_of"]
 
 
 class PolarsOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     """`offline_store:` in `feature_store.yaml`."""
 
     type: Literal["fti.stores.offline_store.PolarsOfflineStore"] = "fti.stores.offline_store.PolarsOfflineStore"
-    root: str = "."
-    """Folder that relative source paths start from: the lake."""
+    root: str | None = None
+    """A lake: relative source paths start here, and its files named by a UTC day hold that day's rows alone.
 
-
-class PolarsRetrievalJob(RetrievalJob):  # type: ignore[misc]
-    """A query that runs when its result is asked for."""
-
-    def __init__(
-        self,
-        query: Callable[[], pl.DataFrame],
-        *,
-        metadata: RetrievalMetadata | None = None,
-        on_demand: list[OnDemandFeatureView] | None = None,
-        full_names: bool = False,
-    ) -> None:
-        self._query = query
-        self._metadata = metadata
-        self._on_demand = on_demand or []
-        self._full_names = full_names
-
-    @property
-    def full_feature_names(self) -> bool:
-        return self._full_names
-
-    @property
-    def on_demand_feature_views(self) -> list[OnDemandFeatureView]:
-        return self._on_demand
-
-    @property
-    def metadata(self) -> RetrievalMetadata | None:
-        return self._metadata
-
-    def to_polars(self) -> pl.DataFrame:
-        """The result as a polars frame; on-demand feature views are run by Feast on Arrow."""
-        return pl.DataFrame(self.to_arrow()) if self._on_demand else self._query()
-
-    def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
-        return self._query().to_pandas()
-
-    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
-        return self._query().to_arrow()
-
-    def persist(
-        self, storage: SavedDatasetFileStorage, allow_overwrite: bool = False, timeout: int | None = None
-    ) -> None:
-        """Write the result to the Parquet file of `storage`."""
-        path = Path(storage.file_options.uri)
-        if path.exists() and not allow_overwrite:
-            raise DataError(f"{path} exists already: choose another path or allow overwriting")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        self.to_polars().write_parquet(aside)
-        os.replace(aside, path)
+    Without one, relative paths start from the feature repository, as in Feast's own file store.
+    """
+    known_at: bool = True
+    """With a `created_timestamp_column`, a row counts only from that moment on."""
 
 
 class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]
-    """Feast's offline store interface on polars; known-at joins are always on where a source has a creation time."""
+    """Feast's offline store interface on polars."""
 
     supports_filter_by_created_timestamp = True
 
@@ -99,25 +61,36 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]
         config: RepoConfig,
         feature_views: list[FeatureView],
         feature_refs: list[str],
-        entity_df: pd.DataFrame | pl.DataFrame | str | None,
+        entity_df: pd.DataFrame | pl.DataFrame | pl.LazyFrame | pa.Table | str | None,
         registry: BaseRegistry,
         project: str,
         full_feature_names: bool = False,
-        **_: Any,
+        *,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+        filter_by_created_timestamp: bool = False,
     ) -> PolarsRetrievalJob:
-        """`entity_df` (pandas or polars) with its features as known at its `event_timestamp`."""
-        rows = entity_frame(entity_df)
-        span = span_of(rows)
-        histories = [
-            history_of(
-                config, view, names=_features(view, feature_refs, full_feature_names), span=visible(span, view.ttl)
-            )
-            for view in feature_views
-        ]
+        """`entity_df` with its features as known at its event timestamp.
+
+        Without entity rows: every entity at every moment of `[start_date, end_date]` at which a view has a row for it.
+        """
+        known_at = config.offline_store.known_at or filter_by_created_timestamp
+        names = {
+            view.projection.name_to_use(): requested(view, feature_refs, full_feature_names) for view in feature_views
+        }
+        open_views = partial(_histories, config, feature_views, names, known_at=known_at)
+        if entity_df is None:
+            start, end = compute_non_entity_date_range(feature_views, start_date=start_date, end_date=end_date)
+            entity_df = entities_between(open_views((start, end)), start, end)
+        rows, time = entity_frame(entity_df)
+        span = span_of(rows, time)
+        on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
+        histories = open_views(span)
         return PolarsRetrievalJob(
-            lambda: point_in_time_join(rows, histories, TIME),
-            metadata=RetrievalMetadata(feature_refs, [name for name in rows.columns if name != TIME], *span),
-            on_demand=OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry),
+            config,
+            answer(rows, histories, time, on_demand),
+            metadata=RetrievalMetadata(feature_refs, [name for name in rows.columns if name != time], *span),
+            on_demand=on_demand,
             full_names=full_feature_names,
         )
 
@@ -129,14 +102,16 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]
         feature_name_columns: list[str],
         timestamp_field: str,
         created_timestamp_column: str | None,
-        start_date: datetime,
-        end_date: datetime,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
     ) -> PolarsRetrievalJob:
         """The newest row of each entity with `start_date <= time <= end_date`."""
-        history = _history(
-            config, data_source, join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column
+        times = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
+        rows = _pulled(config, data_source, join_key_columns, feature_name_columns, times, (start_date, end_date))
+        rows = rows.drop_nulls([*join_key_columns, timestamp_field])
+        return PolarsRetrievalJob(
+            config, lambda: _keyed(newest(rows, join_key_columns, times).lazy(), join_key_columns)
         )
-        return PolarsRetrievalJob(lambda: latest(between(history, start_date, end_date)).collect())
 
     @staticmethod
     def pull_all_from_table_or_query(
@@ -149,117 +124,145 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]
         start_date: datetime | None = None,
         end_date: datetime | None = None,
     ) -> PolarsRetrievalJob:
-        """Every row with `start_date <= time <= end_date`."""
-        history = _history(
-            config, data_source, join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column
-        )
-        return PolarsRetrievalJob(lambda: require(between(history, start_date, end_date)).collect())
+        """Every row with `start_date <= time <= end_date` as it is stored, in file order."""
+        times = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
+        rows = _pulled(config, data_source, join_key_columns, feature_name_columns, times, (start_date, end_date))
+        return PolarsRetrievalJob(config, lambda: _keyed(rows, join_key_columns))
+
+    @staticmethod
+    def offline_write_batch(
+        config: RepoConfig, feature_view: FeatureView, table: pa.Table, progress: Callable[[int], Any] | None
+    ) -> None:
+        """Append `table`, which has the source's columns in their order, under their own or the view's names."""
+        source = file_source(feature_view.batch_source)
+        where = place_of(config, source)
+        schema, mapping = where.arrow_schema, source.field_mapping or {}
+        reverse = {new: old for old, new in mapping.items()}
+        table = table.rename_columns([reverse.get(name, name) for name in table.column_names])
+        if schema.names != table.column_names:
+            raise ValueError(
+                f"feature view {feature_view.name}: the rows have the columns {table.column_names}, its source has "
+                f"{schema.names}. Give these, in this order."
+            )
+        where.add(table.cast(schema), reverse.get(source.timestamp_field, source.timestamp_field))
+        if progress:
+            progress(table.num_rows)
+
+    @staticmethod
+    def write_logged_features(
+        config: RepoConfig,
+        data: pa.Table | Path,
+        source: LoggingSource,
+        logging_config: LoggingConfig,
+        registry: BaseRegistry,
+    ) -> None:
+        """Append the log to its folder, as files of their own."""
+        destination = logging_config.destination
+        if not isinstance(destination, FileLoggingDestination):
+            raise DataError(f"features are logged to FileLoggingDestination, not {type(destination).__name__}")
+        table = pq.read_table(data) if isinstance(data, Path) else data
+        folder = place(config, destination.path, endpoint=destination.s3_endpoint_override)
+        folder.add_files(table, partition_by=destination.partition_by or ())
 
     def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:
-        """A source may be declared before its first rows exist, so only its kind is checked."""
-        _file_source(data_source)
+        """A source may be declared before its first rows exist; what cannot be read at all is refused."""
+        file_source(data_source)
+
+    def get_table_column_names_and_types_from_data_source(
+        self, config: RepoConfig, data_source: DataSource
+    ) -> Iterable[tuple[str, str]]:
+        """Columns of the source with the names of their Arrow types."""
+        schema = place_of(config, data_source).arrow_schema
+        return [(name, str(small(dtype))) for name, dtype in zip(schema.names, schema.types, strict=True)]
+
+    @staticmethod
+    def compute_monitoring_metrics(
+        config: RepoConfig,
+        data_source: DataSource,
+        feature_columns: list[tuple[str, str]],
+        timestamp_field: str,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+        histogram_bins: int = 20,
+        top_n: int = 10,
+    ) -> list[dict[str, Any]]:
+        """Statistics of the rows between two moments, one record per feature."""
+        span = start_date, end_date
+        rows = cut(place_of(config, data_source).scan(*span), timestamp_field, *span)
+        return offline_monitoring.metrics(rows, feature_columns, histogram_bins=histogram_bins, top_n=top_n)
+
+    @staticmethod
+    def get_monitoring_max_timestamp(
+        config: RepoConfig, data_source: DataSource, timestamp_field: str
+    ) -> datetime | None:
+        """When the newest row happened; none while there is no row."""
+        where = place_of(config, data_source)
+        rows = where.scan() if where.files else pl.LazyFrame(schema={timestamp_field: UTC_TIME})
+        newest_row = rows.select(utc(rows.collect_schema(), timestamp_field).max()).collect(engine="streaming")
+        return cast(datetime | None, newest_row.item())
+
+    @staticmethod
+    def ensure_monitoring_tables(config: RepoConfig) -> None:
+        offline_monitoring.ensure(config)
+
+    @staticmethod
+    def save_monitoring_metrics(config: RepoConfig, metric_type: str, metrics: list[dict[str, Any]]) -> None:
+        offline_monitoring.save(config, metric_type, metrics)
+
+    @staticmethod
+    def query_monitoring_metrics(
+        config: RepoConfig,
+        project: str,
+        metric_type: str,
+        filters: dict[str, Any] | None = None,
+        start_date: date | None = None,
+        end_date: date | None = None,
+    ) -> list[dict[str, Any]]:
+        return offline_monitoring.query(
+            config, metric_type, project=project, filters=filters, start=start_date, end=end_date
+        )
+
+    @staticmethod
+    def clear_monitoring_baseline(
+        config: RepoConfig,
+        project: str,
+        feature_view_name: str | None = None,
+        feature_name: str | None = None,
+        data_source_type: str | None = None,
+    ) -> None:
+        columns = {"feature_view_name": feature_view_name, "feature_name": feature_name}
+        offline_monitoring.clear_baseline(config, project, **columns, data_source_type=data_source_type)
 
 
-Span = tuple[datetime | None, datetime | None]
-"""First and last moment, both included; none is open."""
+def _histories(
+    config: RepoConfig, views: list[FeatureView], names: dict[str, dict[str, str]], span: Span, *, known_at: bool
+) -> list[History]:
+    return [
+        history_of(
+            config, view, names=names[view.projection.name_to_use()], span=visible(span, view.ttl), known_at=known_at
+        )
+        for view in views
+    ]
 
 
-def span_of(rows: pl.DataFrame) -> Span:
-    """First and last moment at which the entity rows ask."""
-    moments = rows.select(utc(rows.schema, TIME)).to_series()
-    return cast(Span, (moments.min(), moments.max()))
+def _pulled(
+    config: RepoConfig, data_source: DataSource, keys: list[str], features: list[str], times: list[str], span: Span
+) -> pl.LazyFrame:
+    """The rows of `span`, with the keys, features and times (UTC), or with all columns where no feature is named."""
+    rows = place_of(config, data_source).scan(*span)
+    schema = rows.collect_schema()
+    if not set(keys) <= set(schema):
+        raise FeastJoinKeysDuringMaterialization(data_source.path, set(keys), set(schema))
+    columns = list(dict.fromkeys([*keys, *features, *times])) if features else list(schema)
+    missing = [name for name in [*columns, *times] if name not in schema]
+    if missing:
+        raise DataError(
+            f"{data_source.path} has no column {missing[0]!r} (it has {', '.join(schema)}): correct the view"
+        )
+    rows = cut(rows.select(columns), times[0], *span)
+    return rows.with_columns(utc(schema, name) for name in times)
 
 
-def visible(span: Span, ttl: timedelta | None) -> Span:
-    """When rows happened that are in force at some moment of `span`: a TTL before it at most, any time without one."""
-    return (span[0] - ttl if span[0] and ttl else None), span[1]
-
-
-def history_of(
-    config: RepoConfig,
-    view: FeatureView,
-    *,
-    names: dict[str, str],
-    span: Span = (None, None),
-) -> History:
-    """The history of a feature view, in the view's own column names, from the files that `span` touches."""
-    source = _file_source(view.batch_source)
-    mapping = source.field_mapping
-    rows = scan(config, source, *span)
-    present = rows.collect_schema()
-    asking = view.projection.join_key_map
-    return History(
-        name=view.name,
-        rows=rows.rename({old: new for old, new in mapping.items() if old in present}),
-        keys={entity.name: asking.get(entity.name, entity.name) for entity in view.entity_columns},
-        features=names,
-        time=mapping.get(source.timestamp_field, source.timestamp_field),
-        created=mapping.get(source.created_timestamp_column, source.created_timestamp_column) or None,
-        ttl=view.ttl or timedelta(0),
-    )
-
-
-def scan(config: RepoConfig, source: FileSource, start: datetime | None, end: datetime | None) -> pl.LazyFrame:
-    """The rows of `source`. Files named by a UTC day (`2013-01-31.parquet`) outside `[start, end]` are not opened."""
-    path = Path(source.path)
-    if "://" in source.path:
-        return pl.scan_parquet(source.path)
-    path = path if path.is_absolute() else _root(config) / path
-    if not path.is_dir():
-        if not path.exists() and not any(mark in source.path for mark in "*?["):
-            raise NotReadyError(f"{path}: no rows yet. Materialize the project's features first.")
-        return pl.scan_parquet(path)
-    files = sorted(name for name in os.listdir(path) if name.endswith(".parquet"))
-    if not files:
-        raise NotReadyError(f"{path}: no rows yet. Materialize the project's features first.")
-    first = aware(start).date().isoformat() if start else ""
-    last = aware(end).date().isoformat() if end else "~"
-    chosen = [name for name in files if not name[:1].isdigit() or first <= name[:10] <= last]
-    return pl.scan_parquet([path / name for name in chosen]) if chosen else pl.scan_parquet(path / files[0]).head(0)
-
-
-def entity_frame(entity_df: pd.DataFrame | pl.DataFrame | str | None) -> pl.DataFrame:
-    """The entity dataframe as a polars frame."""
-    if entity_df is None or isinstance(entity_df, str):
-        raise ValueError("the polars offline store takes its entity rows as a pandas or polars frame, not as SQL")
-    rows = entity_df if isinstance(entity_df, pl.DataFrame) else pl.from_pandas(entity_df)
-    if TIME not in rows.columns:
-        raise ValueError(f"the entity rows need a column {TIME!r}, the moment at which features are asked for")
-    return rows
-
-
-def _features(view: FeatureView, refs: list[str], full_names: bool) -> dict[str, str]:
-    name = view.projection.name_to_use()
-    own = [feature for owner, feature in (ref.split(":", 1) for ref in refs) if owner == name]
-    return {feature: f"{name}__{feature}" if full_names else feature for feature in own}
-
-
-def _history(
-    config: RepoConfig,
-    source: DataSource,
-    keys: list[str],
-    features: list[str],
-    time: str,
-    created: str | None,
-) -> History:
-    rows = scan(config, _file_source(source), None, None)
-    same = dict(zip(features, features, strict=True))
-    return History(
-        name=source.name,
-        rows=rows,
-        keys=dict(zip(keys, keys, strict=True)),
-        features=same,
-        time=time,
-        created=created or None,
-    )
-
-
-def _file_source(source: DataSource | None) -> FileSource:
-    if not isinstance(source, FileSource):
-        raise DataError(f"the polars offline store reads FileSource, not {type(source).__name__}")
-    return source
-
-
-def _root(config: RepoConfig) -> Path:
-    root = Path(config.offline_store.root)
-    return root if root.is_absolute() or config.repo_path is None else Path(config.repo_path) / root
+def _keyed(rows: pl.LazyFrame, keys: list[str]) -> pl.LazyFrame:
+    """`rows`, with the key that Feast gives to a view without entities."""
+    return rows if keys else rows.with_columns(pl.lit(DUMMY_ENTITY_VAL).alias(DUMMY_ENTITY_ID))

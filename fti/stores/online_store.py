@@ -1,146 +1,86 @@
-"""A Feast online store on SQLite: a table per feature view, a row per entity, a column per feature.
+"""A Feast online store that keeps one packed value per entity, in SQLite or in Redis.
 
-Feast's own SQLite store keeps a row per feature value, a protobuf each, and lets an older row overwrite a newer one.
-Here a whole entity is one row of plain values, which any SQLite tool can show, and the newest row wins whatever the
-order of writing. Write-ahead logging lets one process write while others read.
+Feast's own stores keep a protobuf per feature value. Here all views of an entity lie in one value of bytes, so that a
+request for many entities and views is one statement or one round trip, and whole columns are decoded at once. The
+newest row of an entity and view wins whatever the order of writing.
 """
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import orjson
 import polars as pl
+from feast import utils
 from feast.entity import Entity
 from feast.feature_view import FeatureView
+from feast.infra.infra_object import InfraObject
 from feast.infra.online_stores.helpers import compute_table_id
 from feast.infra.online_stores.online_store import OnlineStore
+from feast.infra.supported_async_methods import SupportedAsyncMethods
+from feast.protos.feast.core.Registry_pb2 import Registry as RegistryProto
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey as EntityKeyProto
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
-from feast.type_map import feast_value_type_to_python_type, python_values_to_proto_values
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
-EVENT, CREATED = "event_ts", "created_ts"
+from fti.stores.online import keys, packing
+from fti.stores.online.backend import Backend, is_redis, open_backend
+from fti.stores.online.reading import Group, Wanted, rows_of
+from fti.stores.online.sections import NEVER, view_id
+from fti.stores.online.types import FIXED, tail, value_of
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-TYPES: dict[str, tuple[str, Any]] = {
-    "Int32": ("INTEGER", pl.Int32),
-    "Int64": ("INTEGER", pl.Int64),
-    "Float32": ("REAL", pl.Float32),
-    "Float64": ("REAL", pl.Float64),
-    "Bool": ("INTEGER", pl.Boolean),
-    "String": ("TEXT", pl.String),
-    "Bytes": ("BLOB", pl.Binary),
-}
-"""Feast type -> column type, polars type."""
+MICROSECOND = timedelta(microseconds=1)
+BATCH = 10_000
+"""Rows that are packed at once."""
+
+ProtoRow = tuple[EntityKeyProto, dict[str, ValueProto], datetime, datetime | None]
+Answer = tuple[datetime | None, dict[str, ValueProto] | None]
 
 
-class TableOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
+class PackedOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     """`online_store:` in `feature_store.yaml`."""
 
-    type: Literal["fti.stores.online_store.TableOnlineStore"] = "fti.stores.online_store.TableOnlineStore"
+    type: Literal["fti.stores.online_store.PackedOnlineStore"] = "fti.stores.online_store.PackedOnlineStore"
     path: str = "online.db"
+    """File of an SQLite database, or the URL of a Redis server: `redis://host:6379/0`."""
+    key_ttl_seconds: int | None = None
+    """Redis only: an entity that is not written for this long is forgotten, all its views together."""
 
     @field_validator("path")
     @classmethod
     def _make_folder(cls, path: str) -> str:
         """The folder is made here, so that the registry beside it can be opened in a fresh clone."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        if not is_redis(path):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
         return path
 
-
-@dataclass(frozen=True)
-class ViewTable:
-    """The table of one feature view and its statements. Keys and features map a column to its Feast type."""
-
-    name: str
-    keys: Mapping[str, str]
-    features: Mapping[str, str]
-
-    @classmethod
-    def of(cls, config: RepoConfig, view: FeatureView) -> ViewTable:
-        name = compute_table_id(config.project, view, config.registry.enable_online_feature_view_versioning)
-        keys = {column.name: str(column.dtype) for column in view.entity_columns}
-        return cls(name, keys, {feature.name: str(feature.dtype) for feature in view.features})
-
-    @cached_property
-    def columns(self) -> tuple[str, ...]:
-        """Names in the order of `write`."""
-        return (*self.keys, EVENT, CREATED, *self.features)
-
-    @cached_property
-    def schema(self) -> dict[str, Any]:
-        """Polars type of every feature."""
-        return {feature: TYPES[dtype][1] for feature, dtype in self.features.items()}
-
-    @cached_property
-    def key_schema(self) -> dict[str, Any]:
-        """Polars type of every key."""
-        return {key: TYPES[dtype][1] for key, dtype in self.keys.items()}
-
-    def filled(self, connection: sqlite3.Connection) -> bool:
-        """Whether any entity is online."""
-        return connection.execute(f"SELECT 1 FROM {_quote(self.name)} LIMIT 1").fetchone() is not None
-
-    def create(self, connection: sqlite3.Connection) -> None:
-        """Make the table, or add the features that it lacks."""
-        keys = ", ".join(f"{_quote(key)} {TYPES[dtype][0]}" for key, dtype in self.keys.items())
-        primary = ", ".join(_quote(key) for key in self.keys)
-        connection.execute(
-            f"CREATE TABLE IF NOT EXISTS {_quote(self.name)} "
-            f"({keys}, {EVENT} INTEGER NOT NULL, {CREATED} INTEGER, PRIMARY KEY ({primary})) WITHOUT ROWID"
-        )
-        present = {row[1] for row in connection.execute(f"PRAGMA table_info({_quote(self.name)})")}
-        for feature, dtype in self.features.items():
-            if feature not in present:
-                connection.execute(f"ALTER TABLE {_quote(self.name)} ADD COLUMN {_quote(feature)} {TYPES[dtype][0]}")
-
-    @cached_property
-    def upsert(self) -> str:
-        """Statement that keeps the newer row."""
-        values = [EVENT, CREATED, *(_quote(feature) for feature in self.features)]
-        return (
-            f"INSERT INTO {_quote(self.name)} ({', '.join(_quote(column) for column in self.columns)}) "
-            f"VALUES ({', '.join('?' * len(self.columns))}) "
-            f"ON CONFLICT ({', '.join(_quote(key) for key in self.keys)}) DO UPDATE SET "
-            f"{', '.join(f'{value} = excluded.{value}' for value in values)} "
-            f"WHERE (excluded.{EVENT}, coalesce(excluded.{CREATED}, 0)) >= ({EVENT}, coalesce({CREATED}, 0))"
-        )
-
-    def select(self, features: Iterable[str]) -> str:
-        """Statement with one parameter, a JSON list of keys: (place in the list, event time, feature, ...)."""
-        chosen = ", ".join(f"t.{_quote(feature)}" for feature in features)
-        where = " AND ".join(f"t.{_quote(key)} = asked.value ->> {place}" for place, key in enumerate(self.keys))
-        return (
-            f"SELECT asked.key, t.{EVENT}, {chosen} FROM json_each(?) AS asked "
-            f"CROSS JOIN {_quote(self.name)} AS t WHERE {where}"
-        )
+    @model_validator(mode="after")
+    def _only_redis_forgets(self) -> PackedOnlineStoreConfig:
+        if self.key_ttl_seconds is not None and not is_redis(self.path):
+            raise ValueError("key_ttl_seconds needs Redis: SQLite forgets nothing by itself")
+        return self
 
 
-class TableOnlineStore(OnlineStore):  # type: ignore[misc]
-    """Feast's online store interface on `ViewTable`s. Connections belong to threads and stay open."""
+class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
+    """Feast's online store interface on a `Backend`."""
 
     def __init__(self) -> None:
-        self._local = threading.local()
+        self._backends: dict[tuple[Any, ...], Backend] = {}
 
-    def connection(self, config: RepoConfig) -> sqlite3.Connection:
-        """This thread's connection; transactions are explicit."""
-        path = database(config)
-        if getattr(self._local, "path", None) != path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._local.connection = sqlite3.connect(path, isolation_level=None, timeout=30)
-            self._local.connection.execute("PRAGMA journal_mode = WAL")
-            self._local.connection.execute("PRAGMA synchronous = NORMAL")
-            self._local.path = path
-        connection: sqlite3.Connection = self._local.connection
-        return connection
+    def backend(self, config: RepoConfig) -> Backend:
+        """Where the configuration says that values are kept."""
+        own = config.online_store
+        place = (own.path, config.project, config.repo_path, own.key_ttl_seconds)
+        if place not in self._backends:
+            self._backends[place] = open_backend(
+                own.path, project=config.project, folder=config.repo_path, key_ttl_seconds=own.key_ttl_seconds
+            )
+        return self._backends[place]
 
     def update(
         self,
@@ -151,40 +91,38 @@ class TableOnlineStore(OnlineStore):  # type: ignore[misc]
         entities_to_keep: Sequence[Entity],
         partial: bool,
     ) -> None:
-        """Make the tables of views to keep, drop those of views to delete."""
-        with transaction(self.connection(config)) as connection:
-            for view in tables_to_keep:
-                ViewTable.of(config, view).create(connection)
-            for view in tables_to_delete:
-                connection.execute(f"DROP TABLE IF EXISTS {_quote(ViewTable.of(config, view).name)}")
+        """Forget the views to delete. Views to keep need nothing: their first row makes their place."""
+        for view in tables_to_delete:
+            start = keys.prefix(config.project, [own.name for own in keys.entity_columns(view)])
+            self.backend(config).drop(start, view_id(table_name(config, view)))
+
+    def plan(self, config: RepoConfig, desired_registry_proto: RegistryProto) -> list[InfraObject]:
+        """Nothing: there is no table per view."""
+        return []
 
     def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
-        """Drop the tables."""
+        """Forget these views, and give the connections back."""
         self.update(config, tables, (), entities, (), partial=False)
-
-    def write(self, config: RepoConfig, table: ViewTable, rows: Iterable[Sequence[Any]]) -> None:
-        """Upsert rows in the order of `table.columns`, times as microseconds since 1970, in one transaction."""
-        with transaction(self.connection(config)) as connection:
-            connection.executemany(table.upsert, rows)
+        self.backend(config).close()
 
     def online_write_batch(
         self,
         config: RepoConfig,
         table: FeatureView,
-        data: list[tuple[EntityKeyProto, dict[str, ValueProto], datetime, datetime | None]],
+        data: list[ProtoRow],
         progress: Callable[[int], Any] | None,
     ) -> None:
-        """Feast's own way in."""
-        view = ViewTable.of(config, table)
-        rows = []
-        for entity, values, event, created in data:
-            keys = dict(zip(entity.join_keys, map(feast_value_type_to_python_type, entity.entity_values), strict=True))
-            features = {name: feast_value_type_to_python_type(value) for name, value in values.items()}
-            times = {EVENT: _micros(event), CREATED: None if created is None else _micros(created)}
-            rows.append([(keys | times | features).get(column) for column in view.columns])
-        self.write(config, view, rows)
-        if progress:
-            progress(len(rows))
+        """Feast's own way in: a protobuf per value. A row is written as a whole; a value that it lacks is null."""
+        for first in range(0, len(data), BATCH):
+            rows = data[first : first + BATCH]
+            self.backend(config).write(packing.of_protos(config.project, table_name(config, table), table, rows))
+            if progress:
+                progress(len(rows))
+
+    def write(self, config: RepoConfig, table: FeatureView, rows: pl.DataFrame) -> None:
+        """Write a frame: the view's keys, `event_ts`, `created_ts` (microseconds, may be null) and its features."""
+        for part in rows.iter_slices(BATCH):
+            self.backend(config).write(packing.of_frame(config.project, table_name(config, table), table, part))
 
     def online_read(
         self,
@@ -192,51 +130,115 @@ class TableOnlineStore(OnlineStore):  # type: ignore[misc]
         table: FeatureView,
         entity_keys: list[EntityKeyProto],
         requested_features: list[str] | None = None,
-    ) -> list[tuple[datetime | None, dict[str, ValueProto] | None]]:
-        """Feast's own way out."""
-        view = ViewTable.of(config, table)
-        features = {feature.name: feature.dtype for feature in table.features}
-        names = [name for name in requested_features or features if name in features]
-        keys = []
-        for entity in entity_keys:
-            values = dict(
-                zip(entity.join_keys, map(feast_value_type_to_python_type, entity.entity_values), strict=True)
+    ) -> list[Answer]:
+        """Feast's own way out: a protobuf per value."""
+        return self._read(config, [(table, requested_features, entity_keys)])[0]
+
+    def _read(
+        self, config: RepoConfig, asked: Sequence[tuple[FeatureView, list[str] | None, Sequence[EntityKeyProto]]]
+    ) -> list[list[Answer]]:
+        """The answers for several views, by one read."""
+        backend = self.backend(config)
+        encoded = [[keys.of_proto(config.project, entity) for entity in entities] for _, _, entities in asked]
+        distinct = list(dict.fromkeys(key for part in encoded for key in part))
+        values = dict(zip(distinct, backend.get(distinct), strict=True))
+        answers = []
+        for (view, names, _), part in zip(asked, encoded, strict=True):
+            group = Group([Wanted(view_id(table_name(config, view)), features_of(view, names))])
+            answers.append(_protos(rows_of(group, [values[key] for key in part], backend.layout), view))
+        return answers
+
+    def _read_features_per_fv(
+        self,
+        config: RepoConfig,
+        grouped_refs: list[tuple[FeatureView, list[str]]],
+        join_key_values: dict[str, Any],
+        entity_name_to_join_key_map: dict[str, str],
+        online_features_response: Any,
+        full_feature_names: bool,
+        include_feature_view_version_metadata: bool,
+    ) -> None:
+        """All views of `get_online_features` by one read; Feast's own way reads view after view."""
+        unique = [
+            utils._get_unique_entities(view, join_key_values, entity_name_to_join_key_map) for view, _ in grouped_refs
+        ]
+        asked = [
+            (view, names, utils._get_entity_key_protos(entities))
+            for (view, names), (entities, _, _) in zip(grouped_refs, unique, strict=True)
+        ]
+        answers = self._read(config, asked)
+        for (view, names), (_, places, number), rows in zip(grouped_refs, unique, answers, strict=True):
+            utils._populate_response_from_feature_data(
+                names,
+                rows,
+                places,
+                online_features_response,
+                full_feature_names,
+                view,
+                number,
+                include_feature_view_version_metadata,
             )
-            keys.append([values[key] for key in view.keys])
-        answer: list[tuple[datetime | None, dict[str, ValueProto] | None]] = [(None, None)] * len(keys)
-        for place, event, *row in self.connection(config).execute(view.select(names), (orjson.dumps(keys),)):
-            protos = {
-                name: python_values_to_proto_values([value], features[name].to_value_type())[0]
-                for name, value in zip(names, row, strict=True)
-            }
-            answer[place] = (EPOCH + timedelta(microseconds=event), protos)
-        return answer
+
+    @property
+    def async_supported(self) -> SupportedAsyncMethods:
+        """Both ways, in a thread: the event loop does not wait."""
+        return SupportedAsyncMethods(read=True, write=True)
+
+    async def online_write_batch_async(
+        self, config: RepoConfig, table: FeatureView, data: list[ProtoRow], progress: Callable[[int], Any] | None
+    ) -> None:
+        """`online_write_batch` in a thread."""
+        await asyncio.to_thread(self.online_write_batch, config, table, data, progress)
+
+    async def online_read_async(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        entity_keys: list[EntityKeyProto],
+        requested_features: list[str] | None = None,
+    ) -> list[Answer]:
+        """`online_read` in a thread."""
+        return await asyncio.to_thread(self.online_read, config, table, entity_keys, requested_features)
+
+    async def _read_features_per_fv_async(self, *arguments: Any) -> None:
+        """The one read of `_read_features_per_fv` in a thread."""
+        await asyncio.to_thread(self._read_features_per_fv, *arguments)
+
+    def _is_versioned_read_supported(self) -> bool:
+        """`view@v1:feature` is another view to this store."""
+        return True
 
 
-class transaction:
-    """`with transaction(connection) as connection:` commits at the end, rolls back on an exception."""
-
-    def __init__(self, connection: sqlite3.Connection, mode: str = "IMMEDIATE") -> None:
-        self._connection, self._mode = connection, mode
-
-    def __enter__(self) -> sqlite3.Connection:
-        self._connection.execute(f"BEGIN {self._mode}")
-        return self._connection
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._connection.execute("COMMIT" if kind is None else "ROLLBACK")
+def table_name(config: RepoConfig, view: FeatureView) -> str:
+    """The view's name with its project and, where the registry keeps versions online, its version."""
+    name: str = compute_table_id(config.project, view, config.registry.enable_online_feature_view_versioning)
+    return name
 
 
-def database(config: RepoConfig) -> Path:
-    """The SQLite file; a relative path starts at the folder of `feature_store.yaml`."""
-    path = Path(config.online_store.path)
-    return path if path.is_absolute() or config.repo_path is None else Path(config.repo_path) / path
+def features_of(view: FeatureView, names: Sequence[str] | None = None) -> tuple[tuple[str, str], ...]:
+    """(name, type) of the view's features, or of those among `names`."""
+    features = {feature.name: str(feature.dtype) for feature in view.features}
+    return tuple((name, features[name]) for name in (names or features) if name in features)
 
 
-def _micros(moment: datetime) -> int:
-    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    return (aware - EPOCH) // timedelta(microseconds=1)
+def _protos(rows: Iterable[tuple[int, dict[str, Any]]], view: FeatureView) -> list[Answer]:
+    """Rows as Feast wants them."""
+    makers = {feature.name: _maker(feature.dtype) for feature in view.features}
+    nothing = ValueProto()
+    return [
+        (None, None)
+        if event == NEVER
+        else (
+            EPOCH + MICROSECOND * event,
+            {name: nothing if value is None else makers[name](value) for name, value in values.items()},
+        )
+        for event, values in rows
+    ]
 
 
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+def _maker(dtype: Any) -> Callable[[Any], ValueProto]:
+    """Stored value to protobuf."""
+    kind = FIXED.get(str(dtype))
+    if kind is None:
+        return tail(dtype).to_proto
+    return lambda value: value_of(kind.proto, kind.to_proto(value))

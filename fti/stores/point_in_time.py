@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 
 from fti.errors import DataError
+from fti.stores.layout import EVENT, KNOWN, Layout, Place, scan, state_of
 
 UTC_TIME = pl.Datetime("us", "UTC")
-_ROW, _TIME, _EVENT, _KNOWN, _RANK = "__row", "__time", "__event", "__known", "__rank"
+MANY_ROWS, BYTES_PER_ROW = 100_000, 1024
+"""A join of this many entity rows builds a missing layout, if its source has no more bytes for each of them."""
+_TIME, _RANK = "__time", "__rank"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +26,9 @@ class History:
 
     `keys` maps an entity column of `rows` to the asking column, `features` a column of `rows` to its name in the
     result. `time` is when a row happened; `created`, if there is one, when it was written down: it counts only from
-    then on, and of two rows of one time the later written one wins. A zero `ttl` never expires.
+    then on (never, if it is null), and of two rows of one time the later written one wins. A zero `ttl` never expires.
+    `source` is the local folder or file that `rows` come from, if they do, and `mapping` renames its columns to those
+    of `rows`.
     """
 
     name: str
@@ -30,37 +38,58 @@ class History:
     time: str
     created: str | None = None
     ttl: timedelta = timedelta(0)
+    source: Path | None = None
+    mapping: Mapping[str, str] = field(default_factory=dict)
 
 
 def point_in_time_join(
     entity_rows: pl.DataFrame, histories: Sequence[History], time: str = "event_timestamp"
 ) -> pl.DataFrame:
     """`entity_rows`, all of them and in their order, with the features of `histories` as known at column `time`."""
-    asked = entity_rows.select(utc(entity_rows.schema, time).alias(_TIME), pl.exclude(time)).with_row_index(_ROW)
-    asked = asked.sort(_TIME, maintain_order=True)
-    features = [features_at(asked, history) for history in histories]
-    back = asked.select(pl.col(_ROW).arg_sort()).to_series()
-    return pl.concat([entity_rows, *(frame[back] for frame in features)], how="horizontal")
+    moments = entity_rows.select(utc(entity_rows.schema, time)).to_series()
+    layouts = [_layout(history, entity_rows.height) for history in histories]
+    order = pl.Series([], dtype=pl.UInt32) if all(layouts) else moments.arg_sort()
+    asked, asked_moments, back = entity_rows[order], moments[order], order.arg_sort()
+    frames = [
+        features_of(layout, entity_rows, moments, history)
+        if layout
+        else features_at(asked, asked_moments, history)[back]
+        for history, layout in zip(histories, layouts, strict=True)
+    ]
+    return pl.concat([entity_rows, *frames], how="horizontal")
 
 
-def features_at(asked: pl.DataFrame, history: History) -> pl.DataFrame:
-    """The features of `history` at each row of `asked`, which is sorted by time and has the history's keys."""
-    known = _as_known(history)
-    keys = {own: f"__key_{own}" for own in history.keys}
-    left = asked.select(
-        _TIME, *(pl.col(key).cast(known.schema[own]).alias(keys[own]) for own, key in history.keys.items())
-    )
-    joined = left.join_asof(
-        known.rename(keys),
+def optimize(history: History) -> Layout | None:
+    """Build the sorted layout of `history` unless it is there; joins of many rows are then several times faster.
+
+    None when its rows do not come from a local file or a flat folder.
+    """
+    return _layout(history, None)
+
+
+def features_of(layout: Layout, entity_rows: pl.DataFrame, moments: pl.Series, history: History) -> pl.DataFrame:
+    """The features of `history` for `entity_rows` at `moments`, found in its sorted layout."""
+    keys = _keys(entity_rows, history, layout.entities.schema)
+    ttl = history.ttl // timedelta(microseconds=1)
+    return layout.features_at(keys, moments.dt.epoch("us"), ttl, list(history.features)).rename(dict(history.features))
+
+
+def features_at(entity_rows: pl.DataFrame, moments: pl.Series, history: History) -> pl.DataFrame:
+    """The features of `history` for `entity_rows` at `moments`, which ascend, by sorting all its rows."""
+    known = _known(history).sort(KNOWN, maintain_order=True)
+    own = {key: f"__key_{key}" for key in history.keys}
+    asked = moments.alias(_TIME).to_frame().hstack(_keys(entity_rows, history, known.schema).rename(own))
+    joined = asked.join_asof(
+        known.rename(own),
         left_on=_TIME,
-        right_on=_KNOWN,
-        by=list(keys.values()),
+        right_on=KNOWN,
+        by=list(own.values()) or None,
         strategy="backward",
         check_sortedness=False,  # polars cannot check it by group; both sides are sorted above
     )
     features = pl.col(list(history.features))
     if history.ttl > timedelta(0):
-        features = pl.when(pl.col(_TIME) - pl.col(_EVENT) <= history.ttl).then(features)
+        features = pl.when(pl.col(_TIME) - pl.col(EVENT) <= history.ttl).then(features)
     return joined.select(features).rename(dict(history.features))
 
 
@@ -79,7 +108,7 @@ def between(history: History, start: datetime | None, end: datetime | None) -> H
         rows = rows.filter(time >= aware(start))
     if end is not None:
         rows = rows.filter(time <= aware(end))
-    return replace(history, rows=rows)
+    return replace(history, rows=rows, source=None)
 
 
 def aware(moment: datetime) -> datetime:
@@ -112,17 +141,66 @@ def require(history: History) -> pl.LazyFrame:
     return history.rows.select(needed).with_columns(utc(schema, column) for column in _times(history))
 
 
+def _keys(entity_rows: pl.DataFrame, history: History, schema: pl.Schema) -> pl.DataFrame:
+    """The entity columns of `history` in `entity_rows`, in the names and types of the history."""
+    return entity_rows.select(pl.col(key).cast(schema[own]).alias(own) for own, key in history.keys.items())
+
+
 def _times(history: History) -> list[str]:
     return [history.time, *([history.created] if history.created else [])]
 
 
-def _as_known(history: History) -> pl.DataFrame:
-    """Rows sorted by the moment from which each was known, `__known`, holding the newest row known by then."""
-    rows = require(history).drop_nulls([*history.keys, history.time]).collect()
-    rows = rows.sort(_times(history), nulls_last=False, maintain_order=True)
+def _known(history: History) -> pl.DataFrame:
+    """Keys, features, when each row happened and the moment from which it is known, `__known`.
+
+    With creation times, each row is the newest that was known of its entity by then, and rows are sorted.
+    """
+    rows = require(history).drop_nulls([*history.keys, *_times(history)])
     if history.created is None:
-        return rows.with_columns(pl.col(history.time).alias(_KNOWN)).rename({history.time: _EVENT})
-    known = rows.select(pl.max_horizontal(_times(history)).alias(_KNOWN), *history.keys).with_row_index(_RANK)
-    known = known.sort(_KNOWN, maintain_order=True)
-    newest = known.select(_KNOWN, pl.col(_RANK).cum_max().over(list(history.keys)))
-    return rows[newest[_RANK]].with_columns(newest[_KNOWN]).rename({history.time: _EVENT}).drop(history.created)
+        return rows.with_columns(pl.col(history.time).alias(KNOWN)).rename({history.time: EVENT}).collect()
+    found = rows.collect().sort(_times(history), nulls_last=False, maintain_order=True)
+    known = found.select(pl.max_horizontal(_times(history)).alias(KNOWN), *history.keys).with_row_index(_RANK)
+    known = known.sort(KNOWN, maintain_order=True)
+    rank = pl.col(_RANK).cum_max()
+    newest = known.select(KNOWN, rank.over(list(history.keys)) if history.keys else rank)
+    return found[newest[_RANK]].with_columns(newest[KNOWN]).rename({history.time: EVENT}).drop(history.created)
+
+
+# --- the sorted layout of a history ------------------------------------------------------------------------------
+
+
+def _layout(history: History, num_asked: int | None) -> Layout | None:
+    """The layout of `history` if it is there or, for `num_asked` entity rows, worth building."""
+    if history.source is None:
+        return None
+    meaning = (list(history.keys), history.time, history.created, sorted(history.mapping.items()))
+    place = Place(history.source, repr(meaning))
+    files = place.files()
+    found = place.find(files, history.features)
+    if found is None and files and (num_asked is None or _is_worth_it(num_asked, files)):
+        return _build(history, place, files)
+    return found
+
+
+def _is_worth_it(num_asked: int, files: Sequence[Path]) -> bool:
+    """Whether the plain join would take about as long as building: many questions, and the source is not far larger."""
+    return num_asked >= MANY_ROWS and sum(file.stat().st_size for file in files) <= num_asked * BYTES_PER_ROW
+
+
+def _build(history: History, place: Place, files: Sequence[Path]) -> Layout:
+    """The layout of all rows of `files` with the features asked for now and before, kept at `place` if it can be."""
+    state = state_of(files)
+    rows = scan(files)
+    present = rows.collect_schema()
+    own = {name: name for name in present} | {new: old for old, new in history.mapping.items() if old in present}
+    rows = rows.select(pl.col(old).alias(name) for name, old in own.items())
+    columns = sorted({*history.features, *place.columns().intersection(own)})
+    known = _known(replace(history, rows=rows, features=dict(zip(columns, columns, strict=True))))
+    known = known.with_columns(pl.col(KNOWN, EVENT).dt.epoch("us"))
+    layout = Layout.of(known if history.created else known.drop(EVENT), list(history.keys))
+    try:
+        if state_of(files) == state:
+            place.write(layout, state)
+    except OSError as error:
+        logger.warning("%s: its sorted layout cannot be kept (%s); each large join sorts it anew", place.folder, error)
+    return layout

@@ -152,7 +152,7 @@ CORRUPT = {
     null_in_key: "column 'flight' breaks 'is never null, it is part of the key' in 1 of ",
     doubled_day: "'is unique, it is the key' in ",
     unknown_airport: "column 'origin' breaks expect_column_values_to_be_in_set(value_set=['EWR', 'JFK', 'LGA']) in 1 ",
-    wrong_day: "column 'sched_dep' lies outside 2013-01-06",
+    wrong_day: "column 'sched_dep' breaks 'lies in 2013-01-06 00:00 .. 2013-01-07 00:00'",
 }
 
 

@@ -1,10 +1,10 @@
 """Online features equal offline features, the newest row wins, nothing falls between windows."""
 
 import shutil
-import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,8 +23,8 @@ END = datetime(2013, 1, 9, tzinfo=UTC)
 NOON = datetime(2013, 1, 8, 12, tzinfo=UTC)
 
 
-def feature_store(root, lake):
-    return FeatureStore(REPO, f"{root}/feast", lake, f"sqlite:///{root}/feast/registry.db", f"{root}/feast/online.db")
+def feature_store(root, lake, online):
+    return FeatureStore(REPO, f"{root}/feast", lake, f"sqlite:///{root}/feast/registry.db", online)
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +45,20 @@ def lake(tmp_path_factory, tables):
 def registered(tmp_path_factory, lake):
     """A registered feature store, its online tables empty."""
     root = tmp_path_factory.mktemp("registered")
-    feature_store(root, lake.root).apply(project)
+    feature_store(root, lake.root, str(root / "online.db")).apply(project)
     return root
 
 
 @pytest.fixture
-def store(tmp_path, registered, lake):
+def store(tmp_path, registered, lake, online_path):
     shutil.copytree(registered / "feast", tmp_path / "feast")
-    return feature_store(tmp_path, lake.root)
+    return feature_store(tmp_path, lake.root, online_path)
+
+
+def empty(store, view):
+    """Take a view offline, the way Feast does when a view is deleted."""
+    online = store.feast._get_provider().online_store
+    online.update(store.feast.config, [store.feast.get_feature_view(view)], [], [], [], partial=False)
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +81,8 @@ def test_online_features_equal_offline_features(store, requests, now):
     asked = moment(requests, now)
     online = store.online(SERVICE, asked)
     offline = store.historical(SERVICE, asked).drop(asked.columns)
-    assert online.columns == [*offline.columns, "missing_views"]
-    assert online.drop("missing_views").equals(offline)
+    assert online.columns == [*offline.columns, "missing_views", "stale_views"]
+    assert online.drop("missing_views", "stale_views").equals(offline)
     assert online["origin_count_1d"].is_not_null().all()
 
 
@@ -87,12 +93,13 @@ def test_what_is_missing_is_named(store, requests):
     assert strange.select(pl.col("^(dest|flight|aircraft|route)_.*$").is_null().all()).row(0) == (True,) * 36
 
 
-def test_values_that_outlived_their_ttl_are_missing_online_as_offline(store, requests):
+def test_values_that_outlived_their_ttl_are_stale_online_and_null_as_offline(store, requests):
     store.materialize(SERVICE, START, NOON)
     one = requests.head(1)
     for hours, gone in ((6, False), (8, True)):
         online = store.online(SERVICE, moment(one, NOON + timedelta(hours=hours)))
-        assert ("origin_weather" in online["missing_views"][0]) == gone
+        assert online["missing_views"].to_list() == [[]]
+        assert ("origin_weather" in online["stale_views"][0]) == gone
         assert online["temp"].is_null().all() == gone
     assert store.online(SERVICE, one)["temp"].is_not_null().all()
 
@@ -102,7 +109,7 @@ def test_two_hour_windows_in_any_order_end_where_one_window_does(store, requests
     for start in [*windows[1::2], *windows[::2]]:
         store.materialize(SERVICE, start, start + timedelta(hours=2))
     shutil.copytree(registered / "feast", tmp_path / "other" / "feast")
-    other = feature_store(tmp_path / "other", lake.root)
+    other = feature_store(tmp_path / "other", lake.root, str(tmp_path / "other.db"))
     other.materialize(SERVICE, min(windows), NOON)
     assert store.online(SERVICE, requests).equals(other.online(SERVICE, requests))
 
@@ -114,13 +121,29 @@ def test_rows_on_the_edge_of_a_window_are_written(store, lake):
     assert store.missing_online(SERVICE, edge, edge)["origin_weather"] == 0
 
 
-def test_what_never_came_online_is_counted(store):
+def test_what_never_came_online_is_counted(store, lake):
     store.materialize(SERVICE, START, NOON)
-    with sqlite3.connect(store.online_store) as connection:
-        connection.execute("DELETE FROM fti_origin_delays WHERE origin = 'EWR'")
-        connection.execute("UPDATE fti_carrier_delays SET event_ts = event_ts - 1 WHERE carrier = 'UA'")
+    newest = lake.read("flights/features/carrier_delays").filter(pl.col("event_timestamp") <= NOON).collect()
+    newest = newest.sort("event_timestamp").unique("carrier", keep="last")
+    older = newest.with_columns(pl.col("event_timestamp") - pl.when(carrier="UA").then(timedelta(microseconds=1)))
+    for view in ("origin_delays", "carrier_delays"):
+        empty(store, view)
+    store.write_online(SERVICE, {"carrier_delays": newest.filter(pl.col("carrier") != "UA")})
+    store.write_online(SERVICE, {"carrier_delays": older.filter(pl.col("carrier") == "UA")})
     missing = store.missing_online(SERVICE, START, NOON)
-    assert {view: count for view, count in missing.items() if count} == {"origin_delays": 1, "carrier_delays": 1}
+    assert {view: count for view, count in missing.items() if count} == {"origin_delays": 3, "carrier_delays": 1}
+
+
+def test_batches_of_few_rows_end_where_one_batch_does(store, requests):
+    store.materialize(SERVICE, START, NOON)
+    expected = store.online(SERVICE, requests)
+    for view in store.feature_names(SERVICE):
+        empty(store, view)
+    assert store.newest_online(SERVICE) is None
+    small = replace(store, batch_rows=500)
+    small.materialize(SERVICE, START, NOON)
+    assert small.online(SERVICE, requests).equals(expected)
+    assert set(small.missing_online(SERVICE, START, NOON).values()) == {0}
 
 
 def test_recorded_materialization_survives_registration_and_an_emptied_store_starts_over(store):
@@ -128,8 +151,7 @@ def test_recorded_materialization_survives_registration_and_an_emptied_store_sta
     store.materialize(SERVICE, START, NOON, record=True)
     store.apply(project)
     assert store.materialized_until(SERVICE) == NOON
-    with sqlite3.connect(store.online_store) as connection:
-        connection.execute("DELETE FROM fti_origin_weather")
+    empty(store, "origin_weather")
     assert store.materialized_until(SERVICE) is None
 
 
@@ -177,4 +199,4 @@ def test_feast_apply_works_by_hand(tmp_path):
         done = subprocess.run([feast, *command], cwd=repo, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
         assert expected in done.stdout
-    assert (tmp_path / ".fti" / "feast" / "online.db").exists()
+    assert (tmp_path / ".fti" / "feast" / "registry.db").exists()

@@ -1,5 +1,9 @@
 """The lake replaces whole days and reads only what was asked for."""
 
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
@@ -58,3 +62,134 @@ def test_a_table_without_days_is_replaced_whole(lake):
     lake.write_static("p/raw/y", pl.DataFrame({"a": [3]}))
     assert lake.read("p/raw/y", start=START).collect()["a"].to_list() == [3]
     assert lake.days("p/raw/y") == []
+
+
+KEY = ("name", "at")
+
+
+def named(hours, value, name="a"):
+    return hourly(hours, value).with_columns(name=pl.lit(name)).select("name", "at", "value")
+
+
+def upsert(lake, rows, **options):
+    lake.upsert("p/raw/x", rows, key=KEY, time="at", **options)
+
+
+def test_rows_of_a_segment_replace_those_of_their_key_and_the_day_file_stays(lake):
+    write(lake, named(range(48), 1), days=2)
+    before = (lake.path("p/raw/x") / "2013-03-10.parquet").read_bytes()
+    upsert(lake, named([30, 30, 50], 2))
+    upsert(lake, named([30], 3))
+    upsert(lake, named([30], 4, name="b"))
+    rows = lake.load("p/raw/x")
+    assert rows["at"].is_sorted()
+    assert rows.filter(pl.col("value") > 1).rows() == [
+        ("a", START + timedelta(hours=30), 3),
+        ("b", START + timedelta(hours=30), 4),
+        ("a", START + timedelta(hours=50), 2),
+    ]
+    assert rows.height == 50
+    assert lake.days("p/raw/x") == [date(2013, 3, 9), date(2013, 3, 10), date(2013, 3, 11)]
+    assert (lake.path("p/raw/x") / "2013-03-10.parquet").read_bytes() == before
+    assert lake.load("p/raw/x", start=START + timedelta(days=2)).height == 1
+
+
+def test_a_full_segment_is_closed(lake, monkeypatch):
+    monkeypatch.setattr("fti.stores.segments.SEGMENT_ROWS", 3)
+    for hour in range(5):
+        upsert(lake, named([hour, hour + 6], hour))
+    upsert(lake, named([0], 9))
+    names = sorted(path.name for path in lake.segments("p/raw/x"))
+    assert names == [f"2013-03-09~00000{number}.parquet" for number in (1, 2, 3)]
+    assert lake.load("p/raw/x").height == 10
+    assert lake.load("p/raw/x")["value"][0] == 9
+
+
+def test_folding_changes_no_row_and_goes_on_where_it_was_killed(lake):
+    write(lake, named(range(48), 1), days=2)
+    upsert(lake, named([1, 30, 50], 2))
+    before = lake.load("p/raw/x")
+    segment = lake.path("p/raw/x") / "2013-03-10~000001.parquet"
+    content = segment.read_bytes()
+    folds = lake.compact("p/raw/x")
+    assert [(fold.num_keys, fold.num_rows) for fold in folds.values()] == [(24, 24), (24, 24), (1, 1)]
+    assert lake.segments("p/raw/x") == {}
+    segment.write_bytes(content)  # killed between the rename and this removal
+    assert lake.load("p/raw/x").equals(before)
+    assert list(lake.compact("p/raw/x")) == [date(2013, 3, 10)]
+    assert lake.load("p/raw/x").equals(before)
+
+
+def test_a_day_written_again_takes_the_place_of_the_segments_it_knew(lake):
+    upsert(lake, named([1, 30], 1))
+    known = lake.segments("p/raw/x")
+    upsert(lake, named([31], 2))
+    write_options = {"time": "at", "start": START, "end": START + timedelta(days=2)}
+    lake.write("p/raw/x", named([1, 2], 3), **write_options, superseded=known)
+    assert lake.load("p/raw/x")["value"].to_list() == [3, 3, 1, 2]
+    lake.write("p/raw/x", named([1, 2], 3), **write_options)
+    assert lake.load("p/raw/x")["value"].to_list() == [3, 3]
+
+
+def test_rows_that_are_gone_are_nowhere(lake):
+    write(lake, named(range(24), 1), days=1)
+    upsert(lake, named([3, 5], 2))
+    upsert(lake, named([4], 2), gone=named([3, 7], 0).select(KEY))
+    rows = lake.load("p/raw/x")
+    assert rows["at"].dt.hour().to_list() == [hour for hour in range(24) if hour not in (3, 7)]
+    assert rows.filter(pl.col("value") == 2)["at"].dt.hour().to_list() == [4, 5]
+
+
+def test_readers_and_a_folder_at_work_at_once_see_every_row_once(lake):
+    write(lake, named(range(24), 0), days=1)
+    done = threading.Event()
+
+    def fold():
+        while not done.is_set():
+            lake.compact("p/raw/x")
+
+    with ThreadPoolExecutor(1) as pool:
+        folder = pool.submit(fold)
+        try:
+            for value in range(1, 60):
+                upsert(lake, named([value % 24], value))
+                rows = lake.load("p/raw/x")
+                assert rows.height == 24
+                assert rows["value"].max() == value
+        finally:
+            done.set()
+        folder.result()
+
+
+FOLDING = """
+import sys
+from fti.stores.lake import Lake
+print("ready", flush=True)
+while True:
+    Lake(sys.argv[1]).compact("p/raw/x")
+"""
+
+
+@pytest.mark.process
+def test_a_compaction_that_is_killed_loses_and_doubles_nothing(lake):
+    write(lake, named(range(24), 0), days=1)
+    value = 0
+    for _ in range(4):
+        child = subprocess.Popen([sys.executable, "-c", FOLDING, lake.root], stdout=subprocess.PIPE)
+        assert child.stdout.readline() == b"ready\n"
+        for _ in range(25):
+            value += 1
+            upsert(lake, named([value % 24], value))
+        child.kill()
+        child.wait(10)
+        child.stdout.close()
+        rows = lake.load("p/raw/x")
+        assert rows.height == 24
+        assert rows["value"].sort().to_list() == list(range(max(value - 24, -1) + 1, value + 1))
+    lake.compact("p/raw/x")
+    assert lake.load("p/raw/x").equals(rows)
+
+
+def test_a_key_without_its_time_is_refused(lake):
+    with pytest.raises(ValueError, match="must be part of the key"):
+        lake.upsert("p/raw/x", named([1], 1), key=("name",), time="at")

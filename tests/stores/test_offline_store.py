@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import feast
 import polars as pl
 import pytest
+from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.types import Float32, Int64, String
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -113,7 +114,7 @@ def store(tmp_path):
             provider="local",
             registry={"registry_type": "sql", "path": f"sqlite:///{tmp_path}/registry.db"},
             offline_store={"type": "fti.stores.offline_store.PolarsOfflineStore", "root": str(tmp_path / "lake")},
-            online_store={"type": "fti.stores.online_store.TableOnlineStore", "path": str(tmp_path / "online.db")},
+            online_store={"type": "fti.stores.online_store.PackedOnlineStore", "path": str(tmp_path / "online.db")},
             entity_key_serialization_version=3,
         )
     )
@@ -174,7 +175,7 @@ def test_a_saved_dataset_is_persisted_once(store, view, tmp_path):
     target = SavedDatasetFileStorage(str(tmp_path / "saved" / "set.parquet"))
     job.persist(target)
     assert pl.read_parquet(tmp_path / "saved" / "set.parquet")["heat"].to_list() == [1.0]
-    with pytest.raises(DataError, match="exists already"):
+    with pytest.raises(SavedDatasetLocationAlreadyExists, match="allow_overwrite=True"):
         job.persist(target)
 
 

@@ -1,0 +1,193 @@
+"""Large ranges, a chunk of days at a time: what is done already, what changed under it, and writing only what differs.
+
+A feature day is done when its record in the journal names the code and the raw files it would be made from now, and
+the files that lie in the lake. The record is written after the files: what a killed run left is made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+
+from fti.project import Project
+from fti.source_hash import digest, source_hash
+from fti.stores.lake import STATIC, UTC_TIME, Lake, days_between
+from fti.stores.segments import day_of
+
+DAY = timedelta(days=1)
+NEVER_MADE, OTHER_CODE = "never made", "the code changed"
+Files = dict[str, str]
+"""Day (or `all`) -> fingerprint of its files."""
+
+
+def chunks(start: datetime, end: datetime, num_days: int) -> Iterator[tuple[datetime, datetime]]:
+    """`[start, end)` in pieces of `num_days`, counted from `start`."""
+    while start < end:
+        until = min(start + timedelta(days=num_days), end)
+        yield start, until
+        start = until
+
+
+def spans(days: Iterable[date]) -> list[tuple[datetime, datetime]]:
+    """Days as ranges `[start, end)` of neighbours."""
+    ordered = sorted(set(days))
+    edges = [0, *(place for place, (one, two) in enumerate(pairwise(ordered), 1) if two - one > DAY), len(ordered)]
+    return [(midnight(ordered[a]), midnight(ordered[b - 1]) + DAY) for a, b in pairwise(edges) if a < b]
+
+
+def midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
+def write_days(lake: Lake, table: str, rows: pl.DataFrame, *, time: str, start: datetime, end: datetime) -> list[date]:
+    """Replace the days of `[start, end)` whose rows differ from those in the lake; returns these days."""
+    outside = rows.filter(~pl.col(time).is_between(start, end, closed="left").fill_null(False)).height
+    if outside:
+        raise ValueError(f"{table}: {outside} rows lie outside {start:%Y-%m-%d} .. {end:%Y-%m-%d} by {time!r}")
+    rows = rows.sort(time, maintain_order=True)
+    days = list(days_between(start, end))
+    edges = rows[time].cast(UTC_TIME).search_sorted(pl.Series([midnight(day) for day in days[1:]], dtype=UTC_TIME))
+    written, streamed = [], {day_of(path) for path in lake.segments(table, days)}
+    for day, (first, last) in zip(days, pairwise([0, *edges, rows.height]), strict=True):
+        part = rows.slice(first, last - first)
+        if day in streamed or not _same(lake.path(table) / f"{day}.parquet", part):
+            lake.write(table, part, time=time, start=midnight(day), end=midnight(day) + DAY)
+            written.append(day)
+    return written
+
+
+def write_whole(lake: Lake, table: str, rows: pl.DataFrame) -> bool:
+    """Replace a table that has no days, if its rows differ; whether they did."""
+    differs = not _same(lake.path(table) / f"{STATIC}.parquet", rows)
+    if differs:
+        lake.write_static(table, rows)
+    return differs
+
+
+def fingerprints(lake: Lake, table: str, first: date, last: date, *, segments: bool = True) -> Files:
+    """Fingerprint of the files of every day of `table` from `first` to `last`, or of the whole table's one file."""
+    digests: dict[str, Any] = {}
+    for file in sorted(lake.path(table).glob("*.parquet")):
+        stem, *segment = file.name.removesuffix(".parquet").split("~")
+        if (segment and not segments) or not (stem == STATIC or str(first) <= stem <= str(last)):
+            continue
+        digest = digests.setdefault(stem, hashlib.blake2b(digest_size=12))
+        digest.update(hashlib.blake2b(file.read_bytes(), digest_size=12).digest())
+    return {stem: digest.hexdigest() for stem, digest in digests.items()}
+
+
+@dataclass(frozen=True)
+class Journal:
+    """What each feature day was made from: one small JSON file per day, below `<project>/journal/features`."""
+
+    lake: Lake
+    project: Project
+
+    @cached_property
+    def version(self) -> str:
+        """Version of the transform: another one makes every day stale. What the sources read is in their files."""
+        features = self.project.features
+        return digest(source_hash(features.transform), str(features.lookback))
+
+    @property
+    def folder(self) -> Path:
+        return self.lake.path(f"{self.project.name}/journal/features")
+
+    def stale(self, days: Collection[date]) -> dict[date, list[str]]:
+        """Days that are not done -> why, for example `flights 2013-01-03`."""
+        if not days:
+            return {}
+        inputs, outputs = self.inputs(min(days), max(days)), self.outputs(min(days), max(days))
+        told = {day: self._reasons(day, inputs, outputs) for day in sorted(days)}
+        return {day: reasons for day, reasons in told.items() if reasons}
+
+    def late(self, days: Collection[date]) -> dict[date, list[str]]:
+        """Of these the days that were made, but whose raw days or files changed afterwards."""
+        return {day: why for day, why in self.stale(days).items() if why[0] not in (NEVER_MADE, OTHER_CODE)}
+
+    def write(self, days: Collection[date], inputs: Mapping[str, Files]) -> None:
+        """Record `days` as made from `inputs`, whose fingerprints were taken before their rows were read."""
+        outputs = self.outputs(min(days), max(days))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for day in days:
+            made = {view: files[str(day)] for view, files in outputs.items() if str(day) in files}
+            record = {"version": self.version, "inputs": self._read(day, inputs), "outputs": made}
+            replace_file(self.folder / f"{day}.json", orjson.dumps(record))
+
+    def days(self) -> list[date]:
+        """Days that have a record, oldest first."""
+        return sorted(date.fromisoformat(file.stem) for file in self.folder.glob("*.json"))
+
+    def inputs(self, first: date, last: date) -> dict[str, Files]:
+        """Fingerprints of the raw files, as they lie in the lake, that the transform reads for these days."""
+        first = (midnight(first) - self.project.features.lookback).date()
+        tables = {name: f"{self.project.name}/raw/{name}" for name in self.project.features.sources}
+        return {name: fingerprints(self.lake, table, first, last) for name, table in tables.items()}
+
+    def outputs(self, first: date, last: date) -> dict[str, Files]:
+        """Fingerprints of the feature files of these days; segments come from elsewhere."""
+        root = self.lake.path(f"{self.project.name}/features")
+        views = sorted(folder.name for folder in root.glob("*") if folder.is_dir())
+        tables = {view: f"{self.project.name}/features/{view}" for view in views}
+        return {view: fingerprints(self.lake, table, first, last, segments=False) for view, table in tables.items()}
+
+    def _read(self, day: date, inputs: Mapping[str, Files]) -> dict[str, Files]:
+        """Of `inputs`, what the transform reads for `day`."""
+        first = str((midnight(day) - self.project.features.lookback).date())
+        return {
+            name: {stem: digest for stem, digest in files.items() if stem == STATIC or first <= stem <= str(day)}
+            for name, files in inputs.items()
+        }
+
+    def _reasons(self, day: date, inputs: Mapping[str, Files], outputs: Mapping[str, Files]) -> list[str]:
+        path = self.folder / f"{day}.json"
+        if not path.exists():
+            return [NEVER_MADE]
+        known = orjson.loads(path.read_bytes())
+        if known["version"] != self.version:
+            return [OTHER_CODE]
+        lost = [view for view, digest in known["outputs"].items() if outputs.get(view, {}).get(str(day)) != digest]
+        if lost:
+            return [f"{view} is not as it was written" for view in lost]
+        now = self._read(day, inputs)
+        return [
+            f"{name} {stem}"
+            for name in sorted(now.keys() | known["inputs"].keys())
+            for stem in _changed(known["inputs"].get(name, {}), now.get(name, {}))
+        ]
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write aside, then rename."""
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        aside.write_bytes(content)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _changed(known: Files, now: Files) -> list[str]:
+    return sorted(stem for stem in known.keys() | now.keys() if known.get(stem) != now.get(stem))
+
+
+def _same(path: Path, rows: pl.DataFrame) -> bool:
+    """Whether the file holds exactly these rows; a file that cannot be read does not."""
+    if not path.exists():
+        return False
+    try:
+        present = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError):
+        return False
+    return present.schema == rows.schema and present.equals(rows)

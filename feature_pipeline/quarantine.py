@@ -1,0 +1,63 @@
+"""Quarantine: rows that break a rule, set aside with the reason, so that the good rows can go on.
+
+They lie in the lake as `<project>/quarantine/<source>/<day>.parquet`, those of feature views as
+`<project>/quarantine/features.<view>/<day>.parquet`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from feature_pipeline.chunks import midnight, write_days, write_whole
+from feature_pipeline.validate import Rules, judge, schema_violations
+from fti.errors import DataError
+from fti.project import Source
+from fti.stores.lake import STATIC, UTC_TIME, Lake, days_between
+
+DAY = "__day"
+"""Column of quarantined rows: midnight of the partition that brought the row."""
+
+
+def split(source: Source, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Good rows, in the columns of the source's schema; bad rows, with an extra String column `__reason`.
+
+    Bad are rows with a null key, rows that break an expectation on rows, and of the good rows of one key all but the
+    last. Raises DataError when a column is missing or has another type.
+    """
+    broken = [*schema_violations(rows, source.schema)]
+    if broken:
+        raise DataError(f"source {source.name!r}: {'; '.join(map(str, broken))}")
+    rules = Rules(suite=source.name, schema=source.schema, key=source.key, expectations=source.expectations)
+    verdict = judge(rows, rules).select(tuple(source.schema))
+    return verdict.good, verdict.bad
+
+
+def quarantine_table(project: str, name: str) -> str:
+    """Table of what was set aside from a source, or from `features.<view>`."""
+    return f"{project}/quarantine/{name}"
+
+
+def set_aside(lake: Lake, table: str, bad: pl.DataFrame, *, time: str | None, start: datetime, end: datetime) -> int:
+    """Replace the quarantine of `[start, end)`, or all of it without a `time`; a day without bad rows has no file.
+
+    A row whose time is null or outside goes to the first day. Returns the number of rows.
+    """
+    if time is None:
+        if bad.height:
+            write_whole(lake, table, bad)
+        else:
+            (lake.path(table) / f"{STATIC}.parquet").unlink(missing_ok=True)
+        return bad.height
+    moment = pl.col(time).cast(UTC_TIME)
+    inside = moment.is_between(start, end, closed="left").fill_null(False)
+    day_of = pl.when(inside).then(moment).otherwise(pl.lit(start, UTC_TIME)).dt.truncate("1d")
+    parts = bad.with_columns(day_of.alias(DAY)).partition_by(DAY)
+    by_day = {part[DAY][0].date(): part for part in parts}
+    for day in days_between(start, end):
+        if day in by_day:
+            write_days(lake, table, by_day[day], time=DAY, start=midnight(day), end=midnight(day + timedelta(days=1)))
+        else:
+            (lake.path(table) / f"{day}.parquet").unlink(missing_ok=True)
+    return bad.height

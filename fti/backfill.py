@@ -1,0 +1,113 @@
+"""`fti backfill`: days of raw rows and features, made in chunks; then the days that read what changed; then online."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from fti.errors import NotReadyError
+from fti.loop import Loop, daily_nouns, days, open_loop
+from fti.project import Project, load_projects
+from fti.settings import Settings
+
+if TYPE_CHECKING:
+    from feature_pipeline.chunks import Journal
+
+MAX_REASONS = 5
+
+
+def run(
+    settings: Settings, name: str, span: tuple[date | None, date | None] | None, *, chunk_days: int, again: bool
+) -> None:
+    """Backfill the days of `span`, both included, or without one only the days whose inputs or code changed."""
+    from rich.console import Console
+
+    project = project_named(settings, name)
+    wanted = None if span is None else full_range(project, *span)
+    loop = replace(open_loop(settings, Console(), share=1.0), project=project)
+    config = {"chunk_days": chunk_days}
+    if wanted:
+        fill(loop, *wanted, config, again=again)
+    changed(loop, config)
+    with step(loop, "online features"):
+        loop.execute("features", assets=("online_features",))
+
+
+def fill(loop: Loop, start: datetime, end: datetime, config: Mapping[str, Any], *, again: bool) -> None:
+    """Raw rows and features of `[start, end)`."""
+    static = tuple(f"raw_{source.name}" for source in loop.project.sources if not source.timestamp)
+    nouns = daily_nouns(loop.project)
+    ops = {f"{loop.name}__{noun}": {"config": dict(config)} for noun in nouns}
+    ops[f"{loop.name}__features"] = {"config": {**config, "again": again}}
+    with step(loop, f"raw rows and features, {start:%Y-%m-%d} .. {end - timedelta(days=1):%Y-%m-%d}"):
+        if static:
+            loop.execute("features", assets=static)
+        loop.execute("features", assets=nouns, tags=days(start, end), config=ops)
+
+
+def changed(loop: Loop, config: Mapping[str, Any]) -> None:
+    """The feature days whose inputs, code or files are not those they were made from."""
+    from feature_pipeline.chunks import spans
+
+    journal = journal_of(loop)
+    stale = journal.stale(journal.days())
+    if not stale:
+        loop.console.print("every feature day is up to date with its raw days")
+    else:
+        loop.console.print(f"{len(stale)} feature days are not: {told(stale.values())}")
+    for start, end in spans(stale):
+        with step(loop, f"features, {start:%Y-%m-%d} .. {end - timedelta(days=1):%Y-%m-%d}"):
+            ops = {f"{loop.name}__features": {"config": dict(config)}}
+            loop.execute("features", assets=("features",), tags=days(start, end), config=ops)
+
+
+def journal_of(loop: Loop) -> Journal:
+    """What the project's feature days were made from."""
+    from feature_pipeline.chunks import Journal
+
+    return Journal(loop.stores["lake"], loop.project)
+
+
+def told(reasons: Collection[Collection[str]]) -> str:
+    """The reasons with how many days have each, most frequent first."""
+    counted = Counter(reason for found in reasons for reason in found)
+    shown = [f"{reason} ({count} days)" for reason, count in counted.most_common(MAX_REASONS)]
+    return ", ".join(shown) + (f" and {len(counted) - MAX_REASONS} more" if len(counted) > MAX_REASONS else "")
+
+
+def project_named(settings: Settings, name: str) -> Project:
+    """The project called `name` among those of the settings."""
+    projects = {project.name: project for project in load_projects(settings.project_modules)}
+    if name not in projects:
+        raise NotReadyError(f"there is no project {name!r}; FTI_PROJECTS has {', '.join(projects)}")
+    return projects[name]
+
+
+def full_range(project: Project, first: date | None, last: date | None) -> tuple[datetime, datetime]:
+    """`[start, end)` of the days from `first` to `last`, by default all that the project has."""
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    earliest, latest = project.partitions_start, min(project.partitions_end or today, today)
+    start = _midnight(first) if first else earliest
+    end = _midnight(last) + timedelta(days=1) if last else latest
+    if not earliest <= start < end <= latest:
+        raise NotReadyError(
+            f"{start:%Y-%m-%d} .. {end - timedelta(days=1):%Y-%m-%d} are not days of {project.name}: it has "
+            f"{earliest:%Y-%m-%d} .. {latest - timedelta(days=1):%Y-%m-%d}"
+        )
+    return start, end
+
+
+@contextmanager
+def step(loop: Loop, name: str) -> Iterator[None]:
+    """A measured step whose progress stays on the terminal, a line a chunk."""
+    with loop.step(name):
+        loop.progress.show = lambda message: loop.console.print(f"  {message}", markup=False, highlight=False)
+        yield
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -1,0 +1,181 @@
+"""`fti lineage`: where a model version comes from, back to the raw partitions. Reads the stores; writes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from fti.errors import NotReadyError
+from fti.fingerprint import STATIC, daily_fingerprints
+from fti.project import Project, load_projects
+from fti.settings import Settings
+from fti.source_hash import digest
+from fti.versions import served_model
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
+
+    from fti.stores.model_registry import ModelRegistry, ModelVersion
+
+
+def lineage(project: Project, version: ModelVersion, stores: Mapping[str, Any]) -> dict[str, Any]:
+    """The chain of one model version: model, run, dataset, service, views, sources, git commit."""
+    registry = stores["model_registry"]
+    run = registry.client.get_run(version.run_id)
+    tags = {**run.data.tags, **version.tags}
+    dataset = tags.get("dataset_version") or tags["fti.dataset_version"]
+    manifest = stores["dataset_store"].manifest(dataset)
+    reads = served_model(version.name, version.version, "", tags)
+    return {
+        "model": _model(registry, version),
+        "run": {
+            "id": version.run_id,
+            "experiment": run.info.experiment_id,
+            "started": datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(timespec="seconds"),
+            "dagster_run": tags.get("dagster.run_id", ""),
+            "job": tags.get("fti.job_key", ""),
+        },
+        "dataset": {"version": dataset, "rows": manifest["rows"], "ranges": manifest["ranges"]},
+        "service": {"name": manifest["feature_service"], "version": reads.service_version},
+        "views": _views(stores["feature_store"], manifest),
+        "sources": _sources(project, stores["lake"], manifest),
+        "git": {"commit": tags.get("mlflow.source.git.commit", ""), "dirty": tags.get("fti.git_dirty") == "true"},
+    }
+
+
+def find_version(registry: ModelRegistry, name: str, wanted: str) -> ModelVersion:
+    """Version `wanted` of the model called `name`: a number or an alias."""
+    from mlflow.exceptions import MlflowException
+
+    if not wanted.isdigit():
+        found = registry.by_alias(name, wanted)
+        if found is None:
+            raise NotReadyError(f"{name} has no {wanted!r}: write a version's number, champion, previous or challenger")
+        return found
+    try:
+        return registry.version(name, int(wanted))
+    except MlflowException as error:
+        raise NotReadyError(f"{name} has no version {wanted}: {error.message}") from error
+
+
+def _model(registry: ModelRegistry, version: ModelVersion) -> dict[str, Any]:
+    found = registry.client.get_model_version(version.name, str(version.version))
+    journal = registry.journal(version.name)
+    promoted = journal.filter(journal["version"] == version.version)["promoted_at"].to_list()
+    metrics = {name: value for name, value in sorted(version.tags.items()) if name.startswith("test_")}
+    return {
+        "name": version.name,
+        "version": version.version,
+        "aliases": sorted(found.aliases),
+        "promoted": promoted[-1].isoformat(timespec="seconds") if promoted else "",
+        "metrics": metrics,
+    }
+
+
+def _views(store: Any, manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """View -> number of features, the version that the dataset was made of, the version registered now."""
+    versions = manifest.get("versions", {})
+    try:
+        now = store.versions(manifest["feature_service"])
+    except NotReadyError:
+        now = {}
+    return {
+        view: {"features": len(features), "version": versions.get(view, ""), "registered": now.get(view, "")}
+        for view, features in manifest["feature_views"].items()
+    }
+
+
+def _sources(project: Project, lake: Any, manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Source -> its days, the fingerprint of them all, and the days whose rows are not the same any more."""
+    answer = {}
+    for name, recorded in manifest["created_from"].get("raw", {}).items():
+        days = sorted(recorded)
+        answer[name] = {
+            "from": days[0] if days else "",
+            "to": days[-1] if days else "",
+            "days": len(days),
+            "fingerprint": digest(*(recorded[day] for day in days)) if len(days) != 1 else recorded[days[0]],
+            "changed": changed_days(project, lake, name, recorded),
+        }
+    return answer
+
+
+def changed_days(project: Project, lake: Any, name: str, recorded: Mapping[str, str]) -> list[str]:
+    """Days of a source whose rows in the lake have another fingerprint than `recorded`, or are gone."""
+    source, table, changed = project.source(name), f"{project.name}/raw/{name}", []
+    present = {day.isoformat() for day in lake.days(table)}
+    for day, fingerprint in recorded.items():
+        if day == STATIC:
+            found = daily_fingerprints(source, lake.load(table), [])[STATIC]
+        elif day in present:
+            first = datetime.fromisoformat(day).replace(tzinfo=UTC)
+            rows = lake.load(table, start=first, end=first + timedelta(days=1))
+            found = daily_fingerprints(source, rows, [day])[day]
+        else:
+            found = ""
+        if found != fingerprint:
+            changed.append(day)
+    return changed
+
+
+def run(settings: Settings, model: str, project_name: str, *, as_json: bool) -> int:
+    """Print the lineage of `model`: `flights/2`, or a version or alias of `project_name` or of the only project."""
+    from rich.console import Console
+
+    from fti.stores import open_stores
+
+    name, _, wanted = model.rpartition("/")
+    project = _project(load_projects(settings.project_modules), name or project_name)
+    stores = open_stores(settings)
+    found = lineage(project, find_version(stores["model_registry"], project.name, wanted), stores)
+    if as_json:
+        print(json.dumps(found, indent=1))
+    else:
+        Console().print(tree(found))
+    return 0
+
+
+def _project(projects: list[Project], name: str) -> Project:
+    known = {project.name: project for project in projects}
+    if not name and len(projects) == 1:
+        return projects[0]
+    if name not in known:
+        raise NotReadyError(
+            f"project {name!r} is not in FTI_PROJECTS: write one of {', '.join(known)} before the slash"
+        )
+    return known[name]
+
+
+def tree(found: Mapping[str, Any]) -> Tree:
+    """The chain as a tree, the model on top."""
+    from rich.tree import Tree
+
+    model, run_, dataset, service = found["model"], found["run"], found["dataset"], found["service"]
+    aliases = f" ({', '.join(model['aliases'])})" if model["aliases"] else ""
+    top = Tree(f"[bold]model {model['name']}/{model['version']}[/]{aliases}  promoted {model['promoted'] or 'never'}")
+    git = found["git"]
+    commit = f"{git['commit'] or 'unknown'}{' with changes that were not committed' if git['dirty'] else ''}"
+    training = top.add(f"MLflow run {run_['id']}  started {run_['started']}")
+    training.add(f"git commit {commit}")
+    training.add(f"Dagster run {run_['dagster_run'] or 'none'}")
+    rows = training.add(f"dataset {dataset['version']}")
+    for split, number in dataset["rows"].items():
+        first, last = dataset["ranges"][split]
+        rows.add(f"{split}: {number:,} rows, {first[:16]} .. {last[:16]}")
+    views = rows.add(f"feature service {service['name']}  version {service['version'] or 'unknown'}")
+    for view, of in found["views"].items():
+        now = "" if of["registered"] in ("", of["version"]) else f"  [yellow]now {of['registered']}[/]"
+        views.add(f"{view}  {of['features']} features  version {of['version'] or 'unknown'}{now}")
+    raw = views.add("raw sources")
+    for source, of in found["sources"].items():
+        raw.add(_source_line(source, of))
+    return top
+
+
+def _source_line(name: str, source: Mapping[str, Any]) -> str:
+    span = "one table" if source["from"] == STATIC else f"{source['days']} days, {source['from']} .. {source['to']}"
+    changed = source["changed"]
+    state = f"  [yellow]{len(changed)} changed since, the first {changed[0]}[/]" if changed else "  unchanged"
+    return f"{name}  {span}  {source['fingerprint']}{state}"

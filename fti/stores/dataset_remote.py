@@ -1,0 +1,151 @@
+"""Where dataset versions are shared: a DVC remote (a folder, or a prefix of an S3 bucket) with an index beside it.
+
+DVC's remote holds content by its hash and knows no versions. So each version has a small JSON file
+`<remote>/versions/<project>/<version>.json`, written last: a version in the index is there as a whole, and one that
+is not is pushed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fti.errors import DataError, NotReadyError
+from fti.stores.dataset_store import MANIFEST, cached, patiently, replace_text
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+NAME = "fti"
+INDEX = "versions"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DatasetRemote:
+    """The remote at `url` of the DVC repository in `root`. S3 takes its credentials, region and endpoint from the
+    usual `AWS_*` variables."""
+
+    url: str
+    root: str
+
+    def config(self) -> dict[str, Any]:
+        """DVC's configuration of the remote."""
+        remote = {"url": self._url}
+        if self._is_s3 and (endpoint := os.environ.get("AWS_ENDPOINT_URL")):
+            remote["endpointurl"] = endpoint
+        return {"core": {"remote": NAME}, "remote": {NAME: remote}}
+
+    def push(self, repo: Repo, files: Sequence[Path]) -> None:
+        """Push the versions of these `.dvc` files that the index lacks, verify them there, then put them into it.
+
+        What an earlier push, cut short, left behind is pushed with them.
+        """
+        here = set(self._ask(self._index))
+        for file in files:
+            if file.stem in here:
+                continue
+            self._ask(lambda file=file: patiently(lambda: repo.push(targets=[str(file)], remote=NAME)))  # type: ignore[misc]
+            self._ask(lambda file=file: self._verify(file.stem))  # type: ignore[misc]
+            manifest = json.loads((file.with_suffix("") / MANIFEST).read_text())
+            entry = {
+                "version": file.stem,
+                "project": file.parent.name,
+                "made": datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat(),
+                "rows": manifest.get("rows", {}),
+                "service": manifest.get("feature_service", ""),
+                "dvc": file.read_text(),
+            }
+            self._ask(lambda entry=entry: self._write(entry))  # type: ignore[misc]
+
+    def entries(self) -> dict[str, dict[str, Any]]:
+        """Version -> its entry in the index."""
+        return {version: json.loads(self._fs.cat_file(path)) for version, path in self._ask(self._index).items()}
+
+    def describe(self, version: str) -> Path:
+        """The `.dvc` file of a version of the remote, written here as it was made there."""
+        found = self._ask(self._index)
+        if version not in found:
+            raise NotReadyError(
+                f"no training dataset {version!r} in {self.root} or {self.url}. See `fti dataset list`."
+            )
+        entry = json.loads(self._fs.cat_file(found[version]))
+        file = Path(self.root, entry["project"], f"{version}.dvc")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(file, entry["dvc"])
+        made = datetime.fromisoformat(entry["made"]).timestamp()
+        os.utime(file, (made, made))
+        return file
+
+    @property
+    def _is_s3(self) -> bool:
+        return self.url.startswith("s3://")
+
+    @property
+    def _url(self) -> str:
+        return self.url if "://" in self.url else str(Path(self.url).expanduser().resolve())
+
+    @cached_property
+    def _fs(self) -> Any:
+        """The remote's files, as fsspec gives them."""
+        import fsspec  # type: ignore[import-untyped]
+
+        if self._is_s3:
+            endpoint = os.environ.get("AWS_ENDPOINT_URL")
+            return fsspec.filesystem("s3", endpoint_url=endpoint, use_listings_cache=False)
+        return fsspec.filesystem("file", auto_mkdir=True)
+
+    @property
+    def _base(self) -> str:
+        return self._url.removeprefix("s3://").rstrip("/")
+
+    def _index(self) -> dict[str, str]:
+        """Version -> path of its index file."""
+        return {Path(path).stem: path for path in self._fs.glob(f"{self._base}/{INDEX}/*/*.json")}
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        path = f"{self._base}/{INDEX}/{entry['project']}/{entry['version']}.json"
+        text = json.dumps(entry, indent=1)
+        if self._is_s3:
+            self._fs.pipe_file(path, text.encode())
+        else:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            replace_text(Path(path), text)
+
+    def _verify(self, version: str) -> None:
+        """Every object of the version is in the remote, as large as here; the list of files byte by byte."""
+        listed = cached(self.root, f"{version}.dir").read_bytes()
+        if self._fs.cat_file(self._object(f"{version}.dir")) != listed:
+            raise OSError(f"the file list of {version} is not what was pushed")
+        for entry in json.loads(listed):
+            here = cached(self.root, entry["md5"])
+            there = self._fs.info(self._object(entry["md5"]))
+            same = there["size"] == here.stat().st_size
+            if same and not self._is_s3:
+                content = Path(self._object(entry["md5"])).read_bytes()
+                same = hashlib.md5(content, usedforsecurity=False).hexdigest() == entry["md5"]
+            if not same:
+                raise OSError(f"{entry['relpath']} of {version} is not what was pushed")
+
+    def _object(self, name: str) -> str:
+        return f"{self._base}/files/md5/{name[:2]}/{name[2:]}"
+
+    def _ask(self, work: Callable[[], T]) -> T:
+        """What `work` returns; what keeps the remote from answering becomes a DataError that names it."""
+        from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+        from dvc.exceptions import DvcException
+
+        try:
+            return work()
+        except (DvcException, OSError, BotoCoreError, ClientError) as error:
+            raise DataError(
+                f"the dataset remote {self.url} cannot be used ({type(error).__name__}: {error}). What was saved is "
+                "whole on this machine; mend FTI_DATASET_REMOTE or the AWS_* variables and save again."
+            ) from error

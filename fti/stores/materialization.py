@@ -1,0 +1,47 @@
+"""What goes online: the newest rows of a time range, batch by batch, and which of them never arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from fti.stores.online import keys
+from fti.stores.online.backend import Backend
+from fti.stores.online.reading import Group, Wanted
+from fti.stores.online.serving import ServedView
+
+
+def newest_rows(config: Any, view: Any, start: datetime, end: datetime, batch_rows: int) -> Iterator[pl.DataFrame]:
+    """The newest row of each entity in `[start, end]`, both included, in the columns that the online store writes.
+
+    Rows come in batches, each reduced to its newest rows; an entity may come again in a later batch. Rows keep the
+    order of the lake, so of two rows of one moment the later written comes last.
+    """
+    from fti.stores.offline_store import history_of
+    from fti.stores.point_in_time import between, latest
+
+    names = {feature.name: feature.name for feature in view.features}
+    history = between(history_of(config, view, names=names, span=(start, end)), start, end)
+    created = pl.col(history.created).dt.epoch("us") if history.created else pl.lit(None, pl.Int64)
+    times = pl.col(history.time).dt.epoch("us").alias("event_ts"), created.alias("created_ts")
+    keys = [column.name for column in view.entity_columns]
+    for batch in history.rows.collect_batches(chunk_size=batch_rows, maintain_order=True):
+        if batch.height:
+            yield latest(replace(history, rows=batch.lazy())).select(*keys, *times, *names).collect()
+
+
+def missing(served: ServedView, backend: Backend, batches: Iterator[pl.DataFrame]) -> int:
+    """Entities of `batches` that are not, or only older, online."""
+    lost: set[bytes | None] = set()
+    names = [column.name for column in keys.entity_columns(served.view)]
+    only_times = Group([Wanted(served.wanted.view, ())])
+    for batch in batches:
+        encoded = keys.of_frame(served.start, batch, names, served.key_types)
+        rows = only_times.decode(backend.get([key for key in encoded if key is not None]), backend.layout)
+        late = rows.events[:, 0] < batch["event_ts"].to_numpy()
+        lost.update(key for key, is_late in zip(encoded, late.tolist(), strict=True) if is_late)
+    return len(lost)

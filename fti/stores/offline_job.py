@@ -1,0 +1,126 @@
+"""What the offline store answers: a query that runs when its result is asked for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.fs
+from feast.errors import SavedDatasetLocationAlreadyExists
+from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
+from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMetadata
+from feast.on_demand_feature_view import OnDemandFeatureView
+from feast.repo_config import RepoConfig
+from feast.saved_dataset import SavedDatasetStorage
+
+from fti.errors import DataError
+from fti.stores.offline_source import Place, parquet_only, place, small
+
+_ADDRESSABLE = 1 << 31
+"""Bytes that a column with 32-bit offsets can hold."""
+
+
+class PolarsRetrievalJob(RetrievalJob):  # type: ignore[misc]
+    """A query that runs when its result is asked for; Feast's `timeout` has no effect."""
+
+    def __init__(
+        self,
+        config: RepoConfig,
+        query: Callable[[], pl.LazyFrame],
+        *,
+        metadata: RetrievalMetadata | None = None,
+        on_demand: list[OnDemandFeatureView] | None = None,
+        full_names: bool = False,
+    ) -> None:
+        self._config = config
+        self._query = query
+        self._metadata = metadata
+        self._on_demand = on_demand or []
+        self._full_names = full_names
+
+    @property
+    def full_feature_names(self) -> bool:
+        return self._full_names
+
+    @property
+    def on_demand_feature_views(self) -> list[OnDemandFeatureView]:
+        return self._on_demand
+
+    @property
+    def metadata(self) -> RetrievalMetadata | None:
+        return self._metadata
+
+    def to_polars(self) -> pl.DataFrame:
+        """The result as a polars frame; on-demand feature views are run by Feast on Arrow."""
+        return self._frame().collect(engine="streaming")
+
+    def to_sql(self) -> str:
+        raise NotImplementedError(
+            "the polars offline store runs no SQL: take the result with to_polars(), to_arrow() or to_df()"
+        )
+
+    def _frame(self) -> pl.LazyFrame:
+        return pl.DataFrame(self.to_arrow()).lazy() if self._on_demand else self._query()
+
+    def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
+        return self._to_arrow_internal().to_pandas()
+
+    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
+        return _plain(self._query().collect(engine="streaming").to_arrow())
+
+    def persist(self, storage: SavedDatasetStorage, allow_overwrite: bool = False, timeout: int | None = None) -> None:
+        """Stream the result to the Parquet file of `storage` or, where its path is no `.parquet`, to a folder."""
+        if not isinstance(storage, SavedDatasetFileStorage):
+            raise DataError(f"the polars offline store saves to SavedDatasetFileStorage, not {type(storage).__name__}")
+        options = storage.file_options
+        parquet_only(options.file_format, options.uri)
+        target = place(self._config, options.uri, endpoint=options.s3_endpoint_override or "")
+        filesystem, path = target.filesystem
+        if filesystem.get_file_info(path).type is not pa.fs.FileType.NotFound and not allow_overwrite:
+            raise SavedDatasetLocationAlreadyExists(location=f"{options.uri} (allow_overwrite=True replaces it)")
+        if target.is_local:
+            _replace(self._frame(), Path(path), is_file=path.endswith(".parquet"))
+        else:
+            _replace_objects(self._frame(), target)
+
+
+def _replace(rows: pl.LazyFrame, path: Path, *, is_file: bool) -> None:
+    """Put `rows` at `path` by a rename: whoever reads it sees the old or the new rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    old = path.with_name(f"{aside.name}.old")
+    try:
+        rows.sink_parquet(aside if is_file else aside / "part-0.parquet", mkdir=True)
+        if path.is_dir():
+            os.replace(path, old)
+        os.replace(aside, path)
+    finally:
+        for left in (aside, old):
+            shutil.rmtree(left, ignore_errors=True)
+            if left.is_file():
+                left.unlink()
+
+
+def _replace_objects(rows: pl.LazyFrame, target: Place) -> None:
+    """The same on S3, where an object appears when it is complete; older ones of the folder go after that."""
+    uri = target.uri if target.uri.endswith(".parquet") else f"{target.uri.rstrip('/')}/part-{uuid.uuid4().hex}.parquet"
+    older = [file for file in target.files if file != uri]
+    rows.sink_parquet(uri, storage_options=target.storage_options)
+    filesystem, _ = target.filesystem
+    for file in older:
+        filesystem.delete_file(file.removeprefix("s3://"))
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """`table` in the types that Feast's own stores answer: `string` and `list`, where polars has `large_string`..."""
+    fields = [
+        pa.field(name, small(column.type)) if column.nbytes < _ADDRESSABLE else pa.field(name, column.type)
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    ]
+    return table.cast(pa.schema(fields))

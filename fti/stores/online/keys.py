@@ -1,0 +1,93 @@
+"""Entities as bytes: a prefix per project and set of join keys, then the values, each with its type.
+
+    ["fti","dest","origin"]s\\x03\\0\\0\\0LAXsJFK
+
+Join keys are sorted, so their order in a view does not matter. Every value but the last begins with its length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from struct import Struct
+from typing import Any
+
+import orjson
+import polars as pl
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+
+from fti.errors import DataError
+
+DUMMY_KEY = "__dummy_id"
+"""Join key of a view without an entity; Feast sometimes writes it and sometimes not, so it is no part of a key."""
+_LENGTH = Struct("<I").pack
+_INTEGER = Struct("<q").pack
+_PROTO_TAGS = {
+    "string_val": b"s",
+    "uuid_val": b"s",
+    "time_uuid_val": b"s",
+    "bytes_val": b"b",
+    "int32_val": b"i",
+    "int64_val": b"i",
+    "bool_val": b"i",
+    "unix_timestamp_val": b"t",
+}
+_TAGS: dict[Any, bytes] = {pl.String: b"s", pl.Binary: b"b", pl.Datetime("us", "UTC"): b"t"}
+
+
+def prefix(project: str, join_keys: Iterable[str]) -> bytes:
+    """What all entities of these join keys begin with."""
+    return orjson.dumps([project, *sorted(set(join_keys) - {DUMMY_KEY})])
+
+
+def entity_columns(view: Any) -> list[Any]:
+    """The columns of a feature view that make its entities' keys, in the order of their names."""
+    return sorted((own for own in view.entity_columns if own.name != DUMMY_KEY), key=lambda own: str(own.name))
+
+
+def of_proto(project: str, entity: EntityKey) -> bytes:
+    """The key of Feast's entity."""
+    parts = []
+    for name, value in sorted(zip(entity.join_keys, entity.entity_values, strict=True), key=lambda pair: pair[0]):
+        if name == DUMMY_KEY:
+            continue
+        kind = value.WhichOneof("val")
+        if kind not in _PROTO_TAGS:
+            raise DataError(f"an entity key cannot be {kind or 'null'}: use text, bytes, a whole number or a time")
+        parts.append((_PROTO_TAGS[kind], _raw(getattr(value, kind))))
+    return prefix(project, entity.join_keys) + _joined(parts)
+
+
+def of_frame(start: bytes, rows: pl.DataFrame, columns: Sequence[str], types: Sequence[Any]) -> list[bytes | None]:
+    """The keys of `rows`, None where a key column is null. `columns` are in the order of the sorted join keys."""
+    if not columns:
+        return [start] * rows.height
+    series = [_cast(rows[column], dtype) for column, dtype in zip(columns, types, strict=True)]
+    if len(series) == 1 and series[0].dtype == pl.String and not series[0].null_count():
+        start += b"s"
+        return [start + value.encode() for value in series[0].to_list()]
+    tags = [_TAGS.get(one.dtype, b"i") for one in series]
+    return [
+        None if None in values else start + _joined([(tag, _raw(v)) for tag, v in zip(tags, values, strict=True)])
+        for values in zip(*(_plain(one).to_list() for one in series), strict=True)
+    ]
+
+
+def _cast(series: pl.Series, dtype: Any) -> pl.Series:
+    return series if series.dtype == dtype else series.cast(dtype)
+
+
+def _plain(series: pl.Series) -> pl.Series:
+    return series.dt.epoch("s") if isinstance(series.dtype, pl.Datetime) else series
+
+
+def _raw(value: Any) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    return value if isinstance(value, bytes) else _INTEGER(value)
+
+
+def _joined(parts: Sequence[tuple[bytes, bytes]]) -> bytes:
+    if not parts:
+        return b""
+    *others, last = parts
+    return b"".join(tag + _LENGTH(len(raw)) + raw for tag, raw in others) + b"".join(last)

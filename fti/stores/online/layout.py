@@ -1,0 +1,142 @@
+"""How the row of one feature view is packed: which features it has, of which type, and where each lies.
+
+After the section's header come one bit per feature (set: not null), the columns of fixed width, type by type, the ends
+of the values of any length, and these values. Features are sorted by type and name, so their order in a view's schema
+does not matter. A layout's `fingerprint` is in every section's header: a row of another layout is never misread; its
+features that have kept name and type are found through the layout that the store remembers under that fingerprint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import orjson
+
+from fti.stores.online.sections import HEADER
+from fti.stores.online.types import FIXED
+
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+Feature = tuple[str, str]
+"""Name and Feast type."""
+_ORDER = {"<i8": 0, "<f8": 1, "<i4": 2, "<f4": 3, "|u1": 4}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Features in the order in which they lie in a row."""
+
+    features: tuple[Feature, ...]
+
+    @classmethod
+    def of(cls, features: Iterable[Feature]) -> Layout:
+        """The layout of features given in any order."""
+        return cls(tuple(sorted(features, key=_place)))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Layout:
+        return cls(tuple((name, dtype) for name, dtype in orjson.loads(text)))
+
+    @cached_property
+    def json(self) -> bytes:
+        """What the store remembers."""
+        return orjson.dumps(self.features)
+
+    @cached_property
+    def fingerprint(self) -> int:
+        return int.from_bytes(blake2b(self.json, digest_size=4).digest(), "little")
+
+    @cached_property
+    def bitmap(self) -> int:
+        """Bytes of the bits that say what is not null."""
+        return (len(self.features) + 7) // 8
+
+    @cached_property
+    def blocks(self) -> dict[str, tuple[int, int, int]]:
+        """Type of fixed width -> first byte of its columns, number of its columns, place of the first one's bit."""
+        blocks: dict[str, tuple[int, int, int]] = {}
+        start = self.bitmap
+        for place, (_, dtype) in enumerate(self.features[: len(self.features) - self.num_tails]):
+            first, number, bit = blocks.get(dtype, (start, 0, place))
+            blocks[dtype] = (first, number + 1, bit)
+            start += np.dtype(FIXED[dtype].numpy).itemsize
+        return blocks
+
+    @cached_property
+    def num_tails(self) -> int:
+        """Features of any length; they come last."""
+        return sum(dtype not in FIXED for _, dtype in self.features)
+
+    @cached_property
+    def ends(self) -> int:
+        """First byte of the ends of the values of any length."""
+        return self.bitmap + sum(np.dtype(FIXED[t].numpy).itemsize * n for t, (_, n, _) in self.blocks.items())
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes of a row before its values of any length."""
+        return self.ends + 4 * self.num_tails
+
+    def pack(
+        self, view: int, events: np.ndarray[Any, Any], created: np.ndarray[Any, Any], columns: Mapping[str, Any]
+    ) -> list[bytes]:
+        """Sections of rows. Columns of fixed width are (values, not null) arrays, others lists of bytes or None."""
+        number = len(events)
+        rows = np.zeros((number, HEADER.size + self.size), np.uint8)
+        body = rows[:, HEADER.size :]
+        valid = np.zeros((number, len(self.features)), bool)
+        for dtype, (first, count, bit) in self.blocks.items():
+            width = np.dtype(FIXED[dtype].numpy).itemsize
+            for place, (name, _) in enumerate(self.features[bit : bit + count]):
+                values, present = columns[name]
+                valid[:, bit + place] = present
+                encoded = np.where(present, values, 0).astype(FIXED[dtype].numpy)
+                body[:, first + place * width : first + (place + 1) * width] = _as_bytes(encoded, width)
+        tails = [columns[name] for name, _ in self.features[len(self.features) - self.num_tails :]]
+        for place, tail in enumerate(tails):
+            valid[:, len(self.features) - self.num_tails + place] = [value is not None for value in tail]
+        if self.features:
+            body[:, : self.bitmap] = np.packbits(valid, axis=1, bitorder="little")
+        values = _join_tails(tails, number, body[:, self.ends : self.size])
+        lengths = np.fromiter(map(len, values), np.int64, number) + HEADER.size + self.size
+        for start, width, column in (
+            (0, 8, np.full(number, view, "<u8")),
+            (8, 4, lengths.astype("<u4")),
+            (12, 4, np.full(number, self.fingerprint, "<u4")),
+            (16, 8, events.astype("<i8")),
+            (24, 8, created.astype("<i8")),
+        ):
+            rows[:, start : start + width] = _as_bytes(column, width)
+        raw, stride = rows.tobytes(), HEADER.size + self.size
+        return [raw[place * stride : (place + 1) * stride] + value for place, value in enumerate(values)]
+
+    def tail(self, row: bytes, place: int) -> bytes | None:
+        """The value number `place` of any length in a row."""
+        bit = len(self.features) - self.num_tails + place
+        if not row[bit >> 3] >> (bit & 7) & 1:
+            return None
+        start = int.from_bytes(row[self.ends + 4 * place - 4 : self.ends + 4 * place], "little") if place else 0
+        end = int.from_bytes(row[self.ends + 4 * place : self.ends + 4 * place + 4], "little")
+        return row[self.size + start : self.size + end]
+
+
+def _place(feature: Feature) -> tuple[int, str, str]:
+    name, dtype = feature
+    return (_ORDER[FIXED[dtype].numpy] if dtype in FIXED else 9, dtype, name)
+
+
+def _as_bytes(column: np.ndarray[Any, Any], width: int) -> Bytes:
+    return np.ascontiguousarray(column).view(np.uint8).reshape(-1, width)
+
+
+def _join_tails(tails: Sequence[Sequence[bytes | None]], number: int, ends: Bytes) -> list[bytes]:
+    """The values of any length of each row, joined; where each ends is written to `ends`."""
+    if not tails:
+        return [b""] * number
+    lengths = np.array([[len(value or b"") for value in tail] for tail in tails], np.int64).reshape(len(tails), number)
+    ends[:] = _as_bytes(np.ascontiguousarray(lengths.cumsum(axis=0).T.astype("<u4")), 4).reshape(number, -1)
+    return [b"".join(value or b"" for value in row) for row in zip(*tails, strict=True)]

@@ -1,0 +1,91 @@
+"""Rows of a feature view to packed sections: from Feast's protobufs and from frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+from feast.feature_view import FeatureView
+
+from fti.errors import DataError
+from fti.stores.online import keys
+from fti.stores.online.backend import Written
+from fti.stores.online.layout import Layout
+from fti.stores.online.sections import NEVER, view_id
+from fti.stores.online.types import FIXED, UTC_TIME, number, polars_type, raw_bytes, tail
+
+EVENT, CREATED = "event_ts", "created_ts"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def of_protos(project: str, table: str, view: FeatureView, rows: Sequence[Any]) -> Written:
+    """Rows as Feast gives them: (entity, values, event time, creation time or None)."""
+    layout = layout_of(view)
+    events = np.array([_micros(event) for _, _, event, _ in rows], np.int64)
+    created = np.array([NEVER if made is None else _micros(made) for _, _, _, made in rows], np.int64)
+    columns: dict[str, Any] = {}
+    for feature in view.features:
+        name = feature.name
+        values = [row.get(name) for _, row, _, _ in rows]
+        if str(feature.dtype) in FIXED:
+            fixed = FIXED[str(feature.dtype)]
+            found = [None if value is None else number(value, name, fixed) for value in values]
+            present = np.array([value is not None for value in found], bool)
+            filled = np.array([0 if value is None else value for value in found], fixed.numpy)
+            columns[name] = (filled, present)
+        else:
+            kind = tail(feature.dtype)
+            columns[name] = [None if value is None else raw_bytes(value, name, kind) for value in values]
+    encoded = [keys.of_proto(project, entity) for entity, _, _, _ in rows]
+    return _written(table, layout, encoded, events, created, columns)
+
+
+def of_frame(project: str, table: str, view: FeatureView, rows: pl.DataFrame) -> Written:
+    """A frame of the view's keys, `event_ts` and `created_ts` in microseconds and its features."""
+    columns_of_keys = keys.entity_columns(view)
+    names, types = [own.name for own in columns_of_keys], [polars_type(own.dtype) for own in columns_of_keys]
+    encoded = keys.of_frame(keys.prefix(project, names), rows, names, types)
+    if None in encoded:
+        raise DataError(f"feature view {view.name}: {encoded.count(None)} rows have no entity; drop them first")
+    columns: dict[str, Any] = {}
+    for feature in view.features:
+        series = rows[feature.name]
+        if str(feature.dtype) in FIXED:
+            fixed = FIXED[str(feature.dtype)]
+            columns[feature.name] = (_numbers(series, fixed.polars), series.is_not_null().to_numpy())
+        else:
+            dump = tail(feature.dtype).dump
+            columns[feature.name] = [None if value is None else dump(value) for value in series.to_list()]
+    events, created = rows[EVENT].to_numpy(), rows[CREATED].fill_null(NEVER).to_numpy()
+    return _written(table, layout_of(view), encoded, events, created, columns)
+
+
+def layout_of(view: FeatureView) -> Layout:
+    """How the view's rows are packed today."""
+    return Layout.of((feature.name, str(feature.dtype)) for feature in view.features)
+
+
+def _written(
+    table: str, layout: Layout, encoded: Sequence[bytes | None], events: Any, created: Any, columns: dict[str, Any]
+) -> Written:
+    view = view_id(table)
+    sections = layout.pack(view, events, created, columns)
+    newest = int(events.max()) if len(events) else NEVER
+    rows: list[Any] = list(zip(encoded, sections, strict=True))
+    return Written(view, table, layout, rows, newest)
+
+
+def _numbers(series: pl.Series, dtype: Any) -> np.ndarray[Any, Any]:
+    if dtype == UTC_TIME:
+        series = series.dt.epoch("us")
+    elif dtype != series.dtype:
+        series = series.cast(dtype)
+    return series.fill_null(False if dtype == pl.Boolean else 0).to_numpy()
+
+
+def _micros(moment: datetime) -> int:
+    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return (aware - EPOCH) // timedelta(microseconds=1)

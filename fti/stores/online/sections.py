@@ -1,0 +1,74 @@
+"""A value of the online store: the sections of an entity's feature views, sorted by view.
+
+A section begins with `HEADER`: the view, its length, its layout, when its row happened and was created (microseconds
+since 1970). Of two sections of one view the newer stays, the later written of equals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from struct import Struct
+from typing import NamedTuple
+
+HEADER = Struct("<QIIqq")
+_LENGTH = Struct("<I")
+NEVER = -(2**63)
+"""Stored for a row without a creation time, which is older than any other."""
+
+
+class Section(NamedTuple):
+    """Where the section of a view lies in a value."""
+
+    view: int
+    length: int
+    layout: int
+    event: int
+    created: int
+    start: int
+
+
+def view_id(table: str) -> int:
+    """The number of a view, by its name with project and version."""
+    return int.from_bytes(blake2b(table.encode(), digest_size=8).digest(), "little")
+
+
+def walk(value: bytes) -> Iterator[Section]:
+    """The sections of `value`, in their order."""
+    start = 0
+    while start < len(value):
+        view, length, layout, event, created = HEADER.unpack_from(value, start)
+        section = Section(view, length, layout, event, created, start)
+        yield section
+        start += section.length
+
+
+def starts(value: bytes) -> list[int]:
+    """Where each section of `value` begins."""
+    found, start = [], 0
+    while start < len(value):
+        found.append(start)
+        start += _LENGTH.unpack_from(value, start + 8)[0]
+    return found
+
+
+def merge(old: bytes, new: bytes) -> bytes:
+    """`old` with the one section `new` in its place, unless the section that is there is newer."""
+    view, _, _, event, created = HEADER.unpack_from(new)
+    place = len(old)
+    for section in walk(old):
+        if section.view == view:
+            if (section.event, section.created) > (event, created):
+                return old
+            return old[: section.start] + new + old[section.start + section.length :]
+        if section.view > view:
+            place = section.start
+            break
+    return old[:place] + new + old[place:]
+
+
+def without(value: bytes, view: int) -> bytes:
+    """`value` without the section of `view`."""
+    return b"".join(
+        value[section.start : section.start + section.length] for section in walk(value) if section.view != view
+    )

@@ -1,0 +1,135 @@
+"""The online store in an SQLite file: one table of keys and values. Connections belong to threads and stay open."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from fti.errors import DataError
+from fti.stores.online.backend import Written
+from fti.stores.online.layout import Layout
+from fti.stores.online.sections import merge, without
+
+MAX_KEYS = 16_384
+"""Keys of one statement; more are read by several in one snapshot."""
+_TABLES = """
+CREATE TABLE IF NOT EXISTS entities (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS views (id TEXT PRIMARY KEY, name TEXT NOT NULL, newest INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS layouts (fingerprint INTEGER PRIMARY KEY, features TEXT NOT NULL);
+"""
+
+
+class SqliteBackend:
+    """Write-ahead logging lets one process write while others read."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._local = threading.local()
+        self._layouts: dict[int, Layout] = {}
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """This thread's connection; transactions are explicit."""
+        if not hasattr(self._local, "connection"):
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self.file, isolation_level=None, timeout=30)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.create_function("merge_section", 2, merge, deterministic=True)
+            connection.executescript(_TABLES)
+            self._local.connection = connection
+        found: sqlite3.Connection = self._local.connection
+        return found
+
+    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """One statement for up to `MAX_KEYS`."""
+        if len(keys) <= MAX_KEYS:
+            found = dict(self._select(keys))
+        else:
+            with transaction(self.connection, "DEFERRED"):
+                found = {}
+                for first in range(0, len(keys), MAX_KEYS):
+                    found.update(self._select(keys[first : first + MAX_KEYS]))
+        return [found.get(key) for key in keys]
+
+    def _select(self, keys: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
+        room = 1 << max(len(keys) - 1, 0).bit_length()  # few distinct statements: SQLite keeps them prepared
+        padded = [*keys, *([b""] * (room - len(keys)))]
+        return self.connection.execute(_SELECTS[room], padded)
+
+    def write(self, rows: Written) -> None:
+        """In one transaction."""
+        with transaction(self.connection) as connection:
+            connection.executemany(
+                "INSERT INTO entities VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET "
+                "value = merge_section(value, excluded.value)",
+                rows.rows,
+            )
+            if rows.rows:
+                connection.execute(
+                    "INSERT INTO views VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET newest = "
+                    "max(newest, excluded.newest)",
+                    (f"{rows.view:016x}", rows.name, rows.newest),
+                )
+                connection.execute(
+                    "INSERT OR IGNORE INTO layouts VALUES (?, ?)",
+                    (rows.layout.fingerprint, rows.layout.json.decode()),
+                )
+
+    def drop(self, prefix: bytes, view: int) -> None:
+        """In one transaction, a range of keys."""
+        with transaction(self.connection) as connection:
+            connection.create_function("without_view", 1, lambda value: without(value, view), deterministic=True)
+            span = (prefix, prefix + b"\xff")
+            connection.execute("UPDATE entities SET value = without_view(value) WHERE key BETWEEN ? AND ?", span)
+            connection.execute("DELETE FROM entities WHERE key BETWEEN ? AND ? AND value = x''", span)
+            connection.execute("DELETE FROM views WHERE id = ?", (f"{view:016x}",))
+
+    def newest(self, views: Iterable[int]) -> dict[int, int]:
+        """From the small table that every write keeps."""
+        known = dict(self.connection.execute("SELECT id, newest FROM views"))
+        return {view: known[f"{view:016x}"] for view in views if f"{view:016x}" in known}
+
+    def layout(self, fingerprint: int) -> Layout:
+        """From the store's own table."""
+        if fingerprint not in self._layouts:
+            query = "SELECT features FROM layouts WHERE fingerprint = ?"
+            row = self.connection.execute(query, (fingerprint,)).fetchone()
+            if row is None:
+                raise DataError(f"{self.file}: a row's layout is not written down; delete the file and materialize")
+            self._layouts[fingerprint] = Layout.from_json(row[0])
+        return self._layouts[fingerprint]
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """In the order of the keys."""
+        query = "SELECT key, value FROM entities WHERE key BETWEEN ? AND ? ORDER BY key"
+        yield from self.connection.execute(query, (prefix, prefix + b"\xff"))
+
+    def close(self) -> None:
+        """This thread's connection."""
+        if hasattr(self._local, "connection"):
+            self._local.connection.close()
+            del self._local.connection
+
+
+class transaction:
+    """`with transaction(connection) as connection:` commits at the end, rolls back on an exception."""
+
+    def __init__(self, connection: sqlite3.Connection, mode: str = "IMMEDIATE") -> None:
+        self._connection, self._mode = connection, mode
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._connection.execute(f"BEGIN {self._mode}")
+        return self._connection
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._connection.execute("COMMIT" if kind is None else "ROLLBACK")
+
+
+_SELECTS = {
+    1 << power: f"SELECT key, value FROM entities WHERE key IN ({', '.join('?' * (1 << power))})"
+    for power in range(MAX_KEYS.bit_length())
+}
+"""By number of keys, powers of two."""

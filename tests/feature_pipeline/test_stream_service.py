@@ -1,0 +1,142 @@
+"""The ingest service refuses what is no event, names the field, and accepts nothing of such a request."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import orjson
+import pytest
+
+from feature_pipeline.stream.checkpoint import Checkpoint
+from feature_pipeline.stream.events import EventSchema
+from feature_pipeline.stream.service import MAX_BODY_BYTES, IngestService
+from fti.errors import ConflictError
+from fti.projects.flights import project
+from fti.stores.event_log import LocalEventLog
+
+ROW = {"origin": "EWR", "time_hour": "2013-01-05T01:00:00+00:00", "temp": 30}
+
+
+def event(name="1", source="weather", **row):
+    return {"id": name, "source": source, "row": ROW | row}
+
+
+class Client:
+    """Requests to the ASGI application, without a socket."""
+
+    def __init__(self, folder, token=""):
+        self.log = LocalEventLog(folder / "events")
+        self.service = IngestService(project, self.log, Checkpoint(folder / "checkpoint.db"), token=token)
+
+    def __call__(self, method, path, body=b"", **headers):
+        body = body if isinstance(body, bytes) else orjson.dumps(body)
+        parts = [body[start : start + 2**20] for start in range(0, max(len(body), 1), 2**20)]
+        messages = [{"body": part, "more_body": place + 1 < len(parts)} for place, part in enumerate(parts)]
+        sent = []
+
+        async def receive():
+            return messages.pop(0)
+
+        async def send(message):
+            sent.append(message)
+
+        named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+        scope = {"type": "http", "method": method, "path": path, "headers": named}
+        asyncio.run(self.service(scope, receive, send))
+        content = sent[1]["body"]
+        return sent[0]["status"], orjson.loads(content) if content[:1] in b"{[" else content.decode()
+
+
+@pytest.fixture
+def client(tmp_path):
+    return Client(tmp_path)
+
+
+def test_one_event_a_list_and_lines_are_accepted(client):
+    assert client("POST", "/events", event("1")) == (202, {"accepted": 1})
+    assert client("POST", "/events", {"events": [event("2"), event("3")]}) == (202, {"accepted": 2})
+    lines = orjson.dumps(event("4")) + b"\n\n" + orjson.dumps(event("5")) + b"\n"
+    assert client("POST", "/events", lines, content_type="application/x-ndjson") == (202, {"accepted": 2})
+    kept = [EventSchema(project).parse(line) for line in client.log.read(10, 0)]
+    assert [one.id for one in kept] == ["1", "2", "3", "4", "5"]
+    rows = EventSchema(project).rows("weather", kept)
+    assert rows.schema == dict(project.source("weather").schema)
+    assert rows.row(0)[:3] == ("EWR", datetime(2013, 1, 5, 1, tzinfo=UTC), 30.0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ([], ""),
+        ({"source": "weather", "row": ROW}, "id"),
+        (event(name=""), "id"),
+        ({"id": "1", "source": "weather", "row": 3}, "row"),
+        (event(temp="warm"), "row.temp"),
+        (event(temp=True), "row.temp"),
+        (event(time_hour="2013-01-05T01:00:00"), "row.time_hour"),
+        (event(time_hour=1357347600), "row.time_hour"),
+        (event(origin=None), "row.origin"),
+        (event(origin=7), "row.origin"),
+        (event(colour="red"), "row.colour"),
+    ],
+)
+def test_a_wrong_event_is_named_and_none_of_its_request_is_accepted(client, wrong, field):
+    status, answer = client("POST", "/events", {"events": [event("good"), wrong]})
+    assert status == 422
+    assert [(problem["event"], problem["field"]) for problem in answer["problems"]] == [(1, field)]
+    assert client.log.read(10, 0) == []
+
+
+def test_a_source_that_is_not_streamed_is_not_found(client):
+    assert client("POST", "/events", event(source="planes"))[0] == 404
+    assert client("POST", "/events", event(source="nothing"))[0] == 404
+
+
+def test_bodies_that_are_too_large_or_no_json_are_refused(client):
+    assert client("POST", "/events", b"x" * (MAX_BODY_BYTES + 1))[0] == 413
+    assert client("POST", "/events", b"{")[0] == 400
+    assert client("POST", "/events", {"events": 3})[0] == 400
+    assert client("GET", "/nothing")[0] == 404
+
+
+def test_a_token_is_asked_for(tmp_path):
+    client = Client(tmp_path, token="secret")
+    assert client("POST", "/events", event())[0] == 401
+    assert client("POST", "/events", event(), authorization="Bearer secre")[0] == 401
+    assert client("GET", "/rejected")[0] == 401
+    assert client("POST", "/events", event(), authorization="Bearer secret")[0] == 202
+
+
+def test_status_and_metrics_tell_the_lag(client):
+    client("POST", "/events", {"events": [event("1"), event("2")]})
+    status, answer = client("GET", "/status")
+    assert (status, answer["accepted"], answer["lag"], answer["applied"]) == (200, 2, 2, 0)
+    assert 'fti_events_lag{project="flights"} 2\n' in client("GET", "/metrics")[1]
+
+
+def test_a_torn_last_line_is_nobodys_event_and_a_log_has_one_writer(tmp_path):
+    log = LocalEventLog(tmp_path)
+    log.append([b"1", b"2"])
+    with (tmp_path / "000000000001.ndjson").open("ab") as file:
+        file.write(b"half")
+    reader = LocalEventLog(tmp_path)
+    assert reader.read(1, 0) == [b"1"]
+    assert LocalEventLog(tmp_path, start=reader.position).read(9, 0) == [b"2"]
+    with pytest.raises(ConflictError, match="one ingest service"):
+        LocalEventLog(tmp_path).append([b"3"])
+    del log
+
+
+def test_a_log_goes_on_after_a_torn_line_and_over_its_files(tmp_path, monkeypatch):
+    monkeypatch.setattr("fti.stores.event_log.ROLL_BYTES", 10)
+    (tmp_path / "000000000001.ndjson").write_bytes(b"1\nhalf")
+    log, reader = LocalEventLog(tmp_path), LocalEventLog(tmp_path)
+    for number in range(2, 30):
+        log.append([b"%d" % number])
+    assert len(list(tmp_path.glob("*.ndjson"))) > 3
+    assert log.backlog("") == 29
+    read = [line for _ in range(29) for line in reader.read(3, 0)]
+    assert read == [b"%d" % number for number in range(1, 30)]
+    assert log.backlog(reader.position) == 0
+    reader.commit()
+    assert len(list(tmp_path.glob("*.ndjson"))) == 1
+    assert LocalEventLog(tmp_path, start=reader.position).read(3, 0) == []

@@ -1,0 +1,94 @@
+"""A project of two hundred days that needs neither Feast nor Great Expectations, and a child that backfills it."""
+
+import dataclasses
+import sys
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+
+from feature_pipeline.ingest import ingest
+from feature_pipeline.transform import make_range
+from fti.project import Features, Source
+from fti.projects.flights import project as flights
+from fti.stores.feature_store import ViewSchema
+from fti.stores.lake import UTC_TIME, Lake
+from fti.windows import rolling_statistics, window_names
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+END = START + timedelta(days=200)
+DAY = timedelta(days=1)
+PER_DAY = 40
+SCHEMA = {"machine": pl.String, "read_at": UTC_TIME, "load": pl.Int64}
+
+
+def read(start, end):
+    """Whole numbers, the same ones at every call. One row in forty has no machine."""
+    first, last = ((moment - START) // DAY * PER_DAY for moment in (start, end))
+    numbers = np.arange(first, last)
+    return pl.DataFrame(
+        {
+            "machine": [None if number % PER_DAY == 7 else f"m{number * 7 % 5}" for number in numbers],
+            "read_at": [START + DAY * int(number) / PER_DAY for number in numbers],
+            "load": numbers * 31 % 101,
+        },
+        schema=SCHEMA,
+    )
+
+
+def transform(tables, start, end):
+    rows = tables["readings"].rename({"read_at": "event_timestamp"})
+    in_range = pl.col("event_timestamp").is_between(start, end, closed="left")
+    by_machine = rolling_statistics(
+        rows, entity=("machine",), statistics={"load": ("load", "mean")}, windows=("2d",), prefix="machine"
+    ).cast({name: pl.Float32 for name in window_names("machine", ("load",), ("2d",))})
+    newest = rows.select("machine", "event_timestamp", last_load=pl.col("load").cast(pl.Float32))
+    views = {"machine_load": by_machine, "newest_load": newest}
+    return {view: rows.filter(in_range).sort("event_timestamp", "machine") for view, rows in views.items()}
+
+
+def schema(*features):
+    return ViewSchema({"machine": pl.String}, dict.fromkeys(features, pl.Float32))
+
+
+SCHEMAS = {
+    "machine_load": schema(*window_names("machine", ("load",), ("2d",))),
+    "newest_load": schema("last_load"),
+}
+
+source = Source(
+    name="readings",
+    read=read,
+    schema=SCHEMA,
+    key=("machine", "read_at"),
+    timestamp="read_at",
+    max_quarantined_share=0.05,
+)
+project = dataclasses.replace(
+    flights,
+    name="tiny",
+    sources=(source,),
+    features=Features(
+        repo="",
+        service="tiny_v1",
+        sources=("readings",),
+        transform=transform,
+        lookback=timedelta(days=2),
+        on_demand=lambda rows: rows,
+        on_demand_names=(),
+    ),
+    partitions_start=START,
+    partitions_end=END,
+)
+
+
+def backfill(lake, used=project, start=START, end=END, *, chunk_days=10, again=False):
+    """Raw rows, then features; returns the chunks of both."""
+    raw = [chunk for known in used.sources for chunk in ingest(lake, used, known, start, end, chunk_days=chunk_days)]
+    return raw, list(make_range(lake, used, SCHEMAS, start, end, chunk_days=chunk_days, again=again))
+
+
+if __name__ == "__main__":
+    from tests.feature_pipeline import tiny  # as a project is: under its own name, which its version holds
+
+    tiny.backfill(Lake(sys.argv[1]))
