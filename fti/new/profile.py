@@ -14,7 +14,7 @@ from fti.new.findings import Finding, ordered
 from fti.new.label import target_of
 from fti.new.look import Look, checked, look
 from fti.new.notes import REASONS, column_findings, table_findings
-from fti.new.profiles import Column, Kind, Profile, Role, Target, Times
+from fti.new.profiles import Column, Kind, Profile, Role, Split, Target, Times
 from fti.new.tables import Table
 from fti.new.times import split_of, times_of
 
@@ -44,11 +44,7 @@ def profile(
     entities, about_entities = entities_of(keys, entity, looked.key_moments, factor=looked.factor)
     times, about_times = _times(looked, timestamp, now or datetime.now(UTC))
     target, about_label = target_of(looked.rows[label], task, looked.moments)
-    span = looked.span
-    if span and target.unknown_from:
-        span = (span[0], target.unknown_from - timedelta(microseconds=1))
-    moments = looked.moments if times else None
-    split, about_split = split_of(moments, looked.rows[label], target.classes, span=span)
+    split, about_split = _split(looked, target)
     reasons, about_columns = _features(looked, entity, timestamp, target)
     roles = _roles(looked, entity, timestamp, label, reasons)
     found = [*table_findings(looked.num_rows, timestamp), *about_entities, *about_times, *about_label, *about_split]
@@ -67,6 +63,14 @@ def profile(
         split=split,
         findings=ordered([*found, *about_columns, *table.findings]),
     )
+
+
+def _split(looked: Look, target: Target) -> tuple[Split, list[Finding]]:
+    """The split of the rows whose label is known."""
+    span = looked.span
+    if span and target.unknown_from:
+        span = (span[0], target.unknown_from - timedelta(microseconds=1))
+    return split_of(looked.moments, looked.rows[target.name], target.classes, span=span)
 
 
 def _roles(

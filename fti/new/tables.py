@@ -18,6 +18,7 @@ from fti.new.infer import Fit, fits, mostly_numbers, read_fits, rules, settled, 
 from fti.new.names import identifiers
 from fti.new.spec import AS_STORED, DATE, INTEGER, TEXT, TIME, TableSpec
 
+ZONE = r"(Z|[+-]\d{2}(?::?\d{2})?)\s*$"
 PACKED = (".gz", ".zst")
 SAMPLE_CELLS = 1_000_000
 """Cells of the rows that types are inferred from; every row's values are then counted against them."""
@@ -182,6 +183,9 @@ def _text_notes(texts: pl.Series, rule: str, spec: TableSpec) -> list[Finding]:
         if is_ambiguous(texts, rule):
             message = f"{written}; day and month could be swapped in every value."
             return [warning("dates_ambiguous", message, "Check one date; write dates as 2024-01-31 to be sure.", name)]
+        if rule.endswith("%#z") and texts.str.extract(ZONE).drop_nulls().n_unique() > 1:
+            message = f"{written}, in several time zones."
+            return [warning("mixed_zones", message, "All are converted to UTC; check that none is wrong.", name)]
         return [hint("dates_as_text", f"{written}.", "Nothing to do.", name)]
     if rule == TEXT and mostly_numbers(texts):
         message = f"`{name}` mixes numbers with words; it is read as text."

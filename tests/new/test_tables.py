@@ -267,6 +267,17 @@ def test_question_marks_are_missing_numbers_but_a_category(tmp_path: Path) -> No
     assert read(table.spec)["y"].null_count() == 0
 
 
+def test_dates_that_could_be_swapped_and_mixed_zones_are_said(tmp_path: Path) -> None:
+    rows = pl.DataFrame(
+        {
+            "x": [f"0{1 + at % 9}/0{1 + at % 7}/2024" for at in range(99)],
+            "y": [f"2024-01-31T10:00:00{'Z' if at % 2 else '+02:00'}" for at in range(99)],
+        }
+    )
+    codes = {found.columns: found.code for found in opened(tmp_path, rows).findings}
+    assert codes == {("x",): "dates_ambiguous", ("y",): "mixed_zones"}
+
+
 def test_identifiers_are_safe_stable_and_distinct() -> None:
     names = [
         "Größe (cm)",
