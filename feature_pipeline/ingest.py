@@ -19,6 +19,7 @@ from fti.fingerprint import daily_fingerprints
 from fti.project import Project, Source
 from fti.source_hash import digest
 from fti.stores.lake import Lake, days_between
+from fti.stores.segments import Segments
 from fti.versions import source_version
 
 READ_ERRORS = (OSError, EOFError, ValueError, LookupError, zipfile.BadZipFile, zlib.error, pl.exceptions.PolarsError)
@@ -82,11 +83,21 @@ def read_valid(project: Project, source: Source, start: datetime, end: datetime)
 
 
 def write_source(
-    lake: Lake, project: Project, source: Source, rows: pl.DataFrame, start: datetime, end: datetime
+    lake: Lake,
+    project: Project,
+    source: Source,
+    rows: pl.DataFrame,
+    start: datetime,
+    end: datetime,
+    superseded: Segments | None = None,
 ) -> tuple[date, ...]:
-    """Replace those of the source's days that differ, or its whole table when it has no days; returns these days."""
+    """Replace those of the source's days that differ, or its whole table when it has no days; returns these days.
+
+    The `superseded` segments go: those that were there before `rows` were read.
+    """
     if source.timestamp:
-        return tuple(write_days(lake, table(project, source), rows, time=source.timestamp, start=start, end=end))
+        name, time = table(project, source), source.timestamp
+        return tuple(write_days(lake, name, rows, time=time, start=start, end=end, superseded=superseded))
     return (project.partitions_start.date(),) if write_whole(lake, table(project, source), rows) else ()
 
 
@@ -96,13 +107,14 @@ def ingest(
     """Read, check and write chunk by chunk. A chunk with problems is not written and is the last one."""
     spans = chunks(start, end, chunk_days) if source.timestamp else [(start, end)]
     for first, last in spans:
+        known = lake.segments(table(project, source))
         verdict = read_valid(project, source, first, last)
         if verdict.problems:
             yield RawChunk(start=first, end=last, verdict=verdict, days_written=())
             return
         quarantine = quarantine_table(project.name, source.name)
         set_aside(lake, quarantine, verdict.bad, time=source.timestamp, start=first, end=last)
-        written = write_source(lake, project, source, verdict.good, first, last)
+        written = write_source(lake, project, source, verdict.good, first, last, known)
         yield RawChunk(start=first, end=last, verdict=verdict, days_written=written)
 
 

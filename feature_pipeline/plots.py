@@ -46,10 +46,12 @@ def markdown(profiles: Sequence[ColumnProfile], *, title: str) -> str:
 
 
 def number(value: float) -> str:
-    """Short: 1,234,567 or 0.0123."""
+    """Short: 1,234,567, 2013 or 0.0123."""
     if value != value:
         return "-"
-    return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
+    if abs(value) >= 10_000:
+        return f"{value:,.0f}" if abs(value) < 1e12 else f"{value:.3g}"
+    return f"{value:.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
 
 
 def _cell(profile: ColumnProfile, place: int) -> str:
@@ -65,8 +67,8 @@ def _cell(profile: ColumnProfile, place: int) -> str:
 
 
 def _range(profile: ColumnProfile) -> str:
-    if profile.statistics and profile.edges:
-        return f"{number(profile.edges[0])} .. {number(profile.edges[1])}"
+    if profile.statistics:
+        return f"{number(profile.statistics['min'])} .. {number(profile.statistics['max'])}"
     if profile.edges:
         return f"{profile.edges[0]:%Y-%m-%d} .. {profile.edges[1]:%Y-%m-%d}"
     return ", ".join(text[:6] for text, _ in profile.top[:3])

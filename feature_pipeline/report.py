@@ -20,6 +20,7 @@ MAX_DAYS_LISTED = 62
 MAX_PICTURES = 7
 """Newest days of a run whose partitions get a picture."""
 GROUP = "feature_pipeline"
+ROW_COUNT = "dagster/row_count"
 REMEDY = "Mend the data at its source, then materialize again."
 
 
@@ -101,7 +102,6 @@ class RangeReport:
         more = f" and {len(days) - MAX_DAYS_LISTED} more" if len(days) > MAX_DAYS_LISTED else ""
         shown = (f"**{name}**\n\n{preview(rows, 3)}" for name, rows in self.newest.items())
         facts: dict[str, Any] = {
-            "dagster/row_count": self.rows.total(),
             "days_written": len(days),
             "days_skipped": self.num_skipped,
             "written": (", ".join(days[:MAX_DAYS_LISTED]) or "nothing differs") + more,
@@ -122,7 +122,8 @@ class RangeReport:
         self.span = (self.span[0] if self.span else start, end)
         self.newest = tables
         if time is None:
-            self.context.add_asset_metadata({"distributions": _pictures(tables)})
+            rows = sum(rows.height for rows in tables.values())
+            self.context.add_asset_metadata({ROW_COUNT: rows, "distributions": _pictures(tables)})
             return
         for day, facts in _by_day(tables, time).items():
             if self.until - datetime(day.year, day.month, day.day, tzinfo=self.until.tzinfo) <= timedelta(
@@ -172,9 +173,10 @@ def _by_day(tables: Mapping[str, pl.DataFrame], time: str) -> dict[date, dict[st
     found: dict[date, dict[str, Any]] = {}
     for name, rows in tables.items():
         for day, numbers in by_day(rows, time).items():
-            if len(tables) > 1:
-                numbers = {f"{name}/{fact}": numbers[fact] for fact in ("num_rows", "null_share")}
-            found.setdefault(day, {}).update(numbers)
+            facts = found.setdefault(day, {ROW_COUNT: 0})
+            facts[ROW_COUNT] += numbers["num_rows"]
+            shares = {f"{name}/{fact}": numbers[fact] for fact in ("num_rows", "null_share")}
+            facts |= shares if len(tables) > 1 else numbers
     return dict(sorted(found.items()))
 
 

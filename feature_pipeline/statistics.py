@@ -12,6 +12,8 @@ import polars as pl
 
 NUM_BINS = 24
 NUM_TOP = 6
+TAILS = (0.005, 0.995)
+"""Quantiles between which a histogram has its bins."""
 QUARTILES = {"min": 0.0, "q25": 0.25, "median": 0.5, "q75": 0.75, "max": 1.0}
 
 
@@ -28,7 +30,7 @@ class ColumnProfile:
     histogram: tuple[int, ...] = ()
     """Rows in bins of equal width."""
     edges: tuple[Any, Any] | None = None
-    """Where the first bin begins and the last one ends."""
+    """Where the first bin begins and the last one ends; of times the first and the last."""
     top: tuple[tuple[str, int], ...] = ()
     """Most frequent values with their rows."""
     num_unique: int | None = None
@@ -72,8 +74,8 @@ def _profile(values: pl.Series) -> ColumnProfile:
     if values.dtype.is_numeric():
         return replace(plain, **_numbers(known.cast(pl.Float64).drop_nans()))
     if isinstance(values.dtype, pl.Datetime) and len(known):
-        histogram = _histogram(known.dt.epoch("us").cast(pl.Float64).to_numpy())
-        return replace(plain, histogram=histogram, edges=(known.min(), known.max()))
+        histogram, _ = _histogram(known.dt.epoch("us").cast(pl.Float64).to_numpy())
+        return replace(plain, histogram=tuple(histogram.tolist()), edges=(known.min(), known.max()))
     if values.dtype == pl.String or values.dtype == pl.Boolean or isinstance(values.dtype, pl.Categorical | pl.Enum):
         return replace(plain, **_texts(known))
     return plain
@@ -88,19 +90,20 @@ def _numbers(values: pl.Series) -> dict[str, Any]:
     finite = values.filter(values.is_finite())
     if not len(finite):
         return {"statistics": statistics}
-    edges = _float(finite.min()), _float(finite.max())
-    return {"statistics": statistics, "histogram": _histogram(finite.to_numpy()), "edges": edges}
+    histogram, edges = _histogram(finite.to_numpy())
+    return {"statistics": statistics, "histogram": tuple(histogram.tolist()), "edges": edges}
 
 
-def _histogram(values: np.ndarray) -> tuple[int, ...]:
-    """Rows in `NUM_BINS` bins from the smallest value to the largest; one bin when they are the same."""
-    low, high = values.min(), values.max()
+def _histogram(values: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
+    """Rows in `NUM_BINS` bins, and their edges. Values beyond `TAILS` are counted in the outermost bins: a few far
+    ones would leave the others no room. One bin when there is no width to divide."""
+    low, high = (float(edge) for edge in np.quantile(values, TAILS, method="nearest"))
     with np.errstate(over="ignore"):
         width = (high - low) / NUM_BINS
-    if not np.isfinite(width) or low + width == low:
-        return (len(values),)
-    places = np.minimum((values - low) / width, NUM_BINS - 1).astype(np.int64)
-    return tuple(np.bincount(places, minlength=NUM_BINS).tolist())
+    if not np.isfinite(width) or low + width == low or high - width == high:
+        return np.array([len(values)]), (low, high)
+    places = np.clip((np.clip(values, low, high) - low) / width, 0, NUM_BINS - 1).astype(np.int64)
+    return np.bincount(places, minlength=NUM_BINS), (low, high)
 
 
 def _texts(values: pl.Series) -> dict[str, Any]:

@@ -110,8 +110,7 @@ class FeatureChunk:
 
 
 def make_range(
-    lake: Lake,
-    project: Project,
+    journal: Journal,
     schemas: Mapping[str, ViewSchema],
     start: datetime,
     end: datetime,
@@ -123,26 +122,19 @@ def make_range(
 
     Chunks that are done (see `chunks.Journal`) are left alone, unless `again`.
     """
-    journal = Journal(lake, project)
     for first, last in chunks(start, end, chunk_days):
         days = list(days_between(first, last))
         if not again and not journal.stale(days):
             yield FeatureChunk(start=first, end=last, done=True)
             continue
-        chunk = _make_chunk(lake, project, schemas, first, last, journal)
+        chunk = _make_chunk(journal, schemas, first, last)
         yield chunk
         if chunk.problems:
             return
 
 
-def _make_chunk(
-    lake: Lake,
-    project: Project,
-    schemas: Mapping[str, ViewSchema],
-    start: datetime,
-    end: datetime,
-    journal: Journal,
-) -> FeatureChunk:
+def _make_chunk(journal: Journal, schemas: Mapping[str, ViewSchema], start: datetime, end: datetime) -> FeatureChunk:
+    lake, project = journal.lake, journal.project
     days = list(days_between(start, end))
     inputs = journal.inputs(days[0], days[-1])
     try:
@@ -182,11 +174,13 @@ def features_asset(project: Project) -> dg.AssetsDefinition:
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
         start, end = context.partition_time_window
         feature_store.apply(project)
+        journal = Journal(lake, project)
+        inputs = journal.inputs(start.date(), (end - DAY).date())
         services = feature_store.services(project)
         schemas = {view: found for name in services for view, found in feature_store.schemas(name).items()}
         days = config.chunk_days or project.chunk_days
         report = RangeReport(context, CHECK, end)
-        for chunk in make_range(lake, project, schemas, start, end, chunk_days=days, again=config.again):
+        for chunk in make_range(journal, schemas, start, end, chunk_days=days, again=config.again):
             if chunk.problems:
                 yield from refuse(key, CHECK, chunk.problems, report.written)
             if chunk.done:
@@ -194,7 +188,6 @@ def features_asset(project: Project) -> dg.AssetsDefinition:
             else:
                 report.add(chunk.start, chunk.end, chunk.verdicts, chunk.days_written, TIME)
         versions = {name: found for service in services for name, found in feature_store.versions(service).items()}
-        inputs = Journal(lake, project).inputs(start.date(), (end - DAY).date())
         yield report.result(data_version(inputs, versions), versions=dg.MetadataValue.json(versions))
 
     return features

@@ -15,6 +15,7 @@ import polars as pl
 from fti.errors import NotReadyError
 from fti.project import Expectation, Project, load_projects
 from fti.settings import Settings
+from fti.versions import view_versions
 
 if TYPE_CHECKING:
     from feature_pipeline.statistics import ColumnProfile
@@ -45,6 +46,8 @@ class Held:
     first: date | None = None
     newest: datetime | None = None
     """Time of the newest row."""
+    newest_online: datetime | None = None
+    """Time of the newest row of any entity in the online store."""
     quarantined: tuple[tuple[str, int], ...] = ()
     """Reason -> rows, most frequent first."""
 
@@ -90,7 +93,11 @@ class Service:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One project in the catalogue. `as_of` is the clock that ages are told by: now, or the end of a closed project."""
+    """One project in the catalogue.
+
+    `as_of` is the moment that ages are told by: now, or for data that has an end (`partitions_end`) the end of the
+    newest day that is in the lake.
+    """
 
     name: str
     description: str
@@ -121,16 +128,26 @@ def entry(project: Project, stores: Mapping[str, Any]) -> Entry:
     objects = vars(import_module(project.features.repo)).values()
     text = _champion(project, stores["model_registry"])
     services = tuple(_services(project, objects, text))
+    online = _online(project, stores["feature_store"])
+    tables = (*_views(project, objects, services, stores["lake"], online), *_sources(project, stores["lake"]))
     return Entry(
         name=project.name,
         description=project.description,
         owner=project.owner,
-        as_of=min(datetime.now(UTC), project.partitions_end or datetime.now(UTC)),
-        tables=(*_views(project, objects, services, stores["lake"]), *_sources(project, stores["lake"])),
+        as_of=_as_of(project, tables),
+        tables=tables,
         services=services,
-        newest_online=_newest_online(project, stores["feature_store"]),
+        newest_online=max((newest for newest in online.values() if newest), default=None),
         champion=text,
     )
+
+
+def _as_of(project: Project, tables: Sequence[Table]) -> datetime:
+    now, newest = datetime.now(UTC), [table.held.newest for table in tables if table.held.newest]
+    if project.partitions_end is None or not newest:
+        return now
+    day = max(newest).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    return min(now, day, project.partitions_end)
 
 
 def _champion(project: Project, registry: Any) -> str:
@@ -158,12 +175,19 @@ def _services(project: Project, objects: Any, champion: str) -> Iterator[Service
         )
 
 
-def _views(project: Project, objects: Any, services: Sequence[Service], lake: Lake) -> Iterator[Table]:
+def _views(
+    project: Project,
+    objects: Any,
+    services: Sequence[Service],
+    lake: Lake,
+    online: Mapping[str, datetime | None],
+) -> Iterator[Table]:
     from feast import FeatureView
 
     versions = view_versions(project)
     for view in (value for value in objects if isinstance(value, FeatureView)):
         held, rows = _held(lake, f"{project.name}/features/{view.name}", "event_timestamp")
+        held = replace(held, newest_online=online.get(view.name))
         keys = tuple(field.name for field in view.entity_columns)
         fields = [*view.entity_columns, *view.features]
         yield Table(
@@ -181,9 +205,15 @@ def _views(project: Project, objects: Any, services: Sequence[Service], lake: La
             ttl=view.ttl or None,
             entities=tuple(view.entities),
             tags=dict(view.tags),
-            used_by=tuple(service.name for service in services if view.name in service.views),
+            used_by=_users(view.name, services),
             made_from=tuple(project.features.sources),
         )
+
+
+def _users(view: str, services: Sequence[Service]) -> tuple[str, ...]:
+    """Feature services that read the view, and the models that read these."""
+    readers = [service for service in services if view in service.views]
+    return (*(service.name for service in readers), *(model for service in readers for model in service.models))
 
 
 def _sources(project: Project, lake: Lake) -> Iterator[Table]:
@@ -205,16 +235,6 @@ def _sources(project: Project, lake: Lake) -> Iterator[Table]:
             max_quarantined_share=source.max_quarantined_share,
             used_by=tuple(uses),
         )
-
-
-def view_versions(project: Project) -> dict[str, str]:
-    """Feature view -> version of its code and schema."""
-    import importlib.util
-
-    if importlib.util.find_spec("fti.versions") is None:
-        return {}
-    versions: dict[str, str] = import_module("fti.versions").view_versions(project)
-    return versions
 
 
 def _held(lake: Lake, table: str, time: str | None) -> tuple[Held, pl.DataFrame | None]:
@@ -263,11 +283,11 @@ def _told(expectations: Sequence[Expectation]) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _newest_online(project: Project, feature_store: Any) -> datetime | None:
+def _online(project: Project, feature_store: Any) -> dict[str, datetime | None]:
     try:
-        newest: datetime | None = feature_store.newest_online(project.features.service)
+        newest: dict[str, datetime | None] = feature_store.newest_by_view(project.features.service)
     except NotReadyError:
-        return None
+        return {}
     return newest
 
 

@@ -93,7 +93,8 @@ def _table(entry: Entry, table: Table) -> str:
     features = [column for column in table.columns if not column.is_key]
     noun = "features" if table.kind == "view" else "columns"
     size = f"{held.num_rows:,} rows" if held.num_rows or held.num_days else "no rows yet"
-    numbers = f"{len(features) if table.kind == 'view' else len(table.columns)} {noun} · {size}"
+    kept = f"TTL {_age(table.ttl)} · " if table.ttl else ""
+    numbers = f"{kept}{len(features) if table.kind == 'view' else len(table.columns)} {noun} · {size}"
     head = _head(table.name, _tags(entry, table), numbers, table.description)
     text = " ".join((table.name, table.kind, table.description, table.owner, table.version, *table.entities))
     body = _facts(_table_facts(entry, table)) + _columns(entry, table)
@@ -107,9 +108,8 @@ def _tags(entry: Entry, table: Table) -> str:
     elif table.kind == "view":
         age = entry.as_of - table.held.newest
         fresh = table.ttl is None or age <= table.ttl
-        tags.append(
-            f'<span class="tag {"good" if fresh else "bad"}">{"fresh" if fresh else "older than its TTL"}</span>'
-        )
+        said = "fresh" if fresh else "older than its TTL"
+        tags.append(f'<span class="tag {"good" if fresh else "bad"}">{said}, {_age(age)}</span>')
     if table.held.num_quarantined:
         tags.append(f'<span class="tag warn">{table.held.num_quarantined:,} rows set aside</span>')
     return "".join(tags)
@@ -119,8 +119,9 @@ def _table_facts(entry: Entry, table: Table) -> list[tuple[str, str]]:
     held = table.held
     period = f"{held.first} .. {held.newest:%Y-%m-%d %H:%M} UTC, {held.num_days} days" if held.newest else ""
     age = f", {_age(entry.as_of - held.newest)} old on {entry.as_of:%Y-%m-%d}" if held.newest else ""
-    services = ", ".join(
-        f'<a href="#{_anchor(entry, "service", name)}">{escape(name)}</a>' if table.kind == "view" else escape(name)
+    known = {service.name for service in entry.services}
+    users = ", ".join(
+        f'<a href="#{_anchor(entry, "service", name)}">{escape(name)}</a>' if name in known else escape(name)
         for name in table.used_by
     )
     sources = ", ".join(f'<a href="#{_anchor(entry, "source", name)}">{escape(name)}</a>' for name in table.made_from)
@@ -130,14 +131,22 @@ def _table_facts(entry: Entry, table: Table) -> list[tuple[str, str]]:
         ("Time", f"<code>{escape(table.time)}</code>" if table.time else "reference table, no time"),
         ("TTL", _age(table.ttl) if table.ttl else ("none" if table.kind == "view" else "")),
         ("In the lake", (escape(period) + escape(age)) or ("" if held.num_rows else _none("no rows yet"))),
+        ("Online", _online(entry, table) if table.kind == "view" else ""),
         ("Version", f"<code>{escape(table.version)}</code>" if table.version else ""),
         ("Made from", sources),
-        ("Used by", services),
+        ("Used by", users),
         ("Expectations", _list(table.expectations)),
         ("Set aside", _quarantine(table)),
         ("Tags", escape(", ".join(f"{name}={value}" for name, value in table.tags.items()))),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def _online(entry: Entry, table: Table) -> str:
+    newest = table.held.newest_online
+    if newest is None:
+        return _none("no rows yet")
+    return f"newest {newest:%Y-%m-%d %H:%M} UTC, {_age(entry.as_of - newest)} old"
 
 
 def _quarantine(table: Table) -> str:

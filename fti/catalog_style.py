@@ -48,9 +48,9 @@ nav a:hover { background:var(--tint); text-decoration:none }
 nav a small { color:var(--soft) }
 h1 { font-size:25px; margin:0 0 4px; letter-spacing:-.01em }
 .lead { color:var(--soft); margin:0 0 18px; max-width:75ch }
-.facts { display:grid; grid-template-columns:repeat(auto-fit,minmax(128px,1fr)); gap:10px; margin-bottom:22px }
+.facts { display:grid; grid-template-columns:repeat(auto-fit,minmax(116px,1fr)); gap:10px; margin-bottom:22px }
 .fact { background:var(--card); border:1px solid var(--line); border-radius:10px; padding:10px 14px }
-.fact b { display:block; font-size:19px; font-weight:640; letter-spacing:-.01em; font-variant-numeric:tabular-nums }
+.fact b { display:block; font-size:17px; font-weight:640; white-space:nowrap; font-variant-numeric:tabular-nums }
 .fact span { color:var(--soft); font-size:12.5px }
 section h2.group {
   font-size:12.5px; letter-spacing:.07em; text-transform:uppercase; color:var(--soft); margin:30px 0 10px;
@@ -150,7 +150,7 @@ function find(){
     link.classList.toggle('hide',!!card&&card.classList.contains('hide'))}
   for(const group of document.querySelectorAll('section'))
     group.classList.toggle('hide',!!words.length&&!group.querySelector('.card:not(.hide)'));
-  count.textContent=words.length?(rows?rows+' columns':shown+' found'):'';
+  count.textContent=words.length?shown+' found'+(rows?', '+rows+' columns':''):'';
 }
 function reveal(){
   let aim=null;try{aim=document.getElementById(decodeURIComponent(location.hash.slice(1)))}catch(error){return}

@@ -66,6 +66,15 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _backfill_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("project")
+    command.add_argument("--from", dest="first", type=date.fromisoformat, help="first day, 2013-01-01 (default: all)")
+    command.add_argument("--to", dest="last", type=date.fromisoformat, help="last day, included")
+    command.add_argument("--chunk-days", type=int, default=0, help="days in memory at once (default: the project's)")
+    command.add_argument("--again", action="store_true", help="also make the days that are done")
+    command.add_argument("--changed", action="store_true", help="read no source: only days whose inputs changed")
+
+
 def _add_dataset(commands: Any) -> None:
     """`fti dataset` and its own commands."""
     text = "versions of the training datasets, here and in the remote (FTI_DATASET_REMOTE)"
@@ -99,15 +108,6 @@ def dataset(arguments: argparse.Namespace) -> int:
     if arguments.dataset_command == "pull":
         return datasets.pull(settings, arguments.version, arguments.to)
     return datasets.diff(settings, arguments.old, arguments.new, as_json=arguments.json)
-
-
-def _backfill_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("project")
-    command.add_argument("--from", dest="first", type=date.fromisoformat, help="first day, 2013-01-01 (default: all)")
-    command.add_argument("--to", dest="last", type=date.fromisoformat, help="last day, included")
-    command.add_argument("--chunk-days", type=int, default=0, help="days in memory at once (default: the project's)")
-    command.add_argument("--again", action="store_true", help="also make the days that are done")
-    command.add_argument("--changed", action="store_true", help="read no source: only days whose inputs changed")
 
 
 def demo(arguments: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from feature_pipeline.stream.screen import PLACE, reasons
 from feature_pipeline.stream.window import SLACK, TIME, Change, Window
 from fti.project import Project
 from fti.stores.feature_store import FeatureStore
-from fti.stores.lake import Lake
+from fti.stores.lake import Lake, days_between
 
 logger = logging.getLogger("fti.stream")
 
@@ -161,6 +161,16 @@ class Applier:
         keys = list(self.schemas[view].keys)
         rows = self.lake.load(f"{self.project.name}/features/{view}").join(lost, on=keys, how="inner")
         return rows.join(gone, on=[*keys, TIME], how="anti")
+
+    def missing_days(self) -> list[str]:
+        """Raw days that the lookback of the newest day lacks: its features are those of a shorter history."""
+        first, last = max(self.window.raw_since, self.project.partitions_start), self._newest()
+        found = []
+        for name in self.project.features.sources:
+            if self.project.source(name).timestamp:
+                present = set(self.lake.days(f"{self.project.name}/raw/{name}"))
+                found += [f"{name} {day}" for day in days_between(first, last) if day not in present]
+        return found
 
     def _newest(self) -> datetime:
         """The newest raw day in the lake."""

@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 NOTHING: dict[str, Any] = {
     "position": "",
     "unfinished": None,
+    "problem": None,
     "applied": 0,
     "duplicates": 0,
     "rejected": 0,
@@ -74,8 +75,11 @@ class Checkpoint:
 
     def begin(self, span: tuple[datetime, datetime] | None) -> None:
         """Features from the first to the last moment are about to be written; None: they are, all of them."""
-        value = None if span is None else [moment.isoformat() for moment in span]
-        self._connection.execute("INSERT OR REPLACE INTO facts VALUES ('unfinished', ?)", (json.dumps(value),))
+        self.note("unfinished", None if span is None else [moment.isoformat() for moment in span])
+
+    def note(self, name: str, value: Any) -> None:
+        """Keep one fact."""
+        self._connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
 
     def unfinished(self) -> tuple[datetime, datetime] | None:
         """What was begun by a consumer that died before it was done."""

@@ -32,6 +32,8 @@ LINGER_SECONDS = 0.05
 """How long a first event waits for company: a batch of one costs as much as a batch of a thousand."""
 FOLLOW_SECONDS = 1.0
 RETRY_SECONDS = 1.0
+STANDBY_SECONDS = 0.2
+NOT_READY_SECONDS = 5.0
 
 T = TypeVar("T")
 logger = logging.getLogger("fti.stream")
@@ -102,22 +104,27 @@ class Consumer:
         return facts | {"position": self.log.position, "last_applied": now}
 
 
-def report(event: str, **facts: Any) -> None:
-    """One line of JSON in the log."""
+def report(event: str, **facts: Any) -> bool:
+    """One line of JSON in the log; true."""
     logger.info("%s", orjson.dumps({"event": event, **facts}).decode())
+    return True
 
 
 @contextmanager
-def only_one(lake: Lake, project: Project) -> Iterator[None]:
-    """Wait until no other consumer writes this project's tables in the lake. The lock ends with the process."""
+def only_one(lake: Lake, project: Project, stop: threading.Event) -> Iterator[None]:
+    """Wait until no other consumer writes this project's tables in the lake, or for `stop`. The lock ends with the
+    process."""
     folder = lake.path(project.name)
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".consumer.lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            report("waiting", project=project.name, reason="another consumer is at work")
-            fcntl.flock(file, fcntl.LOCK_EX)
+        told = False
+        while not stop.is_set():
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                told = told or report("waiting", project=project.name, reason="another consumer is at work")
+                stop.wait(STANDBY_SECONDS)
         yield
 
 
@@ -127,13 +134,29 @@ def run(settings: Settings, project: Project, stop: threading.Event) -> None:
 
     stores = open_stores(settings)
     report("ready", project=project.name, registry=str(stores["feature_store"].feast.project))
-    with only_one(stores["lake"], project):
+    with only_one(stores["lake"], project, stop):
         checkpoint = checkpoint_of(settings, project.name)
         log = open_event_log(settings, project.name, checkpoint.facts()["position"])
-        consumer = Consumer(log, Applier(project, stores["lake"], stores["feature_store"], checkpoint), checkpoint)
-        report("started", project=project.name, position=log.position)
-        while not stop.is_set():
+        applier = prepared(project, stores, checkpoint, stop)
+        consumer = Consumer(log, applier, checkpoint) if applier else None
+        while consumer and not stop.is_set():
             consumer.step()
+
+
+def prepared(project: Project, stores: dict[str, Any], checkpoint: Checkpoint, stop: threading.Event) -> Applier | None:
+    """The applier, once what it reads is there (a reference table that no batch has brought yet); none at `stop`."""
+    while not stop.is_set():
+        try:
+            applier = Applier(project, stores["lake"], stores["feature_store"], checkpoint)
+        except NotReadyError as error:
+            checkpoint.note("problem", str(error))
+            report("not ready", project=project.name, reason=str(error))
+            stop.wait(NOT_READY_SECONDS)
+        else:
+            checkpoint.note("problem", None)
+            report("started", project=project.name, missing_days=applier.missing_days())
+            return applier
+    return None
 
 
 def project_named(settings: Settings, name: str | None) -> Project:

@@ -119,6 +119,7 @@ SOURCES = (
         read=read_flights,
         timestamp="sched_dep",
         streamed=True,
+        max_quarantined_share=0.01,  # a typing error in one departure must not stop a day of 900
         key=("carrier", "flight", "origin", "sched_dep"),
         schema={
             **dict.fromkeys(("carrier", "tailnum", "origin", "dest"), pl.String),
@@ -142,6 +143,7 @@ SOURCES = (
         read=read_weather,
         timestamp="time_hour",
         streamed=True,
+        max_quarantined_share=0.05,  # a station reports an impossible value now and then
         key=("origin", "time_hour"),
         schema={
             "origin": pl.String,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ import polars as pl
 
 from fti.errors import DataError, NotReadyError
 from fti.project import Freshness, Project
+from fti.stores.segments import settled
 
 if TYPE_CHECKING:
     import feast
@@ -113,9 +114,9 @@ class FeatureStore:
     def historical(self, service: str, entity_rows: pl.DataFrame) -> pl.DataFrame:
         """All of `entity_rows`, in their order, with the features known at each row's `event_timestamp`."""
         types = self._plan(service).types
-        job = self.feast.get_historical_features(entity_rows, self.feast.get_feature_service(service))
+        found = self.feast.get_feature_service(service)
         try:
-            rows: pl.DataFrame = job.to_polars()
+            rows: pl.DataFrame = settled(lambda: self.feast.get_historical_features(entity_rows, found).to_polars())
         except pl.exceptions.PolarsError as error:
             reason = str(error).splitlines()[0]
             raise DataError(
@@ -130,16 +131,20 @@ class FeatureStore:
         interrupted is simply made again. `record` keeps Feast's list of materialized intervals up to date; it costs
         more than a small window does.
         """
-        from fti.stores.materialization import newest_rows
-
         written: dict[str, int] = {}
         for served in self._plan(service).views:
-            written[served.name] = 0
-            for rows in newest_rows(self.feast.config, served.view, start, end, self.batch_rows):
-                self._online.write(self.feast.config, served.view, rows)
-                written[served.name] += rows.height
+            written[served.name] = settled(partial(self._bring_online, served.view, start, end))
         for served in self._plan(service).views if record else []:
             self.feast.registry.apply_materialization(served.view, self.feast.project, start, end)
+        return written
+
+    def _bring_online(self, view: Any, start: datetime, end: datetime) -> int:
+        from fti.stores.materialization import newest_rows
+
+        written = 0
+        for rows in newest_rows(self.feast.config, view, start, end, self.batch_rows):
+            self._online.write(self.feast.config, view, rows)
+            written += rows.height
         return written
 
     def write_online(self, service: str, views: Mapping[str, pl.DataFrame]) -> dict[str, int]:

@@ -10,7 +10,7 @@ import fcntl
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -19,13 +19,21 @@ from pathlib import Path
 import polars as pl
 
 from fti.errors import DataError, NotReadyError
-from fti.stores.segments import Segments, count_keys, day_of, is_segment, merged, metadata, state, with_newest_segment
+from fti.stores.segments import (
+    Segments,
+    count_keys,
+    day_of,
+    is_segment,
+    merged,
+    metadata,
+    settled,
+    state,
+    with_newest_segment,
+)
 
 UTC_TIME = pl.Datetime("us", "UTC")
 STATIC = "all"
 """File stem of a table that has no days."""
-FOLDS_IN_A_READ = 5
-"""How often a read starts again because a segment was folded while it was read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +145,7 @@ class Lake:
     def load(self, table: str, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
         """`read` into memory; a file that cannot be read is named."""
         try:
-            return self._collect(table, start, end)
+            return settled(lambda: self.read(table, start=start, end=end).collect())
         except (pl.exceptions.PolarsError, OSError) as error:
             broken = ", ".join(file.name for file in self.path(table).glob("*.parquet") if not _is_readable(file))
             reason = str(error).splitlines()[0]
@@ -163,12 +171,6 @@ class Lake:
         """Days that are present, oldest first."""
         found = {day_of(file) for file in self._files(table)}
         return sorted(day for day in found if day is not None)
-
-    def _collect(self, table: str, start: datetime | None, end: datetime | None) -> pl.DataFrame:
-        for _ in range(FOLDS_IN_A_READ):
-            with suppress(FileNotFoundError):  # a segment was folded meanwhile: its rows are in the day's file now
-                return self.read(table, start=start, end=end).collect()
-        return self.read(table, start=start, end=end).collect()
 
     def _files(self, table: str) -> list[Path]:
         """Files of `table`, each day before its segments, oldest first."""

@@ -1,7 +1,7 @@
 """The sorted layout: a feature source's rows ordered by (entity, time) in memory-mapped files, so that a point-in-time
 join is a binary search and one gather. It is a cache: whoever deletes it loses nothing but time.
 
-    <folder of the source>/.layout/<source>-<what the rows mean>/<their state>/  about.json entities.arrow rows.arrow
+    <the source's folder>/.layout/<source>-<what the rows mean>/<their state>/  about.json entities.arrow rows.arrow
 """
 
 from __future__ import annotations
@@ -143,7 +143,8 @@ class Place:
     @property
     def folder(self) -> Path:
         name = hashlib.sha256(f"{FORMAT} {self.meaning}".encode()).hexdigest()[:16]
-        return self.source.parent / ".layout" / f"{self.source.name}-{name}"
+        root = self.source if self.source.is_dir() else self.source.parent
+        return root / ".layout" / f"{self.source.name}-{name}"
 
     def files(self) -> list[Path]:
         """The Parquet files of the source in name order; none when it is not a file or a flat folder of files."""
@@ -168,6 +169,15 @@ class Place:
     def columns(self) -> set[str]:
         """The feature columns that layouts of this source have had: what is asked of it."""
         return {name for _, about in self._versions() for name in about["columns"]}
+
+    def asked_before(self, state: str) -> bool:
+        """Whether this was called for `state` before, by any process."""
+        note = self.folder / ".asked"
+        if note.exists() and note.read_text() == state:
+            return True
+        self.folder.mkdir(parents=True, exist_ok=True)
+        note.write_text(state)
+        return False
 
     def write(self, layout: Layout, state: str) -> None:
         """Keep `layout` of the files in `state`, written aside and renamed; other versions go."""
@@ -196,7 +206,7 @@ class Place:
     def _prune(self, keep: str) -> None:
         for folder in self.folder.iterdir():
             fresh = folder.name.startswith(".") and time.time() - folder.stat().st_mtime < _ABANDONED
-            if folder.name != keep and not fresh:
+            if folder.is_dir() and folder.name != keep and not fresh:
                 shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -28,10 +28,10 @@ def newest_rows(config: Any, view: Any, start: datetime, end: datetime, batch_ro
     history = between(history_of(config, view, names=names, span=(start, end)), start, end)
     created = pl.col(history.created).dt.epoch("us") if history.created else pl.lit(None, pl.Int64)
     times = pl.col(history.time).dt.epoch("us").alias("event_ts"), created.alias("created_ts")
-    keys = [column.name for column in view.entity_columns]
+    names_of_keys = [column.name for column in view.entity_columns]
     for batch in history.rows.collect_batches(chunk_size=batch_rows, maintain_order=True):
         if batch.height:
-            yield latest(replace(history, rows=batch.lazy())).select(*keys, *times, *names).collect()
+            yield latest(replace(history, rows=batch.lazy())).select(*names_of_keys, *times, *names).collect()
 
 
 def missing(served: ServedView, backend: Backend, batches: Iterator[pl.DataFrame]) -> int:

@@ -15,7 +15,7 @@ from fti.stores.layout import EVENT, KNOWN, Layout, Place, scan, state_of
 
 UTC_TIME = pl.Datetime("us", "UTC")
 MANY_ROWS, BYTES_PER_ROW = 100_000, 1024
-"""A join of this many entity rows builds a missing layout, if its source has no more bytes for each of them."""
+"""The second join of this many entity rows builds a missing layout, if its source has no more bytes for each."""
 _TIME, _RANK = "__time", "__rank"
 logger = logging.getLogger(__name__)
 
@@ -177,14 +177,20 @@ def _layout(history: History, num_asked: int | None) -> Layout | None:
     place = Place(history.source, repr(meaning))
     files = place.files()
     found = place.find(files, history.features)
-    if found is None and files and (num_asked is None or _is_worth_it(num_asked, files)):
+    if found is None and files and (num_asked is None or _is_worth_it(num_asked, place, files)):
         return _build(history, place, files)
     return found
 
 
-def _is_worth_it(num_asked: int, files: Sequence[Path]) -> bool:
-    """Whether the plain join would take about as long as building: many questions, and the source is not far larger."""
-    return num_asked >= MANY_ROWS and sum(file.stat().st_size for file in files) <= num_asked * BYTES_PER_ROW
+def _is_worth_it(num_asked: int, place: Place, files: Sequence[Path]) -> bool:
+    """Whether a layout would pay: many questions, a source not far larger, and it is asked for a second time."""
+    if num_asked < MANY_ROWS or sum(file.stat().st_size for file in files) > num_asked * BYTES_PER_ROW:
+        return False
+    try:
+        return place.asked_before(state_of(files))
+    except OSError as error:
+        logger.warning("%s: no sorted layout can be kept (%s); each large join sorts anew", place.folder, error)
+        return False
 
 
 def _build(history: History, place: Place, files: Sequence[Path]) -> Layout:
@@ -202,5 +208,5 @@ def _build(history: History, place: Place, files: Sequence[Path]) -> Layout:
         if state_of(files) == state:
             place.write(layout, state)
     except OSError as error:
-        logger.warning("%s: its sorted layout cannot be kept (%s); each large join sorts it anew", place.folder, error)
+        logger.warning("%s: no sorted layout can be kept (%s); each large join sorts anew", place.folder, error)
     return layout

@@ -6,10 +6,12 @@ A segment says by itself what identifies its rows: its Parquet metadata names th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import date
 from itertools import groupby
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 
@@ -17,6 +19,9 @@ SEGMENT_ROWS = 8192
 """A segment with so many rows is closed; until then it is rewritten, whole, with each addition."""
 KEY, TIME = "fti.key", "fti.time"
 
+FOLDS_IN_A_READ = 20
+"""How often a read starts again."""
+T = TypeVar("T")
 Segments = dict[Path, tuple[int, int]]
 """Files, each with a mark that changes when it is rewritten."""
 
@@ -74,6 +79,14 @@ def with_newest_segment(
     if newest.height >= SEGMENT_ROWS:
         return folder / f"{day}~{int(own[-1].stem.partition('~')[2]) + 1:06d}.parquet", rows
     return own[-1], pl.concat([newest, rows]).unique(list(key), keep="last", maintain_order=True)
+
+
+def settled(read: Callable[[], T]) -> T:
+    """`read()`; once more when a segment that it had listed was folded meanwhile: its rows are in the day's file."""
+    for _ in range(FOLDS_IN_A_READ):
+        with suppress(FileNotFoundError):
+            return read()
+    return read()
 
 
 def state(files: Iterable[Path]) -> Segments:

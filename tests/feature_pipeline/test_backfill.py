@@ -13,12 +13,18 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from feature_pipeline.chunks import Journal, chunks, spans
+from feature_pipeline.chunks import chunks, spans
 from fti.stores.lake import Lake
-from tests.feature_pipeline.tiny import DAY, START, backfill, project, source
+from tests.feature_pipeline.tiny import DAY, SCHEMA, START, backfill, journal, project, source
 
 REPOSITORY = Path(__file__).parents[2]
 DEADLINE_SECONDS = 60
+CHILD = """
+import sys
+from fti.stores.lake import Lake
+from tests.feature_pipeline.tiny import backfill
+backfill(Lake(sys.argv[1]))
+"""
 
 
 def content(lake):
@@ -29,10 +35,6 @@ def content(lake):
 
 def changed(before, after):
     return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-
-
-def journal(lake, used=project):
-    return Journal(lake, used)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +84,7 @@ def test_a_killed_backfill_goes_on_and_ends_with_the_same_bytes(whole, tmp_path)
     moments, killed = random.Random(seed), []
     expected = len(content(whole))
     for share in (0.05, 0.4, 0.75):  # of the files that a whole backfill leaves
-        child = subprocess.Popen([sys.executable, "-m", "tests.feature_pipeline.tiny", lake.root], cwd=REPOSITORY)
+        child = subprocess.Popen([sys.executable, "-c", CHILD, lake.root], cwd=REPOSITORY)
         wait_for_files(child, lake, int(expected * (share + moments.uniform(0, 0.2))))
         os.kill(child.pid, signal.SIGKILL)
         child.wait(DEADLINE_SECONDS)
@@ -103,43 +105,29 @@ def wait_for_files(child, lake, number):
 # --- late data ---------------------------------------------------------------------------------------------------
 
 
-def with_late(day, change):
-    """The project whose source has changed rows on `day`."""
-
-    def read(start, end):
-        rows = source.read(start, end)
-        return pl.concat([rows.filter(pl.col("read_at").dt.date() != day), change(rows, day)]).sort("read_at")
-
-    return dataclasses.replace(project, sources=(dataclasses.replace(source, read=read),))
+def arrives_late(monkeypatch, folder, *moments):
+    """From now on the source has rows of these moments too."""
+    columns = {"machine": ["m1"] * len(moments), "read_at": moments, "load": [99] * len(moments)}
+    pl.DataFrame(columns, schema=SCHEMA).write_parquet(folder / "late.parquet")
+    monkeypatch.setenv("TINY_LATE", str(folder / "late.parquet"))
 
 
-def one_more(rows, day):
-    """A row late in the evening of `day`."""
-    of_day = rows.filter(pl.col("read_at").dt.date() == day)
-    extra = of_day.tail(1).with_columns(pl.col("read_at") + timedelta(minutes=11), load=pl.lit(99, pl.Int64))
-    return pl.concat([of_day, extra])
-
-
-def test_a_late_row_makes_the_days_again_that_read_it_and_no_other(lake):
-    day = date(2024, 3, 10)
-    before = content(lake)
-    used = with_late(day, one_more)
+def test_a_late_row_makes_the_days_again_that_read_it_and_no_other(lake, monkeypatch, tmp_path_factory):
+    day, before = date(2024, 3, 10), content(lake)
     midnight = START + (day - START.date())
-    raw, _ = backfill(lake, used, midnight, midnight + DAY)
+    arrives_late(monkeypatch, tmp_path_factory.mktemp("late"), midnight + timedelta(hours=23, minutes=50))
+    raw, _ = backfill(lake, start=midnight, end=midnight + DAY)
     assert [chunk.days_written for chunk in raw] == [(day,)]
     stale = journal(lake).late(journal(lake).days())
-    readers = {day + timedelta(days=1): ["readings 2024-03-10"], day + timedelta(days=2): ["readings 2024-03-10"]}
-    assert stale == readers
+    assert stale == {day + timedelta(days=number): ["readings 2024-03-10"] for number in (1, 2)}
     for first, last in spans(stale):
-        backfill(lake, used, first, last)
+        backfill(lake, start=first, end=last)
     assert not journal(lake).stale(journal(lake).days())
-    days = {
-        Path(name).stem for name in changed(before, content(lake)) if "/features/" in name and "journal" not in name
-    }
+    days = {Path(name).stem for name in changed(before, content(lake)) if name.startswith("tiny/features")}
     assert days == {"2024-03-10", "2024-03-11", "2024-03-12"}
 
-    afresh = Lake(str(Path(lake.root).with_name("afresh")))
-    backfill(afresh, used)
+    afresh = Lake(str(tmp_path_factory.mktemp("afresh")))
+    backfill(afresh)
     assert content(afresh) == content(lake)
 
 

@@ -113,10 +113,12 @@ def test_online_features_can_be_rewound_by_config(world):
 
 
 def with_reader(source, change):
-    """The project whose `source` reads what `change` makes of the real rows."""
+    """The project whose `source` reads what `change` makes of the real rows, none of which may be set aside."""
     read = project.source(source).read
     sources = tuple(
-        dataclasses.replace(known, read=lambda start, end: change(read(start, end))) if known.name == source else known
+        dataclasses.replace(known, read=lambda start, end: change(read(start, end)), max_quarantined_share=0.0)
+        if known.name == source
+        else known
         for known in project.sources
     )
     return dataclasses.replace(project, sources=sources)
@@ -234,3 +236,62 @@ def test_the_daily_schedule_asks_for_yesterday():
     with dg.build_schedule_context(scheduled_execution_time=datetime(2013, 9, 2, 1, tzinfo=UTC)) as context:
         (request,) = schedule.evaluate_tick(context).run_requests
     assert request.partition_key == "2013-09-01"
+
+
+# --- late data ---------------------------------------------------------------------------------------------------
+
+
+def requests(world, used=project):
+    """What the sensor of late data asks for."""
+    resources = dg.Definitions(resources={"lake": world.lake, "feature_store": world.store})
+    resolved = dg.Definitions.merge(definitions(used), resources)
+    sensor = resolved.resolve_sensor_def("flights_late_data")
+    with dg.build_sensor_context(
+        instance=world.instance, definitions=resolved, resources={"lake": world.lake}
+    ) as context:
+        return sensor.evaluate_tick(context).run_requests
+
+
+def test_a_late_row_is_noticed_made_again_and_brought_online_once(world):
+    assert world.run(partition_key=NEXT).success
+    assert requests(world) == []
+    lake, day = world.lake, datetime(2013, 1, 4, tzinfo=UTC)
+    raw = lake.load("flights/raw/flights", start=day, end=day + timedelta(days=1))
+    late = raw.with_columns(dep_delay=pl.col("dep_delay") + 100)
+    lake.write("flights/raw/flights", late, time="sched_dep", start=day, end=day + timedelta(days=1))
+
+    (request,) = requests(world)
+    assert request.tags["fti/reason"] == "flights 2013-01-04"
+    assert request.tags["dagster/asset_partition_range_start"] == "2013-01-04"
+    assert request.tags["dagster/asset_partition_range_end"] == NEXT
+    before = world.fingerprint()
+    result = world.run(tags=request.tags, asset_selection=request.asset_selection)
+    assert result.success
+    changed = {file for file, digest in before.items() if world.fingerprint().get(file) != digest}
+    days = {Path(file).stem for file in changed if "/features/" in file and file.endswith(".parquet")}
+    assert days == {"2013-01-04", "2013-01-05", "2013-01-06"}
+    (online,) = result.asset_materializations_for_node("flights__online_features")
+    assert online.metadata["start"].value == "2013-01-04T00:00:00+00:00"
+    assert requests(world) == []
+
+    (made, *_) = result.asset_materializations_for_node("flights__features")
+    assert made.metadata["written"].value == "2013-01-04, 2013-01-05, 2013-01-06"
+    assert made.metadata["origin_delays/num_rows"].value > 1000
+    assert "data:image/svg+xml;base64," in made.metadata["distributions"].value
+
+
+def test_some_bad_rows_are_set_aside_and_the_check_says_so(world):
+    read = project.source("flights").read
+    strict = project.source("flights")
+    tolerant = dataclasses.replace(
+        strict, read=lambda start, end: unknown_airport(read(start, end)), max_quarantined_share=0.01
+    )
+    used = dataclasses.replace(project, sources=(tolerant, *project.sources[1:]))
+    result = world.run(used, partition_key=NEXT, asset_selection=[dg.AssetKey(project.key("raw_flights"))])
+    check = checks(result)["raw_flights_is_valid"]
+    assert check.passed
+    assert check.description.startswith("1 of ")
+    assert "expect_column_values_to_be_in_set" in check.metadata["quarantined"].value
+    assert "flights.raw.flights" in check.metadata["expectations"].value
+    assert check.metadata["num_quarantined"].value == 1
+    assert world.lake.load("flights/quarantine/flights")["origin"].to_list() == ["LHR"]

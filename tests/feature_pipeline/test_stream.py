@@ -1,8 +1,10 @@
 """Events: a streamed day has the features of the batch at its end, after disorder, duplicates and corrections too."""
 
+import dataclasses
 import random
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import orjson
 import polars as pl
 import pytest
 
-from feature_pipeline.ingest import table, write_source
+from feature_pipeline.ingest import ingest, table, write_source
 from feature_pipeline.stream.apply import Applier
 from feature_pipeline.stream.checkpoint import Checkpoint
 from feature_pipeline.stream.consumer import Consumer
@@ -279,6 +281,25 @@ def test_compaction_keeps_every_row_while_events_come(world, batch):
     same_as_batch(world, batch)
 
 
+def test_joins_go_on_while_events_come_and_are_compacted(world):
+    events = events_of(DAY, END)
+    asked = project.source("flights").read(DAY, END).select(*project.service.request)
+    asked = asked.with_columns(event_timestamp=pl.col("sched_dep") - timedelta(hours=2)).head(50)
+
+    def stream():
+        for start in range(0, len(events), 200):
+            world.send(events[start : start + 200])
+            world.consumer.step()
+            for view in world.lake.tables("flights/features"):
+                world.lake.compact(view)
+
+    with ThreadPoolExecutor(1) as pool:
+        streaming = pool.submit(stream)
+        while not streaming.done():
+            assert world.store.historical(SERVICE, asked).height == 50
+        streaming.result()
+
+
 def test_what_is_no_event_is_set_aside_and_the_rest_goes_on(world):
     good = events_of(DAY, END)[:50]
     wrong = [
@@ -325,6 +346,29 @@ def test_a_batch_run_over_a_streamed_day_is_taken_over(world, batch):
     world.send(events[1500:])
     world.drain()
     same_as_batch(world, batch)
+
+
+def test_a_row_that_comes_while_the_batch_reads_its_source_stays(world):
+    source = project.source("weather")
+    rows = source.read(DAY, END)
+
+    def read(start, end):
+        values = row(rows.row(0, named=True) | {"temp": 77.0})
+        world.send([{"id": "while-reading", "source": "weather", "row": values}])
+        world.drain()
+        return rows
+
+    world.send(events_of(DAY, END)[:100])
+    world.drain()
+    for chunk in ingest(world.lake, project, dataclasses.replace(source, read=read), DAY, END, chunk_days=31):
+        assert not chunk.verdict.problems
+    stored = world.lake.load("flights/raw/weather", start=DAY, end=END)
+    assert stored.height == rows.height
+    assert stored["temp"].max() == 77.0
+    world.consumer.applier.follow()
+    values = world.features("origin_weather")
+    assert values["temp"].max() == 77.0
+    assert values.height == rows.filter(pl.col("time_hour") < END - timedelta(hours=1)).height + 3
 
 
 def invented():

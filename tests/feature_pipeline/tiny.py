@@ -1,18 +1,19 @@
-"""A project of two hundred days that needs neither Feast nor Great Expectations, and a child that backfills it."""
+"""A project of two hundred days that needs neither Feast nor Great Expectations."""
 
 import dataclasses
-import sys
+import os
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
 
+from feature_pipeline.chunks import Journal
 from feature_pipeline.ingest import ingest
 from feature_pipeline.transform import make_range
 from fti.project import Features, Source
 from fti.projects.flights import project as flights
 from fti.stores.feature_store import ViewSchema
-from fti.stores.lake import UTC_TIME, Lake
+from fti.stores.lake import UTC_TIME
 from fti.windows import rolling_statistics, window_names
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -23,7 +24,16 @@ SCHEMA = {"machine": pl.String, "read_at": UTC_TIME, "load": pl.Int64}
 
 
 def read(start, end):
-    """Whole numbers, the same ones at every call. One row in forty has no machine."""
+    """Whole numbers, the same ones at every call, and the rows of the file TINY_LATE. One in forty has no machine."""
+    made = _made(start, end)
+    late = os.environ.get("TINY_LATE")
+    if late is None:
+        return made
+    added = pl.read_parquet(late).filter(pl.col("read_at").is_between(start, end, closed="left"))
+    return pl.concat([made, added]).sort("read_at", maintain_order=True)
+
+
+def _made(start, end):
     first, last = ((moment - START) // DAY * PER_DAY for moment in (start, end))
     numbers = np.arange(first, last)
     return pl.DataFrame(
@@ -39,9 +49,10 @@ def read(start, end):
 def transform(tables, start, end):
     rows = tables["readings"].rename({"read_at": "event_timestamp"})
     in_range = pl.col("event_timestamp").is_between(start, end, closed="left")
-    by_machine = rolling_statistics(
-        rows, entity=("machine",), statistics={"load": ("load", "mean")}, windows=("2d",), prefix="machine"
-    ).cast({name: pl.Float32 for name in window_names("machine", ("load",), ("2d",))})
+    names = window_names("machine", ("load",), ("2d",))
+    statistics = {"load": ("load", "mean")}
+    loads = rolling_statistics(rows, entity=("machine",), statistics=statistics, windows=("2d",), prefix="machine")
+    by_machine = loads.cast(dict.fromkeys(names, pl.Float32))
     newest = rows.select("machine", "event_timestamp", last_load=pl.col("load").cast(pl.Float32))
     views = {"machine_load": by_machine, "newest_load": newest}
     return {view: rows.filter(in_range).sort("event_timestamp", "machine") for view, rows in views.items()}
@@ -82,13 +93,12 @@ project = dataclasses.replace(
 )
 
 
+def journal(lake, used=project):
+    return Journal(lake, used)
+
+
 def backfill(lake, used=project, start=START, end=END, *, chunk_days=10, again=False):
     """Raw rows, then features; returns the chunks of both."""
     raw = [chunk for known in used.sources for chunk in ingest(lake, used, known, start, end, chunk_days=chunk_days)]
-    return raw, list(make_range(lake, used, SCHEMAS, start, end, chunk_days=chunk_days, again=again))
-
-
-if __name__ == "__main__":
-    from tests.feature_pipeline import tiny  # as a project is: under its own name, which its version holds
-
-    tiny.backfill(Lake(sys.argv[1]))
+    made = make_range(journal(lake, used), SCHEMAS, start, end, chunk_days=chunk_days, again=again)
+    return raw, list(made)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from fti.stores import point_in_time
-from fti.stores.point_in_time import History, between, optimize, point_in_time_join
+from fti.stores.point_in_time import MANY_ROWS, History, between, optimize, point_in_time_join
 
 T0 = datetime(2013, 1, 1)
 MINUTE = timedelta(minutes=1)
@@ -138,19 +138,25 @@ def ask(num_rows, source, day=3):
 
 
 def layouts(source):
-    return list((source.parent / ".layout").glob("*/*/rows.arrow"))
+    return list((source / ".layout").glob("*/*/rows.arrow"))
 
 
-def test_a_large_join_leaves_a_layout_and_a_small_one_does_not(source):
-    assert ask(1000, source) == [2.0]
+def test_the_second_large_join_of_an_unchanged_source_leaves_a_layout(source):
+    for num_rows in (1000, 1000, MANY_ROWS):
+        assert ask(num_rows, source) == [2.0]
+    write_day(source / "2013-01-02.parquet", datetime(2013, 1, 2), value=5)
+    for num_rows in (MANY_ROWS, 1000):
+        assert ask(num_rows, source) == [5.0]
     assert not layouts(source)
-    assert ask(point_in_time.MANY_ROWS, source) == [2.0]
+    assert ask(MANY_ROWS, source) == [5.0]
     assert len(layouts(source)) == 1
+    assert ask(1000, source) == [5.0]
 
 
 def test_a_question_far_smaller_than_its_source_builds_nothing(source, monkeypatch):
     monkeypatch.setattr(point_in_time, "BYTES_PER_ROW", 0)
-    assert ask(point_in_time.MANY_ROWS, source) == [2.0]
+    for _ in range(2):
+        assert ask(MANY_ROWS, source) == [2.0]
     assert not layouts(source)
 
 
@@ -180,12 +186,13 @@ def test_a_layout_serves_the_features_asked_for_before_too(source):
     optimize(replace(plain_history(source), features={"value": "value"}))
     write_day(source / "2013-01-02.parquet", datetime(2013, 1, 2), value=5)
     frame = pl.read_parquet(source / "2013-01-02.parquet").with_columns(other=pl.lit(1))
-    for path in source.iterdir():
+    for path in source.glob("*.parquet"):
         frame.write_parquet(path)
     assert set(optimize(replace(plain_history(source), features={"other": "other"})).rows.columns) > {"value", "other"}
 
 
 def test_a_folder_that_cannot_be_written_only_costs_time(source, caplog):
-    (source.parent / ".layout").write_text("in the way")
-    assert ask(point_in_time.MANY_ROWS, source) == [2.0]
-    assert "cannot be kept" in caplog.text
+    (source / ".layout").write_text("in the way")
+    assert ask(MANY_ROWS, source) == [2.0]
+    assert "no sorted layout can be kept" in caplog.text
+    assert optimize(plain_history(source)).rows["value"].to_list() == [1.0, 2.0] * 10
