@@ -127,7 +127,9 @@ def _null_findings(label: pl.Series, nulls: float, unknown: datetime | None) -> 
         return [warning("label_not_yet_known", message, "Training stops before; these rows can be predicted.", name)]
     if nulls:
         message = f"`{name}` is null in {percent(nulls)} of the rows."
-        return [warning("label_nulls", message, "These rows are left out; fill it in where null means something.", name)]
+        return [
+            warning("label_nulls", message, "These rows are left out; fill it in where null means something.", name)
+        ]
     return []
 
 

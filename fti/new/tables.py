@@ -72,7 +72,7 @@ def open_table(data: str, *, query: str | None = None) -> Table:
     frame, names, notes = _columns(spec)
     if spec.format == "csv" and _num_bytes(spec) <= HELD_BYTES:
         frame = read.collect(frame, spec).lazy()
-    num_rows = int(read.collect(frame.select(pl.len()), spec).item())
+    num_rows = _num_rows(frame, spec, names[0])
     if not num_rows:
         raise DataError(f"{read.place(spec)} has columns but no rows. Give a table with rows.")
     how, more = _rules(frame, spec, names, num_rows)
@@ -80,6 +80,13 @@ def open_table(data: str, *, query: str | None = None) -> Table:
     return Table(
         spec=replace(spec, columns=how), raw=frame, identifiers=identifiers(names), num_rows=num_rows, findings=found
     )
+
+
+def _num_rows(frame: pl.LazyFrame, spec: TableSpec, name: str) -> int:
+    """Number of rows; a CSV's by its parts, because counting alone would map the whole file into memory."""
+    if spec.format == "csv":
+        return sum(batch.height for batch in read.batches(frame.select(name), spec))
+    return int(read.collect(frame.select(pl.len()), spec).item())
 
 
 def _num_bytes(spec: TableSpec) -> int:
