@@ -1,0 +1,58 @@
+"""Rows by entity: snapshots or events, duplicates, order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from fti.new.findings import Finding, hint, listed, warning
+from fti.new.profiles import Entities
+
+SNAPSHOT_ROWS = 1.5
+"""Mean rows per entity under which a table is a snapshot."""
+
+
+def entities_of(
+    rows: pl.DataFrame, entity: Sequence[str], moments: pl.Series | None, *, factor: float
+) -> tuple[Entities, list[Finding]]:
+    """Counts over `rows`, all rows of some entities in file order; one in `factor` of the entities is among them."""
+    keyed = rows.select(pl.col(entity)).hstack([moments.alias("__time")] if moments is not None else [])
+    nulls = keyed.filter(pl.any_horizontal(pl.col(entity).is_null())).height
+    keyed = keyed.drop_nulls(list(entity))
+    sizes = keyed.group_by(entity).len()["len"]
+    mean = float(sizes.mean() or 0)  # type: ignore[arg-type]
+    unit = [*entity, *(["__time"] if moments is not None else [])]
+    backwards = 0
+    if moments is not None:
+        step = keyed.drop_nulls().select(pl.col("__time").diff().over(entity))
+        backwards = step.filter(pl.col("__time") < pl.duration()).height
+    result = Entities(
+        num_entities=round(len(sizes) * factor),
+        median_rows=float(sizes.median() or 0),  # type: ignore[arg-type]
+        max_rows=max(sizes.to_list(), default=0),
+        kind="snapshot" if mean < SNAPSHOT_ROWS else "events",
+        duplicates=keyed.height - keyed.select(unit).n_unique() if keyed.height else 0,
+        backwards=backwards,
+        null_keys=nulls,
+    )
+    return result, _findings(result, entity, moments, rows.height)
+
+
+def _findings(found: Entities, entity: Sequence[str], moments: pl.Series | None, rows: int) -> list[Finding]:
+    key = listed(entity)
+    notes = []
+    if found.null_keys:
+        message = f"{found.null_keys:,} rows have no {key}."
+        notes.append(warning("null_keys", message, "These rows are left out.", *entity))
+    if found.duplicates:
+        unit = f"{key} and {listed([moments.name])}" if moments is not None else key
+        message = f"{found.duplicates:,} rows repeat the {unit} of another row."
+        remedy = "Of such rows the last one in the file is used; remove copies, or add a column to the entity."
+        if moments is None:
+            remedy = "Name the time of a row with --timestamp if they are events; else the last row is used."
+        notes.append(warning("duplicates", message, remedy, *entity))
+    if found.backwards and found.backwards > 0.001 * rows:
+        message = f"The time goes backwards in {found.backwards:,} rows of an entity, in the order of the file."
+        notes.append(hint("time_backwards", message, "Rows are sorted by time; nothing to do."))
+    return notes

@@ -1,0 +1,148 @@
+"""Profile a table: every column, the entities, the time, the label, and what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from fti.new import leaks
+from fti.new.columns import example_of, numbers, top_values
+from fti.new.entities import entities_of
+from fti.new.findings import Finding, ordered
+from fti.new.label import target_of
+from fti.new.look import Look, checked, look
+from fti.new.notes import REASONS, column_findings, table_findings
+from fti.new.profiles import Column, Kind, Profile, Role, Split, Target, Times
+from fti.new.tables import Table
+from fti.new.times import split_of, times_of
+
+FEW_DISTINCT = 50
+"""Numbers with at most so many values show their most frequent ones."""
+
+
+def profile(
+    table: Table,
+    *,
+    entity: tuple[str, ...],
+    timestamp: str | None,
+    label: str,
+    task: str | None = None,
+    now: datetime | None = None,
+) -> Profile:
+    """What is in the table, for whom (`entity` columns), at which time, and what is to be predicted.
+
+    Columns are named as in the table; a wrong name is a `DataError` that suggests the nearest. `task` (`binary`,
+    `multiclass`, `regression`) overrides the inferred one (rules: `fti.new.label.target_of`). What is wrong with the
+    data is in `Profile.findings`; `Profile.require_usable` raises the first that stops. Times later than `now` are
+    found odd. A table of over 24 million cells is sampled (`Profile.sampled`).
+    """
+    table = checked(table, entity, timestamp, label)
+    looked = look(table, entity, timestamp)
+    keys = looked.keys
+    entities, about_entities = entities_of(keys, entity, looked.key_moments, factor=looked.factor)
+    times, about_times = _times(looked, timestamp, now or datetime.now(UTC))
+    target, about_label = target_of(looked.rows[label], task, looked.moments)
+    split, about_split = _split(looked, target)
+    reasons, about_columns = _features(looked, entity, timestamp, target)
+    roles = _roles(looked, entity, timestamp, label, reasons)
+    found = [*table_findings(looked.num_rows, timestamp), *about_entities, *about_times, *about_label, *about_split]
+    return Profile(
+        spec=table.spec,
+        rows=looked.num_rows,
+        sampled=looked.rows.height,
+        entity=entity,
+        timestamp=timestamp,
+        columns=tuple(
+            _column(looked, name, table.identifiers[name], role, reasons.get(name, "")) for name, role in roles.items()
+        ),
+        entities=entities,
+        times=times,
+        target=target,
+        split=split,
+        findings=ordered([*found, *about_columns, *table.findings]),
+    )
+
+
+def _split(looked: Look, target: Target) -> tuple[Split, list[Finding]]:
+    """The split of the rows whose label is known."""
+    span = looked.span
+    if span and target.unknown_from:
+        span = (span[0], target.unknown_from - timedelta(microseconds=1))
+    return split_of(looked.moments, looked.rows[target.name], target.classes, span=span)
+
+
+def _roles(
+    looked: Look, entity: tuple[str, ...], timestamp: str | None, label: str, reasons: Mapping[str, str]
+) -> dict[str, Role]:
+    """Column -> role, in the table's order."""
+    roles: dict[str, Role] = dict.fromkeys(looked.schema, "feature")
+    roles.update(dict.fromkeys(reasons, "left out"))
+    roles.update(dict.fromkeys(entity, "entity"))
+    roles[label] = "label"
+    if timestamp:
+        roles[timestamp] = "timestamp"
+    return roles
+
+
+def _times(looked: Look, timestamp: str | None, now: datetime) -> tuple[Times | None, list[Finding]]:
+    """The timestamp column, None when there is none."""
+    if timestamp is None or looked.moments is None:
+        return None, []
+    dtype = looked.schema[timestamp]
+    naive = not (isinstance(dtype, pl.Datetime) and dtype.time_zone)
+    return times_of(looked.moments, span=looked.span, naive=naive, is_date=dtype == pl.Date, now=now)
+
+
+def _features(
+    looked: Look, entity: tuple[str, ...], timestamp: str | None, target: Target
+) -> tuple[dict[str, str], list[Finding]]:
+    """Why columns are left out (column -> reason), and all findings on columns."""
+    others: dict[str, Kind] = {
+        name: kind for name, kind in looked.kinds.items() if name not in (*entity, timestamp, target.name)
+    }
+    suspects = leaks.copies(looked.rows, others)
+    if looked.moments is not None:
+        moments = [name for name, kind in others.items() if kind == "datetime"]
+        suspects += leaks.known_later(looked.rows, looked.moments, moments)
+    usable = {name: kind for name, kind in others.items() if name not in dict(suspects)}
+    groups = looked.rows.select(pl.struct(entity)).to_series()
+    suspects += leaks.disguised(looked.rows, target, usable, groups)
+    reasons = {name: REASONS[kind] for name, kind in others.items() if kind in REASONS}
+    reasons |= {name: WHY[finding.code] for name, finding in suspects}
+    return reasons, [finding for _, finding in suspects] + column_findings(looked, others, reasons)
+
+
+WHY: Mapping[str, str] = {
+    "duplicated_column": "a copy of another column",
+    "known_later": "known only later",
+    "label_in_disguise": "perhaps the label in disguise",
+}
+
+
+def _column(looked: Look, name: str, identifier: str, role: Role, reason: str) -> Column:
+    """The statistics of one column."""
+    values, fact, kind = looked.rows[name], looked.facts[name], looked.kinds[name]
+    statistics = numbers(values) if values.dtype.is_numeric() else {}
+    countable = kind not in ("other", "empty")
+    few = looked.distinct[name] <= FEW_DISTINCT or values.dtype == pl.String
+    return Column(
+        name=name,
+        identifier=identifier,
+        dtype=str(values.dtype),
+        kind="identifier" if role == "entity" else kind,
+        role=role,
+        reason=reason,
+        nulls=fact.nulls / max(1, fact.rows),
+        distinct=looked.distinct[name],
+        infinite=fact.infinite,
+        least=fact.least,
+        most=fact.most,
+        mean=statistics.get("mean"),
+        deviation=statistics.get("deviation"),
+        quantiles=statistics.get("quantiles", ()),
+        histogram=statistics.get("histogram", ()),
+        top=top_values(values) if countable and few else (),
+        example=example_of(values),
+    )

@@ -1,0 +1,207 @@
+"""Read a table again, exactly as its profile was made: pure in its arguments, with the time range pushed down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from fti.errors import DataError, NotReadyError
+from fti.new.names import unique_header
+from fti.new.spec import AS_STORED, NULLS, TEXT_FORMATS, TableSpec, utc, value
+
+BATCH_CELLS = 2_000_000
+MAX_IN_MEMORY = 1 << 30
+"""Bytes of a file that has to be decoded as a whole: another encoding than UTF-8, or a JSON array."""
+
+
+def read(
+    spec: TableSpec,
+    *,
+    columns: Sequence[str] | None = None,
+    time: str | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> pl.DataFrame:
+    """The rows of `spec` with `start <= time < end` (both UTC-aware), in the table's own order.
+
+    `columns` are names of `spec.columns` (all without it); `time` is one of them and comes back as UTC datetimes, as
+    do all datetimes. A table without a time is read whole. Columns that the table no longer has, a file that is gone
+    or cannot be read: `DataError` or `NotReadyError` in one sentence.
+    """
+    names = list(columns or spec.columns)
+    wanted = spec.only(dict.fromkeys([*names, *([time] if time else [])]))
+    if spec.format == "database":
+        from fti.new.database import fetch
+
+        return _typed(fetch(wanted, time=time, start=start, end=end).lazy(), wanted, time, start, end).collect()[names]
+    with plain_errors(spec):
+        frame = raw(wanted)
+        frame = frame.select(name for name in frame.collect_schema() if name in wanted.columns)
+        if not is_text(spec):
+            return _typed(frame, wanted, time, start, end).select(names).collect(engine="streaming")
+    parts = [_typed(batch.lazy(), wanted, time, start, end).collect() for batch in batches(frame, spec)]
+    return pl.concat(parts or [_typed(frame.head(0), wanted, time, start, end).collect()]).select(names)
+
+
+def batches(frame: pl.LazyFrame, spec: TableSpec) -> Iterator[pl.DataFrame]:
+    """The rows of a raw frame in parts of about two million cells, in order.
+
+    Types are made part by part: the streaming engine parses a CSV faster than it converts the texts, and holds what
+    waits in between, up to three times the file.
+    """
+    with plain_errors(spec):
+        size = max(1_000, BATCH_CELLS // max(1, len(frame.collect_schema())))
+        yield from frame.collect_batches(chunk_size=size, engine="streaming")
+
+
+def spread(batch: pl.DataFrame, first: int, most: int, num_rows: int) -> pl.DataFrame:
+    """Rows chosen by the hash of their position, `most` of `num_rows`; all when there are no more."""
+    if num_rows <= most:
+        return batch
+    positions = pl.int_range(first, first + batch.height, eager=True)
+    return batch.filter(positions.hash(7) % num_rows < most)
+
+
+def scan(spec: TableSpec, frame: pl.LazyFrame) -> pl.LazyFrame:
+    """The columns of `spec`, typed, of its raw rows; times that name a zone are in UTC, the others as they are."""
+    schema = frame.collect_schema()
+    return frame.select(value(name, how, schema[name]) for name, how in spec.columns.items())
+
+
+def _typed(
+    frame: pl.LazyFrame, spec: TableSpec, time: str | None, start: datetime | None, end: datetime | None
+) -> pl.LazyFrame:
+    """Typed columns with times in UTC, cut to `[start, end)`."""
+    stored = frame.collect_schema()
+    missing = [name for name in spec.columns if name not in stored]
+    if missing:
+        raise DataError(f"{place(spec)} has no column {missing[0]!r} any more; its columns: {', '.join(stored)}.")
+    if time and spec.columns[time] == AS_STORED and stored[time].is_temporal():
+        frame = frame.filter(_bounds(time, stored[time], start, end))  # before any cast: row groups can be skipped
+    typed = frame.select(value(name, how, stored[name]) for name, how in spec.columns.items())
+    moments: dict[str, pl.DataType] = {
+        name: dtype for name, dtype in typed.collect_schema().items() if isinstance(dtype, pl.Datetime)
+    }
+    if time:
+        moments[time] = typed.collect_schema()[time]
+    typed = typed.with_columns(utc(pl.col(name), dtype).alias(name) for name, dtype in moments.items())
+    return typed.filter(_bounds(time, pl.Datetime("us", "UTC"), start, end)) if time else typed
+
+
+def _bounds(time: str, stored: pl.DataType, start: datetime | None, end: datetime | None) -> pl.Expr:
+    """`start <= time < end` in the type that is stored; a date is the midnight it begins with."""
+    zone = stored.time_zone if isinstance(stored, pl.Datetime) else None
+    column = pl.col(time) if isinstance(stored, pl.Datetime) else pl.col(time).cast(pl.Datetime("us"))
+
+    def edge(moment: datetime) -> pl.Expr:
+        literal = pl.lit(moment.astimezone(UTC).replace(tzinfo=None), dtype=pl.Datetime("us"))
+        return literal.dt.replace_time_zone("UTC").dt.convert_time_zone(zone) if zone else literal
+
+    after = column >= edge(start) if start else pl.lit(True)
+    return after & (column < edge(end)) if end else after
+
+
+def raw(spec: TableSpec) -> pl.LazyFrame:
+    """The file's own columns: text formats as strings, other formats as stored; headers made unique."""
+    if spec.format == "parquet":
+        return pl.scan_parquet(spec.path)
+    if spec.format == "ipc":
+        return pl.scan_ipc(spec.path)
+    if spec.format == "csv":
+        return _raw_csv(spec)
+    if spec.format == "database":
+        from fti.new.database import fetch
+
+        return fetch(spec).lazy()
+    keys = dict.fromkeys(spec.columns, pl.String())
+    if spec.format == "jsonl":
+        return pl.scan_ndjson(spec.path, schema=keys)
+    return pl.concat([pl.read_json(path, schema=keys) for path in local_files(spec.path)]).lazy()
+
+
+def _raw_csv(spec: TableSpec) -> pl.LazyFrame:
+    source: str | list[bytes] = spec.path
+    if spec.encoding != "utf-8":
+        source = [decoded(path, spec.encoding) for path in local_files(spec.path)]
+    frame = pl.scan_csv(
+        source,
+        has_header=spec.header,
+        separator=spec.separator,
+        quote_char=spec.quote or None,
+        null_values=list(NULLS[1:]),
+        infer_schema=False,
+    )
+    names = frame.collect_schema().names()
+    fresh = unique_header([_original(name) for name in names])
+    if not spec.header:
+        fresh = [f"column_{position}" for position in range(1, len(names) + 1)]
+    return frame if fresh == names else frame.rename(dict(zip(names, fresh, strict=True)))
+
+
+def _original(name: str) -> str:
+    """The header's cell of a name that polars made unique (`a_duplicated_0`)."""
+    stem, mark, number = name.rpartition("_duplicated_")
+    return stem if mark and number.isdigit() else name
+
+
+def decoded(path: str, encoding: str) -> bytes:
+    """The file at `path`, unpacked and as UTF-8."""
+    from fti.new.sniff import unpacked
+
+    return unpacked(path, MAX_IN_MEMORY).decode(encoding, errors="replace").encode()
+
+
+def local_files(pattern: str) -> list[str]:
+    """The files of a path or glob, in name order."""
+    import glob
+
+    if Path(pattern).is_file():
+        return [pattern]
+    return sorted(path for path in glob.glob(pattern, recursive=True) if Path(path).is_file())
+
+
+def collect(frame: pl.LazyFrame, spec: TableSpec) -> pl.DataFrame:
+    """The rows of a lazy frame over `spec`, by the streaming engine; failures in one sentence."""
+    with plain_errors(spec):
+        return frame.collect(engine="streaming")
+
+
+@contextmanager
+def plain_errors(spec: TableSpec) -> Iterator[None]:
+    """Turns what polars and the file system raise into `DataError` and `NotReadyError`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise NotReadyError(f"There is no {place(spec)}. Check the path.") from None
+    except PermissionError:
+        raise NotReadyError(f"{place(spec)} may not be read by this user. Change its permissions.") from None
+    except pl.exceptions.NoDataError:
+        raise DataError(f"{place(spec)} is empty. Give a table with rows.") from None
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{place(spec)} cannot be read as {spec.format}: {reason(error)}.") from None
+    except pl.exceptions.PanicException as error:
+        raise DataError(f"{place(spec)} cannot be read as {spec.format}: {reason(error)}.") from None
+
+
+def place(spec: TableSpec) -> str:
+    """What the table is called in messages."""
+    return spec.path or f"The query on {spec.url}"
+
+
+def reason(error: BaseException) -> str:
+    """The first line of an error, with the remedy for the frequent ones."""
+    line = (str(error).strip().splitlines() or ["unknown reason"])[0].rstrip(".:")
+    if "found more fields" in line:
+        return "a line has more fields than the header, so check its quotes and separators"
+    if "invalid utf-8" in line.lower():
+        return "it holds bytes that are not UTF-8, so convert it with `iconv -t utf-8`"
+    return line[:200]
+
+
+def is_text(spec: TableSpec) -> bool:
+    """Whether the format stores everything as text, so that types are inferred."""
+    return spec.format in TEXT_FORMATS
