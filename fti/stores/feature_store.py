@@ -180,12 +180,11 @@ class FeatureStore:
         """View -> entities whose newest row of `[start, end]` in the lake is not (or only older) online."""
         from fti.stores.materialization import missing, newest_rows
 
-        return {
-            served.name: missing(
-                served, self._backend, newest_rows(self.feast.config, served.view, start, end, self.batch_rows)
-            )
-            for served in self._plan(service).views
-        }
+        def of_view(served: ServedView) -> int:
+            rows = newest_rows(self.feast.config, served.view, start, end, self.batch_rows)
+            return missing(served, self._backend, rows)
+
+        return {served.name: settled(partial(of_view, served)) for served in self._plan(service).views}
 
     def online(
         self, service: str, entity_rows: pl.DataFrame, freshness: Mapping[str, Freshness] = EVERYTHING_BY_TTL

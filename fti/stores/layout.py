@@ -26,12 +26,13 @@ FORMAT = 1
 KNOWN, EVENT = "__known", "__event"
 _FIRST, _LAST, _ENTITY = "__first", "__last", "__entity"
 _CHUNK = 1 << 14
-_CASTS = pl.ScanCastOptions(
+CASTS = pl.ScanCastOptions(
     integer_cast="upcast",
     float_cast="upcast",
     datetime_cast=["nanosecond-downcast", "convert-timezone"],
     categorical_to_string="allow",
 )
+"""How files of one source may differ in the types of their columns."""
 _ABANDONED = 3600
 """Seconds after which a half-written layout is nobody's."""
 
@@ -212,7 +213,7 @@ class Place:
 
 def scan(files: Sequence[Path]) -> pl.LazyFrame:
     """The rows of Parquet files in their order; columns that the first one lacks are left out."""
-    return pl.scan_parquet(list(files), extra_columns="ignore", cast_options=_CASTS, hive_partitioning=False)
+    return pl.scan_parquet(list(files), extra_columns="ignore", cast_options=CASTS, hive_partitioning=False)
 
 
 def state_of(files: Sequence[Path]) -> str:

@@ -27,15 +27,10 @@ from feast.infra.offline_stores.file_source import FileSource
 from feast.repo_config import RepoConfig
 
 from fti.errors import DataError, NotReadyError
+from fti.stores.layout import CASTS
 from fti.stores.point_in_time import aware, utc
 
 _MARKS = "*?["
-_CASTS = pl.ScanCastOptions(
-    integer_cast="upcast",
-    float_cast="upcast",
-    datetime_cast=["nanosecond-downcast", "convert-timezone"],
-    categorical_to_string="allow",
-)
 
 
 @dataclass(frozen=True)
@@ -125,7 +120,7 @@ class Place:
             storage_options=self.storage_options,
             hive_partitioning=any("=" in file.removeprefix(self.uri) for file in self.files),
             extra_columns="ignore",
-            cast_options=_CASTS,
+            cast_options=CASTS,
         )
         return rows if chosen else rows.head(0)
 
