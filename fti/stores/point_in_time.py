@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -50,12 +51,14 @@ def point_in_time_join(
     layouts = [_layout(history, entity_rows.height) for history in histories]
     order = pl.Series([], dtype=pl.UInt32) if all(layouts) else moments.arg_sort()
     asked, asked_moments, back = entity_rows[order], moments[order], order.arg_sort()
-    frames = [
-        features_of(layout, entity_rows, moments, history)
-        if layout
-        else features_at(asked, asked_moments, history)[back]
-        for history, layout in zip(histories, layouts, strict=True)
-    ]
+
+    def answer(history: History, layout: Layout | None) -> pl.DataFrame:
+        if layout:
+            return features_of(layout, entity_rows, moments, history)
+        return features_at(asked, asked_moments, history)[back]
+
+    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
+        frames = list(pool.map(answer, histories, layouts))
     return pl.concat([entity_rows, *frames], how="horizontal")
 
 
