@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from fti.errors import DataError
@@ -55,9 +56,9 @@ class SqliteBackend:
         return [found.get(key) for key in keys]
 
     def _select(self, keys: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
-        room = 1 << max(len(keys) - 1, 0).bit_length()  # few distinct statements: SQLite keeps them prepared
-        padded = [*keys, *([b""] * (room - len(keys)))]
-        return self.connection.execute(_SELECTS[room], padded)
+        step = max(1, 1 << (len(keys).bit_length() - 4)) if len(keys) > 8 else 1
+        room = -(-len(keys) // step) * step  # few distinct statements: SQLite keeps them prepared
+        return self.connection.execute(_select(room), [*keys, *([b""] * (room - len(keys)))])
 
     def write(self, rows: Written) -> None:
         """In one transaction."""
@@ -128,8 +129,6 @@ class transaction:
         self._connection.execute("COMMIT" if kind is None else "ROLLBACK")
 
 
-_SELECTS = {
-    1 << power: f"SELECT key, value FROM entities WHERE key IN ({', '.join('?' * (1 << power))})"
-    for power in range(MAX_KEYS.bit_length())
-}
-"""By number of keys, powers of two."""
+@cache
+def _select(number: int) -> str:
+    return f"SELECT key, value FROM entities WHERE key IN ({', '.join('?' * number)})"
