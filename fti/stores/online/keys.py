@@ -74,7 +74,7 @@ def part(series: pl.Series, dtype: Any) -> Part:
     if tag == b"t":
         series = series.dt.epoch("s")
     if tag == b"s" and not series.null_count():
-        return tag, [value.encode() for value in series.to_list()]
+        return tag, list(map(str.encode, series.to_list()))
     return tag, [None if value is None else _raw(value) for value in series.to_list()]
 
 

@@ -23,21 +23,24 @@ MAX_SHAPES = 1024
 class Rows:
     """What a read found, a row per asked row; zero or None where nothing was found."""
 
-    found: Array
-    """[rows, views]: whether the entity is online."""
     events: Array
-    """[rows, views]: when its row happened, microseconds."""
+    """[rows, views]: when its row happened, microseconds; `NEVER` where the entity is not online."""
     fixed: dict[str, tuple[Array, Array]]
     """Type -> values and whether they are not null, both [rows, wanted features of this type]."""
-    tails: list[list[bytes | None]]
-    """A list of rows per wanted feature of any length."""
     complete: bool = False
     """Whether everything was found."""
+    tails: list[list[bytes | None]] = field(default_factory=list)
+    """A list of rows per wanted feature of any length."""
+
+    @property
+    def found(self) -> Array:
+        """[rows, views]: whether the entity is online."""
+        return np.not_equal(self.events, NEVER)
 
     def put(self, places: Sequence[int], rows: Rows) -> None:
         """`rows`, without their features of any length, at `places`."""
         where = np.array(places)
-        self.found[where], self.events[where] = rows.found, rows.events
+        self.events[where] = rows.events
         for dtype, (values, valid) in rows.fixed.items():
             self.fixed[dtype][0][where], self.fixed[dtype][1][where] = values, valid
 
@@ -152,8 +155,8 @@ class Group:
         for dtype, names in self.names.items():
             shape = (number, len(names))
             fixed[dtype] = (np.zeros(shape, FIXED[dtype].numpy), np.zeros(shape, np.uint8))
-        found = np.zeros((number, len(self.views)), bool)
-        return Rows(found, np.full(found.shape, NEVER), fixed, [[None] * number for _ in self.tails])
+        events = np.full((number, len(self.views)), NEVER)
+        return Rows(events, fixed, False, [[None] * number for _ in self.tails])
 
     def _scattered(self, values: Sequence[bytes | None], layout: LayoutOf) -> Rows:
         """The answer when rows differ: the parts of fixed width of their sections, sorted by layouts, are alike."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,7 +15,10 @@ from fti.stores.online.sections import HEADER, NEVER
 from fti.stores.online.types import FIXED
 
 Array = np.ndarray[Any, Any]
-_HEAD, _EVENT = 16, slice(16, 24)
+Wanted = Sequence[tuple[int, str]]
+"""Features of one type: place of the view, name."""
+_HEAD, _EVENT = 16, 16
+"""Bytes of a header before the event's time, and where that lies."""
 
 
 class Place(NamedTuple):
@@ -26,8 +31,8 @@ class Place(NamedTuple):
 class Columns(NamedTuple):
     """The wanted features of one type."""
 
-    bytes: Array
-    """Places of their bytes in a row."""
+    values: Array
+    """Where their values lie in a row, in units."""
     bits: Array
     """Places of their bits among the row's bits."""
     absent: Array | None
@@ -36,15 +41,17 @@ class Columns(NamedTuple):
 
 @dataclass(frozen=True)
 class Shape:
-    """How rows of this shape are read: a table of bytes, of which columns are taken."""
+    """How rows of this shape are read: a table of units of a few bytes, of which columns are taken."""
 
     widths: list[int]
     """Bytes of each value of a row."""
     size: int
+    unit: int
+    """Bytes of a unit: as many as fit everywhere."""
     num_views: int
     meta: Array
-    """Places of the sections' heads, the wanted ones' times, and their bits."""
-    heads: Array
+    """Where the sections' heads, the wanted ones' times, and their bits lie, in units."""
+    heads: bytes
     """What the heads are."""
     num_times: int
     there: Array | None
@@ -54,41 +61,44 @@ class Shape:
     @classmethod
     def of(
         cls,
-        columns: Mapping[str, Sequence[tuple[int, str]]],
+        columns: Mapping[str, Wanted],
         num_views: int,
         found: Mapping[int, Place],
         widths: list[int],
         heads: Sequence[int],
         row: bytes,
     ) -> Shape:
-        """The shape of `row`, whose sections begin at `heads`, for `columns`: type -> (place of the view, name)."""
+        """The shape of `row`, whose sections begin at `heads`, for `columns` by type."""
         there = sorted(found)
-        head = _spans((start, _HEAD) for start in heads)
-        times = _spans((found[place].start + _EVENT.start, 8) for place in there)
-        first_bits, bits, number = {}, [], 0
-        for place in there:
-            start, layout = found[place]
-            bits.append((start + HEADER.size, layout.bitmap))
-            first_bits[place] = number
-            number += 8 * layout.bitmap
+        head = [(start, _HEAD) for start in heads]
+        times = [(found[place].start + _EVENT, 8) for place in there]
+        bits = [(found[place].start + HEADER.size, found[place].layout.bitmap) for place in there]
+        first_bits = dict(zip(there, itertools.accumulate([0, *(8 * number for _, number in bits)]), strict=False))
+        spans = {dtype: _spans(dtype, own, found) for dtype, own in columns.items()}
+        everything = itertools.chain(head, times, bits, *spans.values(), [(0, sum(widths))])
+        unit = math.gcd(8, *itertools.chain.from_iterable(everything))
         return cls(
             widths,
             sum(widths),
+            unit,
             num_views,
-            np.concatenate([head, times, _spans(bits)]),
-            np.frombuffer(row, np.uint8)[head] if heads else np.zeros(0, np.uint8),
+            _units([*head, *times, *bits], unit),
+            b"".join(row[start : start + _HEAD] for start in heads),
             len(there),
             None if len(there) == num_views else np.array(there, np.intp),
-            {dtype: _columns(dtype, own, found, first_bits) for dtype, own in columns.items()},
+            {
+                dtype: _columns(dtype, own, found, first_bits, _units(spans[dtype], unit))
+                for dtype, own in columns.items()
+            },
         )
 
-    def read(self, raw: bytes) -> tuple[Array, Array, dict[str, tuple[Array, Array]], list[Any], bool] | None:
-        """The fields of `Rows` of all rows at once; None when one has another shape after all."""
-        table = np.frombuffer(raw, np.uint8).reshape(-1, self.size)
-        meta = table.take(self.meta, 1)
+    def read(self, raw: bytes) -> tuple[Array, dict[str, tuple[Array, Array]], bool] | None:
+        """Event times, features and whether all views are there, of all rows; None when one has another shape."""
+        table = np.frombuffer(raw, f"<u{self.unit}").reshape(-1, self.size // self.unit)
+        meta = table.take(self.meta, 1).view(np.uint8)
         first = len(self.heads)
         last = first + 8 * self.num_times
-        if first and (meta[:, :first] != self.heads).any():
+        if first and meta[:, :first].tobytes() != self.heads * len(meta):
             return None
         bits = np.unpackbits(meta[:, last:], 1, None, "little")
         fixed = {}
@@ -99,31 +109,33 @@ class Shape:
             fixed[dtype] = (values, valid)
         events = np.ascontiguousarray(meta[:, first:last]).view("<i8")
         if self.there is None:
-            return np.ones(events.shape, bool), events, fixed, [], True
+            return events, fixed, True
         all_events = np.full((len(table), self.num_views), NEVER)
         all_events[:, self.there] = events
-        found = np.zeros(all_events.shape, bool)
-        found[:, self.there] = True
-        return found, all_events, fixed, [], False
+        return all_events, fixed, False
 
 
-def _spans(spans: Any) -> Array:
-    """(first, number) of bytes to their places."""
-    parts = [np.arange(first, first + number) for first, number in spans]
+def _units(spans: Sequence[tuple[int, int]], unit: int) -> Array:
+    """(first, number) of bytes to places of units."""
+    parts = [np.arange(first // unit, (first + number) // unit) for first, number in spans]
     return np.concatenate(parts) if parts else np.zeros(0, np.intp)
 
 
-def _columns(
-    dtype: str, wanted: Sequence[tuple[int, str]], found: Mapping[int, Place], first_bits: Mapping[int, int]
-) -> Columns:
+def _spans(dtype: str, wanted: Wanted, found: Mapping[int, Place]) -> list[tuple[int, int]]:
+    """First byte and width of the features of one type; the row's first bytes where it lacks one."""
     width = np.dtype(FIXED[dtype].numpy).itemsize
-    spans, bits, absent = [], [], []
-    for column, (place, name) in enumerate(wanted):
+    spans = []
+    for place, name in wanted:
         start, layout = found.get(place, (0, None))
         own = None if layout is None else layout.places.get((name, dtype))
-        if own is None:
-            absent.append(column)
-        bit, first = own or (0, 0)
-        spans.append((start + HEADER.size + first if own else 0, width))
-        bits.append(first_bits[place] + bit if own else 0)
-    return Columns(_spans(spans), np.array(bits, np.intp), np.array(absent, np.intp) if absent else None)
+        spans.append((start + HEADER.size + own[1] if own else 0, width))
+    return spans
+
+
+def _columns(
+    dtype: str, wanted: Wanted, found: Mapping[int, Place], first_bits: Mapping[int, int], values: Array
+) -> Columns:
+    own = [found[place].layout.places.get((name, dtype)) if place in found else None for place, name in wanted]
+    absent = [column for column, there in enumerate(own) if there is None]
+    bits = [first_bits[place] + there[0] if there else 0 for (place, _), there in zip(wanted, own, strict=True)]
+    return Columns(values, np.array(bits, np.intp), np.array(absent, np.intp) if absent else None)
