@@ -37,9 +37,8 @@ class Rows:
         """[rows, views]: whether the entity is online."""
         return np.not_equal(self.events, NEVER)
 
-    def put(self, places: Sequence[int], rows: Rows) -> None:
-        """`rows`, without their features of any length, at `places`."""
-        where = np.array(places)
+    def put(self, where: Array, rows: Rows) -> None:
+        """`rows`, without their features of any length, at the places `where`."""
         self.events[where] = rows.events
         for dtype, (values, valid) in rows.fixed.items():
             self.fixed[dtype][0][where], self.fixed[dtype][1][where] = values, valid
@@ -108,15 +107,15 @@ class Group:
 
     def _by_length(self, values: Sequence[bytes], layout: LayoutOf) -> Rows | None:
         """The answer when a few shapes come among the rows, which the lengths of the values tell apart."""
-        rows = [values[start : start + self.slots] for start in range(0, len(values), self.slots)]
-        parts: dict[tuple[int, ...], list[int]] = {}
-        for row, own in enumerate(rows):
-            parts.setdefault(tuple(map(len, own)), []).append(row)
-        if len(parts) == 1 or len(parts) > 2 + len(rows) // 8:
+        lengths = np.fromiter(map(len, values), np.int64, len(values)).reshape(-1, self.slots)
+        kinds, kind_of = np.unique(lengths, axis=0, return_inverse=True)
+        if len(kinds) == 1 or len(kinds) > 2 + len(lengths) // 8:
             return None
-        answer = self.nothing(len(rows))
-        for places in parts.values():
-            found = self._alike([value for row in places for value in rows[row]], layout)
+        answer = self.nothing(len(lengths))
+        for kind in range(len(kinds)):
+            places = np.flatnonzero(kind_of.reshape(-1) == kind)
+            firsts = (places * self.slots).tolist()
+            found = self._alike([value for first in firsts for value in values[first : first + self.slots]], layout)
             if found is None:
                 return None
             answer.put(places, found)
@@ -179,7 +178,7 @@ class Group:
             if fingerprints:
                 found = self._fixed_shape(fingerprints, layout).read(b"".join(joined))
                 assert found is not None
-                answer.put(rows, Rows(*found))
+                answer.put(np.array(rows), Rows(*found))
         return answer
 
     def _fixed_shape(self, fingerprints: tuple[tuple[int, int], ...], layout: LayoutOf) -> Shape:
