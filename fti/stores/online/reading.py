@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -82,7 +82,7 @@ class Group:
     def decode(self, values: Sequence[bytes | None], layout: LayoutOf) -> Rows:
         """What `values`, row by row, hold. `layout` looks up a layout by its fingerprint."""
         if not self.tails and values:
-            filled: Sequence[bytes] = [value or b"" for value in values] if None in values else values  # type: ignore
+            filled = cast("Sequence[bytes]", [value or b"" for value in values] if None in values else values)
             rows = self._alike(filled, layout) or self._by_length(filled, layout)
             if rows is not None:
                 return rows
@@ -163,10 +163,11 @@ class Group:
         parts: dict[tuple[tuple[int, int], ...], tuple[list[int], list[bytes]]] = {}
         for row in range(answer.events.shape[0]):
             key, raws = [], []
-            for slot, value in enumerate(values[row * self.slots : (row + 1) * self.slots]):
-                for section in walk(value) if value else ():
+            for slot, given in enumerate(values[row * self.slots : (row + 1) * self.slots]):
+                value = given or b""
+                for section in walk(value):
                     for place in self._places.get((slot, section.view), ()):
-                        raw, own = value[section.start : section.start + section.length], layout(section.layout)  # type: ignore[index]
+                        raw, own = value[section.start : section.start + section.length], layout(section.layout)
                         key.append((place, section.layout))
                         raws.append(raw[: HEADER.size + own.size])
                         if own.num_tails and self.tails:
