@@ -33,6 +33,9 @@ _PROTO_TAGS = {
 }
 _TAGS: dict[Any, bytes] = {pl.String: b"s", pl.Binary: b"b", pl.Datetime("us", "UTC"): b"t"}
 
+Part = tuple[bytes, Sequence[bytes | None]]
+"""The tag of a key column's type, and its values."""
+
 
 def prefix(project: str, join_keys: Iterable[str]) -> bytes:
     """What all entities of these join keys begin with."""
@@ -59,25 +62,37 @@ def of_proto(project: str, entity: EntityKey) -> bytes:
 
 def of_frame(start: bytes, rows: pl.DataFrame, columns: Sequence[str], types: Sequence[Any]) -> list[bytes | None]:
     """The keys of `rows`, None where a key column is null. `columns` are in the order of the sorted join keys."""
-    if not columns:
-        return [start] * rows.height
-    series = [_cast(rows[column], dtype) for column, dtype in zip(columns, types, strict=True)]
-    if len(series) == 1 and series[0].dtype == pl.String and not series[0].null_count():
-        start += b"s"
-        return [start + value.encode() for value in series[0].to_list()]
-    tags = [_TAGS.get(one.dtype, b"i") for one in series]
-    return [
-        None if None in values else start + _joined([(tag, _raw(v)) for tag, v in zip(tags, values, strict=True)])
-        for values in zip(*(_plain(one).to_list() for one in series), strict=True)
-    ]
+    parts = [part(rows.get_column(column), dtype) for column, dtype in zip(columns, types, strict=True)]
+    return joined(start, parts, rows.height)
 
 
-def _cast(series: pl.Series, dtype: Any) -> pl.Series:
-    return series if series.dtype == dtype else series.cast(dtype)
+def part(series: pl.Series, dtype: Any) -> Part:
+    """A key column as bytes."""
+    if series.dtype != dtype:
+        series = series.cast(dtype)
+    tag = _TAGS.get(series.dtype, b"i")
+    if tag == b"t":
+        series = series.dt.epoch("s")
+    if tag == b"s" and not series.null_count():
+        return tag, list(map(str.encode, series.to_list()))
+    return tag, [None if value is None else _raw(value) for value in series.to_list()]
 
 
-def _plain(series: pl.Series) -> pl.Series:
-    return series.dt.epoch("s") if isinstance(series.dtype, pl.Datetime) else series
+def joined(start: bytes, parts: Sequence[Part], height: int) -> list[bytes | None]:
+    """The keys that begin with `start` and have these parts; None where one of them is null."""
+    if not parts:
+        return [start] * height
+    *others, (tag, raws) = parts
+    if not others:
+        start += tag
+        return [None if raw is None else start + raw for raw in raws]
+    heads: list[bytes | None] = [start] * height
+    for own, values in others:
+        heads = [
+            None if head is None or raw is None else head + own + _LENGTH(len(raw)) + raw
+            for head, raw in zip(heads, values, strict=True)
+        ]
+    return [None if head is None or raw is None else head + tag + raw for head, raw in zip(heads, raws, strict=True)]
 
 
 def _raw(value: Any) -> bytes:

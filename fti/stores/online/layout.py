@@ -67,6 +67,20 @@ class Layout:
         return blocks
 
     @cached_property
+    def places(self) -> dict[Feature, tuple[int, int]]:
+        """Feature of fixed width -> its bit and its first byte."""
+        places: dict[Feature, tuple[int, int]] = {}
+        for dtype, (first, number, bit) in self.blocks.items():
+            width = np.dtype(FIXED[dtype].numpy).itemsize
+            places |= {self.features[bit + own]: (bit + own, first + own * width) for own in range(number)}
+        return places
+
+    @cached_property
+    def tails(self) -> dict[Feature, int]:
+        """Feature of any length -> its number among those."""
+        return {feature: place for place, feature in enumerate(self.features[len(self.features) - self.num_tails :])}
+
+    @cached_property
     def num_tails(self) -> int:
         """Features of any length; they come last."""
         return sum(dtype not in FIXED for _, dtype in self.features)

@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from fti.stores.online.layout import Feature, Layout
-from fti.stores.online.sections import HEADER, NEVER, Section, starts, walk
+from fti.stores.online.sections import HEADER, NEVER, starts, walk
+from fti.stores.online.shape import Array, Place, Shape
 from fti.stores.online.types import FIXED
 
-Array = np.ndarray[Any, Any]
 LayoutOf = Callable[[int], Layout]
 HEAD = 16
 """Bytes of a header that tell the shape of a section: view, length, layout."""
+MAX_SHAPES = 1024
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What a read found, a row per asked entity; zero or None where nothing was found."""
+    """What a read found, a row per asked row; zero or None where nothing was found."""
 
-    found: Array
-    """[rows, views]: whether the entity is online."""
     events: Array
-    """[rows, views]: when its row happened, microseconds."""
+    """[rows, views]: when its row happened, microseconds; `NEVER` where the entity is not online."""
     fixed: dict[str, tuple[Array, Array]]
     """Type -> values and whether they are not null, both [rows, wanted features of this type]."""
-    tails: list[list[bytes | None]]
+    complete: bool = False
+    """Whether everything was found."""
+    tails: list[list[bytes | None]] = field(default_factory=list)
     """A list of rows per wanted feature of any length."""
 
-    def take(self, places: Array) -> Rows:
-        """The rows at `places`."""
-        fixed = {dtype: (values[places], valid[places]) for dtype, (values, valid) in self.fixed.items()}
-        tails = [[tail[place] for place in places] for tail in self.tails]
-        return Rows(self.found[places], self.events[places], fixed, tails)
+    @property
+    def found(self) -> Array:
+        """[rows, views]: whether the entity is online."""
+        return np.not_equal(self.events, NEVER)
+
+    def put(self, where: Array, rows: Rows) -> None:
+        """`rows`, without their features of any length, at the places `where`."""
+        self.events[where] = rows.events
+        for dtype, (values, valid) in rows.fixed.items():
+            self.fixed[dtype][0][where], self.fixed[dtype][1][where] = values, valid
 
 
 @dataclass(frozen=True)
@@ -44,203 +50,156 @@ class Wanted:
 
     view: int
     features: tuple[Feature, ...]
-
-    def of_type(self, dtype: str) -> list[str]:
-        """Features of this type, in order."""
-        return [name for name, own in self.features if own == dtype]
-
-    @property
-    def tails(self) -> list[Feature]:
-        """Features of any length, in order."""
-        return [feature for feature in self.features if feature[1] not in FIXED]
-
-
-@dataclass(frozen=True)
-class Pick:
-    """Where the wanted features of one view and type lie in rows of one layout."""
-
-    columns: Array
-    """Places among the layout's columns of this type."""
-    bits: Array
-    """Places among the layout's features."""
-    places: Array
-    """Places among the wanted ones."""
-
-
-@dataclass(frozen=True)
-class Learned:
-    """How rows of one view and layout are read."""
-
-    layout: Layout
-    picks: dict[str, Pick]
-    tails: list[int]
-    """Places of the wanted features among the layout's ones of any length, -1 where it lacks one."""
-    complete: bool
-    """Whether the layout has every wanted feature."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Where everything lies in values that have the same sections, all wanted views among them and complete."""
-
-    row: np.dtype[Any]
-    """A value as a structure: `head`, `time`, `bits` and a block per type, each with the number of its view."""
-    number: int
-    picks: dict[str, tuple[list[str], Array, Array | None]]
-    """Type -> fields, bits of the wanted columns, and their places among the fields' columns; None: as they are."""
-
-    def read(self, values: Sequence[bytes]) -> Rows | None:
-        """All rows at once; None when a value has another shape after all."""
-        table = np.frombuffer(b"".join(values), self.row)
-        views = range(self.number)
-        heads = np.concatenate([table[f"head{view}"] for view in views], axis=1)
-        if (heads != heads[0]).any():
-            return None
-        events = np.concatenate([table[f"time{view}"] for view in views], axis=1)
-        bits = np.unpackbits(np.concatenate([table[f"bits{view}"] for view in views], axis=1), 1, None, "little")
-        fixed = {}
-        for dtype, (fields, own_bits, places) in self.picks.items():
-            block = np.concatenate([table[name] for name in fields], axis=1)
-            fixed[dtype] = (block if places is None else block.take(places, axis=1), bits.take(own_bits, axis=1))
-        return Rows(np.ones(events.shape, bool), events, fixed, [])
+    slot: int = 0
+    """Which of a row's entities the view belongs to."""
 
 
 @dataclass
 class Group:
-    """Views of the same entities, asked for again and again; learns the layouts and shapes that it meets."""
+    """Views that are read together, again and again; learns the shapes that it meets.
+
+    A row is asked for by the values of its `slots` entities.
+    """
 
     views: Sequence[Wanted]
-    _learned: dict[tuple[int, int], Learned] = field(default_factory=dict)
-    _shapes: dict[bytes, Shape | None] = field(default_factory=dict)
+    slots: int = 1
+    _shapes: dict[Any, Shape | None] = field(default_factory=dict)
+    _last: Shape | None = None
 
     def __post_init__(self) -> None:
-        wanted = [dtype for view in self.views for _, dtype in view.features]
-        self.types = [dtype for dtype in FIXED if dtype in wanted]
-        self.names = {dtype: [name for view in self.views for name in view.of_type(dtype)] for dtype in self.types}
-        self.tails = [(place, name) for place, view in enumerate(self.views) for name, _ in view.tails]
+        wanted = [(place, feature) for place, view in enumerate(self.views) for feature in view.features]
+        self.columns = {
+            dtype: own for dtype in FIXED if (own := [(place, name) for place, (name, t) in wanted if t == dtype])
+        }
+        """Type of fixed width -> its features: place of the view, name."""
+        self.names = {dtype: [name for _, name in own] for dtype, own in self.columns.items()}
+        self.tails = [(place, feature[0]) for place, feature in wanted if feature[1] not in FIXED]
+        self._tail_types = [feature for _, feature in wanted if feature[1] not in FIXED]
+        self._places: dict[tuple[int, int], list[int]] = {}
+        for place, view in enumerate(self.views):
+            self._places.setdefault((view.slot, view.view), []).append(place)
 
     def decode(self, values: Sequence[bytes | None], layout: LayoutOf) -> Rows:
-        """What `values`, one per entity, hold. `layout` looks up a layout by its fingerprint."""
-        if values and not self.tails and None not in values:
-            rows = self._alike(values, layout)  # type: ignore[arg-type]
+        """What `values`, row by row, hold. `layout` looks up a layout by its fingerprint."""
+        if not self.tails and values:
+            filled = cast("Sequence[bytes]", [value or b"" for value in values] if None in values else values)
+            rows = self._alike(filled, layout) or self._by_length(filled, layout)
             if rows is not None:
                 return rows
         return self._scattered(values, layout)
 
     def _alike(self, values: Sequence[bytes], layout: LayoutOf) -> Rows | None:
-        """The answer when all values have the same sections: a handful of operations on one table."""
-        if len(set(map(len, values))) > 1:
+        """The answer when all rows have the same sections: a handful of operations on one table."""
+        first, lengths = values[: self.slots], list(map(len, values))
+        widths = lengths[: self.slots]
+        if len(values) > self.slots and lengths != widths * (len(values) // self.slots):
             return None
-        key = b"".join([values[0][start : start + HEAD] for start in starts(values[0])])
+        if not any(widths):
+            return self.nothing(len(values) // self.slots)
+        raw = b"".join(values)
+        if self._last is not None and self._last.widths == widths:
+            found = self._last.read(raw)
+            if found is not None:
+                return Rows(*found)
+        self._last = self._shape_of(first, widths, layout)
+        found = None if self._last is None else self._last.read(raw)
+        return None if found is None else Rows(*found)
+
+    def _by_length(self, values: Sequence[bytes], layout: LayoutOf) -> Rows | None:
+        """The answer when a few shapes come among the rows, which the lengths of the values tell apart."""
+        lengths = np.fromiter(map(len, values), np.int64, len(values)).reshape(-1, self.slots)
+        kinds, kind_of = np.unique(lengths, axis=0, return_inverse=True)
+        if len(kinds) == 1 or len(kinds) > 2 + len(lengths) // 8:
+            return None
+        answer = self.nothing(len(lengths))
+        for kind in range(len(kinds)):
+            places = np.flatnonzero(kind_of.reshape(-1) == kind)
+            firsts = (places * self.slots).tolist()
+            found = self._alike([value for first in firsts for value in values[first : first + self.slots]], layout)
+            if found is None:
+                return None
+            answer.put(places, found)
+        return answer
+
+    def _shape_of(self, values: Sequence[bytes], widths: list[int], layout: LayoutOf) -> Shape | None:
+        """The shape of the row of `values`; None when a section may have another length in the next row."""
+        heads = [starts(value) for value in values]
+        key = tuple(b"".join([value[at : at + HEAD] for at in own]) for value, own in zip(values, heads, strict=True))
         if key not in self._shapes:
-            self._shapes[key] = self._shape(values[0], layout)
-        shape = self._shapes[key]
-        return None if shape is None else shape.read(values)
+            found: dict[int, Place] = {}
+            variable, before = False, 0
+            for slot, value in enumerate(values):
+                for section in walk(value):
+                    own = layout(section.layout)
+                    variable |= own.num_tails > 0
+                    for place in self._places.get((slot, section.view), ()):
+                        found[place] = Place(before + section.start, own)
+                before += len(value)
+            firsts = np.cumsum([0, *widths[:-1]]).tolist()
+            at = [first + start for first, own in zip(firsts, heads, strict=True) for start in own]
+            self._keep(key, None if variable else self._shape(found, widths, at, b"".join(values)))
+        return self._shapes[key]
 
-    def _shape(self, value: bytes, layout: LayoutOf) -> Shape | None:
-        """The shape of `value`; None when a view or a feature is not in it."""
-        sections = {section.view: section for section in walk(value)}
-        if any(view.view not in sections for view in self.views):
-            return None
-        found = [sections[view.view] for view in self.views]
-        learned = [self._learn(place, section.layout, layout) for place, section in enumerate(found)]
-        if not all(own.complete for own in learned):
-            return None
-        fields: list[tuple[str, Any, int]] = []
-        for view, (section, own) in enumerate(zip(found, learned, strict=True)):
-            body = section.start + HEADER.size
-            fields += [(f"head{view}", ("<u8", (2,)), section.start), (f"time{view}", ("<i8", (1,)), body - 16)]
-            fields.append((f"bits{view}", ("u1", (own.layout.bitmap,)), body))
-            for dtype in own.picks:
-                first, count, _ = own.layout.blocks[dtype]
-                fields.append((f"{dtype}{view}", (FIXED[dtype].numpy, (count,)), body + first))
-        names, formats, offsets = map(list, zip(*fields, strict=True))
-        row = np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": len(value)})
-        return Shape(row, len(found), {dtype: _together(learned, dtype) for dtype in self.types})
+    def _shape(self, found: Mapping[int, Place], widths: list[int], heads: Sequence[int], row: bytes) -> Shape:
+        return Shape.of(self.columns, len(self.views), found, widths, heads, row)
 
-    def _learn(self, place: int, fingerprint: int, layout: LayoutOf) -> Learned:
-        """How rows of one view and layout are read."""
-        key = (place, fingerprint)
-        if key not in self._learned:
-            own, view = layout(fingerprint), self.views[place]
-            picks = {dtype: pick(own, view, dtype) for dtype in self.types if view.of_type(dtype)}
-            picks = {dtype: found for dtype, found in picks.items() if len(found.bits)}
-            first = len(own.features) - own.num_tails
-            there = {feature: number for number, feature in enumerate(own.features[first:])}
-            tails = [there.get(feature, -1) for feature in view.tails]
-            complete = set(view.features) <= set(own.features)
-            self._learned[key] = Learned(own, picks, tails, complete)
-        return self._learned[key]
+    def _keep(self, key: Any, shape: Shape | None) -> None:
+        if len(self._shapes) >= MAX_SHAPES:
+            self._shapes.clear()
+        self._shapes[key] = shape
 
     def nothing(self, number: int) -> Rows:
         """Rows of which none is online."""
         fixed = {}
-        for dtype in self.types:
-            shape = (number, len(self.names[dtype]))
+        for dtype, names in self.names.items():
+            shape = (number, len(names))
             fixed[dtype] = (np.zeros(shape, FIXED[dtype].numpy), np.zeros(shape, np.uint8))
-        found = np.zeros((number, len(self.views)), bool)
-        return Rows(found, np.full(found.shape, NEVER), fixed, [[None] * number for _ in self.tails])
+        events = np.full((number, len(self.views)), NEVER)
+        return Rows(events, fixed, False, [[None] * number for _ in self.tails])
 
     def _scattered(self, values: Sequence[bytes | None], layout: LayoutOf) -> Rows:
-        """The answer when values differ: their sections are sorted by view and layout, then read alike."""
-        places = {view.view: place for place, view in enumerate(self.views)}
-        parts: dict[tuple[int, int], list[tuple[int, bytes, Section]]] = {}
-        for row, value in enumerate(values):
-            for section in walk(value) if value is not None else ():
-                if section.view in places:
-                    key = (places[section.view], section.layout)
-                    parts.setdefault(key, []).append((row, value, section))  # type: ignore[arg-type]
-        answer = self.nothing(len(values))
-        for (place, fingerprint), found in parts.items():
-            rows = [row for row, _, _ in found]
-            answer.found[rows, place] = True
-            answer.events[rows, place] = [section.event for _, _, section in found]
-            bodies = [value[own.start + HEADER.size : own.start + own.length] for _, value, own in found]
-            self._put(answer, place, rows, bodies, self._learn(place, fingerprint, layout))
+        """The answer when rows differ: the parts of fixed width of their sections, sorted by layouts, are alike."""
+        answer = self.nothing(len(values) // self.slots)
+        parts: dict[tuple[tuple[int, int], ...], tuple[list[int], list[bytes]]] = {}
+        for row in range(answer.events.shape[0]):
+            key, raws = [], []
+            for slot, given in enumerate(values[row * self.slots : (row + 1) * self.slots]):
+                value = given or b""
+                for section in walk(value):
+                    for place in self._places.get((slot, section.view), ()):
+                        raw, own = value[section.start : section.start + section.length], layout(section.layout)
+                        key.append((place, section.layout))
+                        raws.append(raw[: HEADER.size + own.size])
+                        if own.num_tails and self.tails:
+                            self._put_tails(answer, row, place, own, raw[HEADER.size :])
+            rows, joined = parts.setdefault(tuple(key), ([], []))
+            rows.append(row)
+            joined.append(b"".join(raws))
+        for fingerprints, (rows, joined) in parts.items():
+            if fingerprints:
+                found = self._fixed_shape(fingerprints, layout).read(b"".join(joined))
+                assert found is not None
+                answer.put(np.array(rows), Rows(*found))
         return answer
 
-    def _put(self, answer: Rows, view: int, rows: list[int], bodies: list[bytes], learned: Learned) -> None:
-        """Bodies of one view and layout into their places."""
-        own = learned.layout
-        table = np.frombuffer(b"".join(body[: own.size] for body in bodies), np.uint8).reshape(len(bodies), own.size)
-        bits = np.unpackbits(table[:, : own.bitmap], axis=1, bitorder="little")
-        for dtype, found in learned.picks.items():
-            before = sum(len(other.of_type(dtype)) for other in self.views[:view])
-            where = np.ix_(np.array(rows), before + found.places)
-            values, valid = answer.fixed[dtype]
-            first, count, _ = own.blocks[dtype]
-            numpy = np.dtype(FIXED[dtype].numpy)
-            block = np.ascontiguousarray(table[:, first : first + count * numpy.itemsize]).view(numpy)
-            values[where], valid[where] = block[:, found.columns], bits[:, found.bits]
-        mine = (column for column, (place, _) in zip(answer.tails, self.tails, strict=True) if place == view)
-        for column, place in zip(mine, learned.tails, strict=True):
-            for row, body in zip(rows, bodies, strict=True) if place >= 0 else ():
-                column[row] = own.tail(body, place)
+    def _fixed_shape(self, fingerprints: tuple[tuple[int, int], ...], layout: LayoutOf) -> Shape:
+        """The shape of rows of these (place of the view, layout), without what has any length."""
+        shape = self._shapes.get(fingerprints)
+        if shape is None:
+            found, start = {}, 0
+            for place, fingerprint in fingerprints:
+                found[place] = Place(start, layout(fingerprint))
+                start += HEADER.size + found[place].layout.size
+            shape = self._shape(found, [start], (), b"")
+            self._keep(fingerprints, shape)
+        return shape
 
-
-def pick(layout: Layout, view: Wanted, dtype: str) -> Pick:
-    """Where the features of `dtype` that `view` wants lie in rows of `layout`."""
-    there = {feature: bit for bit, feature in enumerate(layout.features)}
-    names = view.of_type(dtype)
-    places = [place for place, name in enumerate(names) if (name, dtype) in there]
-    bits = np.array([there[names[place], dtype] for place in places], np.intp)
-    first_bit = layout.blocks[dtype][2] if dtype in layout.blocks else 0
-    return Pick(bits - first_bit, bits, np.array(places, np.intp))
-
-
-def _together(learned: Sequence[Learned], dtype: str) -> tuple[list[str], Array, Array | None]:
-    """The fields of one type in a `Shape`, and where the wanted features lie in them."""
-    fields, bits, places = [], [], []
-    bit, place = 0, 0
-    for view, own in enumerate(learned):
-        if dtype in own.picks:
-            fields.append(f"{dtype}{view}")
-            bits.append(own.picks[dtype].bits + bit)
-            places.append(own.picks[dtype].columns + place)
-            place += own.layout.blocks[dtype][1]
-        bit += own.layout.bitmap * 8
-    wanted = np.concatenate(places)
-    return fields, np.concatenate(bits), None if np.array_equal(wanted, np.arange(place)) else wanted
+    def _put_tails(self, answer: Rows, row: int, place: int, layout: Layout, body: bytes) -> None:
+        """The values of any length of one view."""
+        for column, (own, _), feature in zip(answer.tails, self.tails, self._tail_types, strict=True):
+            number = layout.tails.get(feature, -1) if own == place else -1
+            if number >= 0:
+                column[row] = layout.tail(body, number)
 
 
 def rows_of(group: Group, values: Sequence[bytes | None], layout: LayoutOf) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property, lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,6 @@ from fti.stores.online.types import FIXED, UTC_TIME, polars_type, tail
 MISSING, STALE = "missing_views", "stale_views"
 NAMES = pl.List(pl.String)
 FOREVER = 2**62
-_NONE = np.zeros((0, 0), bool)
-"""No flag is set."""
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -50,7 +49,7 @@ class ServedView:
     def loads(self) -> dict[str, Callable[[bytes], Any]]:
         """Feature of any length -> bytes to Python value."""
         types = {feature.name: feature.dtype for feature in self.view.features}
-        return {name: tail(types[name]).load for name, _ in self.wanted.tails}
+        return {name: tail(types[name]).load for name, dtype in self.wanted.features if dtype not in FIXED}
 
     def series(self, name: str, raws: Sequence[Any]) -> pl.Series:
         """A feature of any length as a column; what is not bytes is a value already."""
@@ -62,133 +61,107 @@ class ServedView:
 
 @dataclass(frozen=True)
 class Limits:
-    """How old the values of a group's views may be, view by view."""
+    """How old the values of a plan's views may be."""
 
     max_age: np.ndarray[Any, Any]
-    """Microseconds."""
+    """Microseconds, view by view."""
     defaults: list[Mapping[str, Any]]
     """What takes the place of older values, where there is something."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Views of a service that are asked for the same entities."""
+class Entity:
+    """What some views of a service are asked for: the columns that make a key."""
 
     start: bytes
-    columns: tuple[str, ...]
-    types: tuple[Any, ...]
-    views: list[ServedView]
-    group: Group
-
-    def keys(self, rows: pl.DataFrame) -> list[bytes | None]:
-        """The entities of `rows`."""
-        return keys.of_frame(self.start, rows, self.columns, self.types)
+    columns: tuple[tuple[str, Any], ...]
+    """Columns of the entity rows and their types, in the order of the sorted join keys."""
 
 
 class ServicePlan:
-    """The views of one feature service, grouped by the entities they share."""
+    """The views of one feature service and the entities that they share."""
 
     def __init__(self, views: Sequence[ServedView]) -> None:
+        entities = list(dict.fromkeys(map(entity_of, views)))
         self.views = list(views)
         self.types = {name: dtype for served in views for name, dtype in served.types.items()}
-        together: dict[tuple[Any, ...], list[ServedView]] = {}
-        for served in views:
-            together.setdefault((served.start, served.columns, served.key_types), []).append(served)
-        self._asked = [
-            Asked(start, columns, types, own, Group([served.wanted for served in own]))
-            for (start, columns, types), own in together.items()
-        ]
-        self._limits: tuple[Mapping[str, Freshness], list[Limits]] | None = None
+        self.group = Group(
+            [replace(served.wanted, slot=entities.index(entity_of(served))) for served in views], len(entities)
+        )
+        self._entities = entities
+        self._columns = list(dict.fromkeys(column for entity in entities for column in entity.columns))
+        self._ordered = len(self.group.names) == 1 and not self.group.tails
+        """Whether the features come out in their order."""
+        self._limits: tuple[Mapping[str, Freshness], Limits] | None = None
 
     def read(
         self, backend: Backend, rows: pl.DataFrame, moments: np.ndarray[Any, Any] | None, fresh: Mapping[str, Freshness]
     ) -> pl.DataFrame:
         """The features of `rows`, with `missing_views` and `stale_views`; `moments` are microseconds."""
-        found = self._fetch(backend, rows)
-        stale = [_NONE] * len(found)
+        found, stale = self._fetch(backend, rows), None
         if moments is not None:
-            for place, (asked, limits) in enumerate(zip(self._asked, self.limits(fresh), strict=True)):
-                late = found[place].found & (found[place].events < moments[:, None] - limits.max_age)
-                if late.any():
-                    stale[place] = late
-                    found[place] = outdated(asked, found[place], late, limits)
-        columns = self._columns(found, rows.height)
-        missing = [_NONE if own.found.all() else ~own.found for own in found]
+            limits = self.limits(fresh)
+            late = found.events < moments[:, None] - limits.max_age
+            if not found.complete:
+                late &= found.found
+            if late.any():
+                found, stale = outdated(self.group, found, late, limits), late
+        missing = None if found.complete else ~found.found
         flags = [self._named(MISSING, missing, rows.height), self._named(STALE, stale, rows.height)]
-        return pl.DataFrame([*columns, *flags])
+        return self._frame(found, flags)
 
-    def limits(self, fresh: Mapping[str, Freshness]) -> list[Limits]:
-        """How old the views of each group may be: the project's policies, or their TTL."""
+    def limits(self, fresh: Mapping[str, Freshness]) -> Limits:
+        """How old the views may be: the project's policies, or their TTL."""
         if self._limits is None or self._limits[0] is not fresh:
-            self._limits = (fresh, [limits_of(own.views, fresh) for own in self._asked])
+            self._limits = (fresh, limits_of(self.views, fresh))
         return self._limits[1]
 
     def events(self, backend: Backend, rows: pl.DataFrame) -> pl.DataFrame:
         """When the values of each view (a column) happened; null where nothing is online."""
-        columns = {}
-        for asked, own in zip(self._asked, self._fetch(backend, rows), strict=True):
-            for place, served in enumerate(asked.views):
-                events = pl.Series(served.name, own.events[:, place]).cast(UTC_TIME)
-                columns[served.name] = events.set(pl.Series(~own.found[:, place]), None)
-        return pl.DataFrame([columns[served.name] for served in self.views])
+        found, columns = self._fetch(backend, rows), []
+        for place, served in enumerate(self.views):
+            events = pl.Series(served.name, found.events[:, place]).cast(UTC_TIME)
+            columns.append(events.set(pl.Series(~found.found[:, place]), None))
+        return pl.DataFrame(columns)
 
-    def _fetch(self, backend: Backend, rows: pl.DataFrame) -> list[Rows]:
-        """What is online of each group, all read at once."""
-        encoded = [asked.keys(rows) for asked in self._asked]
-        distinct = [list(dict.fromkeys(own)) for own in encoded]
-        there: list[Any] = [[key for key in own if key is not None] if None in own else own for own in distinct]
-        values = backend.get(there[0] if len(there) == 1 else [key for own in there for key in own])
-        found, first = [], 0
-        for asked, all_keys, own, known in zip(self._asked, encoded, distinct, there, strict=True):
-            part: list[bytes | None] = values[first : first + len(known)]
-            first += len(known)
-            if len(known) < len(own):
-                part.insert(own.index(None), None)
-            answer = asked.group.decode(part, backend.layout)
-            if len(own) < len(all_keys):
-                index = {key: place for place, key in enumerate(own)}
-                answer = answer.take(np.array([index[key] for key in all_keys]))
-            found.append(answer)
-        return found
+    def _fetch(self, backend: Backend, rows: pl.DataFrame) -> Rows:
+        """What is online, all read at once."""
+        parts = {column: keys.part(rows.get_column(column[0]), column[1]) for column in self._columns}
+        asked: list[list[bytes | None]] = [
+            keys.joined(entity.start, [parts[column] for column in entity.columns], rows.height)
+            for entity in self._entities
+        ]
+        encoded = asked[0] if len(asked) == 1 else list(chain.from_iterable(zip(*asked, strict=True)))
+        distinct = dict.fromkeys(encoded)
+        if None not in distinct and len(distinct) == len(encoded):
+            return self.group.decode(backend.get(encoded), backend.layout)  # type: ignore[arg-type]
+        there = [key for key in distinct if key is not None]
+        values = dict(zip(there, backend.get(there), strict=True))
+        return self.group.decode([values.get(key) for key in encoded], backend.layout)
 
-    def _columns(self, found: Sequence[Rows], height: int) -> list[pl.Series]:
-        """The features in their order. Columns of one type share one buffer."""
-        columns: list[Any] = [None] * len(self.types)
-        for dtype, (names, places) in self._places.items():
-            blocks = [own.fixed[dtype] for own in found if dtype in own.fixed]
-            values, valid = blocks[0]
-            if len(blocks) > 1:
-                values = np.concatenate([block for block, _ in blocks], axis=1)
-                valid = np.concatenate([present for _, present in blocks], axis=1)
-            for place, series in zip(places, split(dtype, values, valid, names, height), strict=True):
-                columns[place] = series
-        order = list(self.types)
-        for asked, own in zip(self._asked, found, strict=True):
-            for (view, name), raws in zip(asked.group.tails, own.tails, strict=True):
-                columns[order.index(name)] = asked.views[view].series(name, raws)
-        return columns
+    def _frame(self, found: Rows, flags: list[pl.Series]) -> pl.DataFrame:
+        """The features in their order and the flags."""
+        frames = [frame_of(dtype, *own, self.group.names[dtype]) for dtype, own in found.fixed.items()]
+        if self._ordered:
+            return frames[0].hstack(flags)
+        columns = {series.name: series for frame in frames for series in frame.get_columns()}
+        for (view, name), raws in zip(self.group.tails, found.tails, strict=True):
+            columns[name] = self.views[view].series(name, raws)
+        return pl.DataFrame([*(columns[name] for name in self.types), *flags])
 
-    @cached_property
-    def _places(self) -> dict[str, tuple[list[str], list[int]]]:
-        """Type of fixed width -> its features in the order of the groups, and their places in the answer."""
-        order = list(self.types)
-        names = {dtype: [name for asked in self._asked for name in asked.group.names.get(dtype, ())] for dtype in FIXED}
-        return {dtype: (own, [order.index(name) for name in own]) for dtype, own in names.items() if own}
-
-    def _named(self, column: str, flags: Sequence[np.ndarray[Any, Any]], height: int) -> pl.Series:
+    def _named(self, column: str, flags: np.ndarray[Any, Any] | None, height: int) -> pl.Series:
         """The names of the views whose flag is set, by row, in the order of the service."""
-        if all(own is _NONE for own in flags):
+        if flags is None or not flags.any():
             return _nothing(column, height)
-        lists: list[list[str]] = [[] for _ in range(height)]
-        flag = {
-            served.name: own[:, place]
-            for asked, own in zip(self._asked, flags, strict=True)
-            for place, served in enumerate(asked.views if own is not _NONE else ())
-        }
-        for served in self.views:
-            for row in np.flatnonzero(flag.get(served.name, ())).tolist():
-                lists[row].append(served.name)
-        return pl.Series(column, lists, NAMES)
+        rows, places = flags.nonzero()
+        ends = np.searchsorted(rows, np.arange(height + 1))
+        names = pa.array([self.views[place].name for place in places.tolist()], pa.large_string())
+        return pl.Series(column, pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), names))
+
+
+def entity_of(served: ServedView) -> Entity:
+    """What a view is asked for."""
+    return Entity(served.start, tuple(zip(served.columns, served.key_types, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -218,28 +191,26 @@ def policy_of(served: ServedView, freshness: Freshness | None) -> Policy:
 
 
 def limits_of(views: Sequence[ServedView], fresh: Mapping[str, Freshness]) -> Limits:
-    """The policies of the views of one group."""
+    """The policies of the views."""
     policies = [policy_of(served, fresh.get(served.name)) for served in views]
     ages = [own.max_age // _MICROSECOND if own.max_age else FOREVER for own in policies]
     return Limits(np.array(ages), [own.defaults for own in policies])
 
 
-def outdated(asked: Asked, rows: Rows, stale: np.ndarray[Any, Any], limits: Limits) -> Rows:
+def outdated(group: Group, rows: Rows, stale: np.ndarray[Any, Any], limits: Limits) -> Rows:
     """`rows` without their stale values: defaults where there are some, null elsewhere."""
-    owner = {name: place for place, served in enumerate(asked.views) for name in served.types}
     fixed = {}
     for dtype, (values, valid) in rows.fixed.items():
-        own_values, own_valid = values.copy(), valid.copy()
-        for column, name in enumerate(asked.group.names[dtype]):
-            old, default = stale[:, owner[name]], limits.defaults[owner[name]].get(name)
-            own_valid[old, column] = default is not None
-            own_values[old, column] = 0 if default is None else default
-        fixed[dtype] = (own_values, own_valid)
+        defaults = [limits.defaults[place].get(name) for place, name in group.columns[dtype]]
+        given = np.array([default is not None for default in defaults])
+        filled = np.array([0 if default is None else default for default in defaults], values.dtype)
+        old = stale[:, [place for place, _ in group.columns[dtype]]]
+        fixed[dtype] = (np.where(old, filled, values), np.where(old, given, valid))
     tails: list[list[Any]] = []
-    for (place, name), raws in zip(asked.group.tails, rows.tails, strict=True):
+    for (place, name), raws in zip(group.tails, rows.tails, strict=True):
         default = limits.defaults[place].get(name)
         tails.append([default if old else raw for raw, old in zip(raws, stale[:, place].tolist(), strict=True)])
-    return Rows(rows.found, rows.events, fixed, tails)
+    return replace(rows, fixed=fixed, tails=tails)
 
 
 @lru_cache(maxsize=64)
@@ -248,17 +219,28 @@ def _nothing(column: str, height: int) -> pl.Series:
     return pl.Series(column, [[]], NAMES).new_from_index(0, height)
 
 
-def split(
-    dtype: str, values: np.ndarray[Any, Any], valid: np.ndarray[Any, Any], names: Sequence[str], height: int
-) -> list[pl.Series]:
-    """[rows, columns] to one series per column."""
-    flat = values.T.reshape(-1)
-    bits = None if valid.all() else np.packbits(valid.T.reshape(-1), bitorder="little")
-    buffers = [None if bits is None else pa.py_buffer(bits), pa.py_buffer(flat)]
-    series = pl.Series("", pa.Array.from_buffers(FIXED[dtype].arrow, flat.size, buffers))
-    if dtype == "Bool":
-        series = series.cast(pl.Boolean)
-    return [series.slice(place * height, height).alias(name) for place, name in enumerate(names)]
+def frame_of(
+    dtype: str, values: np.ndarray[Any, Any], valid: np.ndarray[Any, Any], names: Sequence[str]
+) -> pl.DataFrame:
+    """[rows, columns] to a frame whose columns are slices of one Arrow buffer."""
+    complete = b"\0" not in valid.tobytes()
+    bits = None if complete else pa.py_buffer(np.packbits(valid.T, bitorder="little"))
+    buffers = [bits, pa.py_buffer(values.T.reshape(-1))]
+    series = pl.Series(names[0], pa.Array.from_buffers(FIXED[dtype].arrow, values.size, buffers))
+    return sliced(series.cast(pl.Boolean) if dtype == "Bool" else series, names, len(values))
+
+
+def sliced(series: pl.Series, names: Sequence[str], height: int) -> pl.DataFrame:
+    """The columns that lie in `series` one after the other, as a frame.
+
+    Inside polars' own objects, since a Python object and two calls per column were the largest part of a read.
+    """
+    columns = []
+    for place, name in enumerate(names[1:], 1):
+        column = series._s.slice(place * height, height)
+        column.rename(name)
+        columns.append(column)
+    return pl.DataFrame._from_pydf(series.slice(0, height).to_frame()._df.hstack(columns))
 
 
 def served_view(project: str, view: Any, view_number: int, projection: Any) -> ServedView:

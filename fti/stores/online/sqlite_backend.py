@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from fti.errors import DataError
@@ -46,18 +47,18 @@ class SqliteBackend:
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """One statement for up to `MAX_KEYS`."""
         if len(keys) <= MAX_KEYS:
-            found = dict(self._select(keys))
-        else:
-            with transaction(self.connection, "DEFERRED"):
-                found = {}
-                for first in range(0, len(keys), MAX_KEYS):
-                    found.update(self._select(keys[first : first + MAX_KEYS]))
-        return [found.get(key) for key in keys]
+            return self._select(keys)
+        with transaction(self.connection, "DEFERRED"):
+            parts = [self._select(keys[first : first + MAX_KEYS]) for first in range(0, len(keys), MAX_KEYS)]
+        return [value for part in parts for value in part]
 
-    def _select(self, keys: Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
-        room = 1 << max(len(keys) - 1, 0).bit_length()  # few distinct statements: SQLite keeps them prepared
-        padded = [*keys, *([b""] * (room - len(keys)))]
-        return self.connection.execute(_SELECTS[room], padded)
+    def _select(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        if not keys:
+            return []
+        step = 1 << max(len(keys).bit_length() - 4, 0)
+        room = -(-len(keys) // step) * step  # few distinct statements: SQLite keeps them prepared
+        found = self.connection.execute(_select(room), [*keys, *([None] * (room - len(keys)))]).fetchall()
+        return [value for (value,) in found[: len(keys)]]
 
     def write(self, rows: Written) -> None:
         """In one transaction."""
@@ -128,8 +129,7 @@ class transaction:
         self._connection.execute("COMMIT" if kind is None else "ROLLBACK")
 
 
-_SELECTS = {
-    1 << power: f"SELECT key, value FROM entities WHERE key IN ({', '.join('?' * (1 << power))})"
-    for power in range(MAX_KEYS.bit_length())
-}
-"""By number of keys, powers of two."""
+@cache
+def _select(number: int) -> str:
+    """The values of so many keys in their order: the left table of a LEFT JOIN is the outer loop."""
+    return f"SELECT value FROM (VALUES {', '.join(['(?)'] * number)}) LEFT JOIN entities ON key = column1"
