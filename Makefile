@@ -24,11 +24,12 @@ up: install  ## Dagster, MLflow and the prediction service on the demo's state
 down: install
 	$(BIN)/fti down
 
-check: install  ## format, lint, types, layers
+check: install  ## format, lint, types, layers, the README's table
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python benchmarks/readme.py --check
 
 test: check  ## everything CI runs
 	$(BIN)/python -m pytest

@@ -1,6 +1,6 @@
 """Opening and profiling a table of 1,000,000 rows x 20 columns, as CSV and as Parquet. Prints JSON seconds and GiB.
 
-python benchmarks/profile.py [--rows 1000000] [--keep table.csv]
+python benchmarks/tables.py [--rows 1000000] [--keep table.csv]
 """
 
 import argparse
