@@ -51,7 +51,7 @@ def request_bodies(home: Path, project_name: str | None, number: int = 2000) -> 
     """Real requests of the last days in the lake, as JSON bodies."""
     import polars as pl
 
-    from fti.project import load_projects
+    from fti.loading import load_projects
     from fti.settings import Settings
     from fti.stores import open_stores
 

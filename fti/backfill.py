@@ -10,8 +10,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from fti.errors import NotReadyError
+from fti.loading import load_projects
 from fti.loop import Loop, daily_nouns, days, open_loop
-from fti.project import Project, load_projects
+from fti.project import Project
 from fti.settings import Settings
 
 if TYPE_CHECKING:

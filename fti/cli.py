@@ -184,13 +184,13 @@ def lineage(arguments: argparse.Namespace) -> int:
 
 
 def _names(settings: Settings) -> tuple[str, ...]:
-    from fti.project import load_projects
+    from fti.loading import load_projects
 
     return tuple(project.name for project in load_projects(settings.project_modules))
 
 
 def _streamed(settings: Settings) -> tuple[str, ...]:
-    from fti.project import load_projects
+    from fti.loading import load_projects
 
     return tuple(project.name for project in load_projects(settings.project_modules) if project.streamed)
 

@@ -5,7 +5,7 @@ import dagster as dg
 import feature_pipeline.definitions
 import inference_pipeline.definitions
 import training_pipeline.definitions
-from fti.project import load_projects
+from fti.loading import load_projects
 from fti.settings import Settings
 from fti.stores import open_stores
 

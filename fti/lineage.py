@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from fti.errors import NotReadyError
 from fti.fingerprint import STATIC, daily_fingerprints
-from fti.project import Project, load_projects
+from fti.loading import load_projects
+from fti.project import Project
 from fti.settings import Settings
 from fti.source_hash import digest
 from fti.versions import served_model

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from fti import servers
 from fti.errors import NotReadyError
-from fti.project import Project, load_projects
+from fti.loading import load_projects
+from fti.project import Project
 from fti.settings import Settings
 
 if TYPE_CHECKING:

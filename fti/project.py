@@ -5,13 +5,10 @@ Nothing here imports a library heavier than the standard library; a Project is c
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
-
-from fti.errors import NotReadyError
 
 if TYPE_CHECKING:
     import optuna
@@ -295,16 +292,3 @@ class Project:
     def raw_keys(self, names: Sequence[str]) -> list[list[str]]:
         """Asset keys of the raw tables `names`."""
         return [self.key(f"raw_{name}") for name in names]
-
-
-def load_projects(modules: Iterable[str]) -> list[Project]:
-    """The `project` of each module, for example of `fti.projects.flights`."""
-    projects = []
-    for name in modules:
-        try:
-            projects.append(importlib.import_module(name).project)
-        except ModuleNotFoundError as error:
-            raise NotReadyError(f"FTI_PROJECTS names {name!r}, which cannot be imported: {error}") from error
-        except AttributeError:
-            raise NotReadyError(f"module {name!r} has no `project`: define `project = Project(...)` in it") from None
-    return projects

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fti import servers
-from fti.project import load_projects
+from fti.loading import load_projects
 from fti.settings import Settings
 
 if TYPE_CHECKING:

@@ -27,6 +27,8 @@ Statistic = tuple[str, Literal["count", "sum", "mean", "share", "std"]]
 _PIECE = 1 << 16
 _ONE = np.ones(1)
 _SIZE, _PLACE = "__size", "__place"
+_ROUNDING = 4 * float(np.finfo(np.float64).eps)
+"""Share of a sum of squares that its rounding may be: what is left of equal values when their mean is taken off."""
 
 
 def parse_window(window: str) -> timedelta:
@@ -70,10 +72,26 @@ def rolling_statistics(
     columns = {column for column, _ in statistics.values()}
     rows, sizes = _by_entity(events, [*entity], time, sorted(columns - {*entity, time}))
     micros = rows[time].dt.epoch("us").to_numpy()
+    last = _last_of_moments(micros, sizes)
+    made = _filled(rows, micros, sizes, last, statistics, windows)
+    keys = rows.select(*entity, time)
+    keys = keys if len(last) == keys.height else keys[last]
+    names = window_names(prefix, statistics, windows)
+    return keys.hstack([_series(name, values) for name, values in zip(names, made, strict=True)])
+
+
+def _filled(
+    rows: pl.DataFrame,
+    micros: np.ndarray,
+    sizes: np.ndarray,
+    last: np.ndarray,
+    statistics: Mapping[str, Statistic],
+    windows: Sequence[str],
+) -> list[np.ndarray]:
+    """The columns of all windows, in the order of `window_names`, made piece by piece on all processors."""
     widths = [int(parse_window(window).total_seconds() * 1_000_000) for window in windows]
     low = micros.min() if rows.height else 0
     span = int(micros.max(initial=low) - low) + max(widths) + 1
-    last = _last_of_moments(micros, sizes)
     kinds = ["count", *(kind for _, kind in statistics.values())] * len(windows)
     made = [np.empty(len(last), np.int64 if kind == "count" else np.float64) for kind in kinds]
 
@@ -88,10 +106,7 @@ def rolling_statistics(
 
     with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
         list(pool.map(fill, _pieces(sizes, span)))
-    names = window_names(prefix, statistics, windows)
-    keys = rows.select(*entity, time)
-    keys = keys if len(last) == keys.height else keys[last]
-    return keys.hstack([_series(name, values) for name, values in zip(names, made, strict=True)])
+    return made
 
 
 def _measures(
@@ -231,7 +246,8 @@ class _Column:
             if "true" in found:
                 made["share"] = found["true"] / number
             if "square" in found:
-                squares = np.maximum(found["square"] - found["offset"] ** 2 / number, 0.0)
+                squares = found["square"] - found["offset"] ** 2 / number
+                squares = np.where(squares > _ROUNDING * found["square"], squares, 0.0)
                 made["std"] = np.sqrt(np.where(number > 1, squares, np.nan) / (number - 1)) * units["offset"]
         for values in made.values() if "wild" in found else ():
             values[found["wild"] > 0] = np.nan

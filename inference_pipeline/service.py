@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fti.errors import NotReadyError
-from fti.project import load_projects
+from fti.loading import load_projects
 from fti.settings import Settings
 from fti.stores import open_stores
 

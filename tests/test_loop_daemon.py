@@ -13,7 +13,7 @@ import pytest
 
 from fti import servers
 from fti.definitions import build
-from fti.project import load_projects
+from fti.loading import load_projects
 from fti.settings import Settings
 from fti.stores import open_stores
 

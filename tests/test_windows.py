@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fti import windows
@@ -33,6 +33,7 @@ KINDS = ("count", "sum", "mean", "share", "std")
 
 @settings(max_examples=150, deadline=None)
 @given(rows=events, piece=st.sampled_from([1, 1 << 16]))
+@example(rows=[("a", 1, 0, 0)] * 5 + [("a", 1, 1, 1)], piece=1)  # equal values deviate by nothing, whatever the mean
 def test_windows_hold_what_a_loop_finds(rows, piece):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(windows, "_PIECE", piece)  # an entity a piece, or all in one

@@ -100,6 +100,8 @@ class Applier:
         try:
             raw, rejected = self._rows(events)
             change = self.window.change(raw)
+        except OSError:
+            raise  # the disk's fault, not an event's: all come again
         except Exception as error:
             if len(events) > 1:
                 half = len(events) // 2

@@ -21,7 +21,8 @@ import orjson
 from feature_pipeline.stream.apply import Applied, Applier
 from feature_pipeline.stream.checkpoint import Checkpoint
 from fti.errors import NotReadyError
-from fti.project import Project, load_projects
+from fti.loading import load_projects
+from fti.project import Project
 from fti.settings import Settings
 from fti.stores.event_log import EventLog, open_event_log, state_folder
 from fti.stores.lake import Lake

@@ -15,7 +15,7 @@ def write(settings: Settings, out: Path) -> Path:
     from feature_pipeline.chunks import replace_file
     from fti.catalog.contents import entry
     from fti.catalog.page import page
-    from fti.project import load_projects
+    from fti.loading import load_projects
     from fti.stores import open_stores
 
     stores = open_stores(settings)

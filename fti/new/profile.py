@@ -40,13 +40,11 @@ def profile(
     """
     table = checked(table, entity, timestamp, label)
     looked = look(table, entity, timestamp)
-    keys = looked.keys
-    entities, about_entities = entities_of(keys, entity, looked.key_moments, factor=looked.factor)
+    entities, about_entities = entities_of(looked.keys, entity, looked.key_moments, factor=looked.factor)
     times, about_times = _times(looked, timestamp, now or datetime.now(UTC))
     target, about_label = target_of(looked.rows[label], task, looked.moments)
     split, about_split = _split(looked, target)
     reasons, about_columns = _features(looked, entity, timestamp, target)
-    roles = _roles(looked, entity, timestamp, label, reasons)
     found = [*table_findings(looked.num_rows, timestamp), *about_entities, *about_times, *about_label, *about_split]
     return Profile(
         spec=table.spec,
@@ -55,7 +53,8 @@ def profile(
         entity=entity,
         timestamp=timestamp,
         columns=tuple(
-            _column(looked, name, table.identifiers[name], role, reasons.get(name, "")) for name, role in roles.items()
+            _column(looked, name, table.identifiers[name], role, reasons.get(name, ""))
+            for name, role in _roles(looked, entity, timestamp, label, reasons).items()
         ),
         entities=entities,
         times=times,
