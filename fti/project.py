@@ -10,12 +10,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from fti.gate import Gate
+
 if TYPE_CHECKING:
     import optuna
     import polars as pl
 
 Tables = Mapping[str, "pl.DataFrame"]
 """Raw rows by source name."""
+Task = Literal["binary", "multiclass", "regression"]
+"""What a label is: 0 or 1, the name of a class (text), or a number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +87,10 @@ class Freshness:
             raise ValueError("defaults go with on_stale='default', and only with it")
 
 
+def _unchanged(requests: pl.DataFrame) -> pl.DataFrame:
+    return requests
+
+
 @dataclass(frozen=True, kw_only=True)
 class Features:
     """The feature views of the project and how their rows are made.
@@ -100,9 +108,9 @@ class Features:
     """Sources the transform reads; every one of them becomes an upstream asset of `features`."""
     transform: Callable[[Tables, datetime, datetime], dict[str, pl.DataFrame]]
     lookback: timedelta
-    on_demand: Callable[[pl.DataFrame], pl.DataFrame]
+    on_demand: Callable[[pl.DataFrame], pl.DataFrame] = _unchanged
     """Request columns in, the same frame with the on-demand features added out; used offline and by the service."""
-    on_demand_names: tuple[str, ...]
+    on_demand_names: tuple[str, ...] = ()
     expectations: Mapping[str, tuple[Expectation, ...]] = field(default_factory=dict)
     """Feature view -> expectations on its rows."""
     accept_changes: tuple[str, ...] = ()
@@ -138,7 +146,8 @@ class Label:
     key: tuple[str, ...]
     """Request fields that identify the row; joins logged predictions with their labels."""
     time: str
-    """Request field that the prediction is about, for example the scheduled departure."""
+    """Request field that the prediction is about, for example the scheduled departure. Where the field is optional, a
+    request without it asks about now: the moment of the request is the moment of prediction."""
     horizon: timedelta
     delay: timedelta
     """How long after `time` a label can still become known."""
@@ -148,7 +157,8 @@ class Label:
 class Dataset:
     """How a training dataset is cut: by time, newest rows last, `[start, until)`.
 
-    Test is the last `test` before `until`, validation the `validation` before that, train everything older.
+    Test is the last `test` before `until`, validation the `validation` before that, train everything older. With
+    `shares` it is cut at random instead.
     """
 
     start: datetime
@@ -156,14 +166,16 @@ class Dataset:
     """End of the first dataset; a retraining moves it to the present."""
     validation: timedelta
     test: timedelta
+    shares: tuple[float, float, float] | None = None
+    """Shares of train, validation and test rows in `[start, until)`, chosen by a hash of the label's key, so that a row
+    stays where it is. For rows without a time: the test score is then not the future's, and the model card says so."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
     """The model, its fixed and its searched hyperparameters."""
 
-    task: str
-    """`binary`."""
+    task: Task
     categorical: tuple[str, ...]
     """Features to embed; all others are numeric."""
     params: Mapping[str, Any]
@@ -178,49 +190,14 @@ class Model:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Floor:
-    """Gate: `metric` on the test split is at least `minimum`."""
-
-    metric: str
-    minimum: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoWorseThanChampion:
-    """Gate: on the same test rows `metric` is no worse than the champion's by more than `tolerance`."""
-
-    metric: str
-    tolerance: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoWorseThanBaseline:
-    """Gate: on the same test rows `metric` is no worse than gradient boosting's by more than `tolerance`."""
-
-    metric: str
-    tolerance: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class SliceFloor:
-    """Gate: `metric` is at least `minimum` in every value of `column` that has `min_rows` test rows."""
-
-    column: str
-    metric: str
-    minimum: float
-    min_rows: int
-
-
-Gate = Floor | NoWorseThanChampion | NoWorseThanBaseline | SliceFloor
-
-
-@dataclass(frozen=True, kw_only=True)
 class Service:
     """The prediction endpoint."""
 
     request: Mapping[str, RequestField]
-    threshold: float
-    """A probability at or over it answers label 1."""
+    """Fields by name. An optional field named like a feature replaces that feature's online value when it is given: for
+    what only the caller knows yet, and for entities that the feature store has never seen."""
+    threshold: float = 0.5
+    """Binary tasks: a probability at or over it answers label 1."""
     max_batch_size: int = 1000
 
 

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from fti.project import Dataset, Floor, NoWorseThanChampion
+from fti.gate import Floor, NoWorseThanChampion
+from fti.project import Dataset
 from fti.projects.flights import project as flights
 
 project = replace(

@@ -9,7 +9,8 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from fti.project import Project, SliceFloor
+from fti.gate import SliceFloor
+from fti.project import Project
 from fti.stores.dataset_store import DatasetStore, TrainingDataset
 from fti.stores.model_bundle import ModelBundle
 from fti.stores.model_registry import ModelRegistry, ModelVersion

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fti.project import Floor, Gate, NoWorseThanBaseline, NoWorseThanChampion, SliceFloor
+from fti.gate import Floor, Gate, NoWorseThanBaseline, NoWorseThanChampion, SliceFloor
 from training_pipeline.measure import HIGHER_IS_BETTER
 
 

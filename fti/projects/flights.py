@@ -10,21 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from fti.project import (
-    Dataset,
-    Features,
-    Floor,
-    Label,
-    Model,
-    Monitor,
-    NoWorseThanBaseline,
-    NoWorseThanChampion,
-    Project,
-    RequestField,
-    Service,
-    SliceFloor,
-    Tables,
-)
+from fti.gate import Floor, NoWorseThanBaseline, NoWorseThanChampion, SliceFloor
+from fti.project import Dataset, Features, Label, Model, Monitor, Project, RequestField, Service, Tables
 from fti.projects.nycflights import ORIGIN_ZONE, SOURCES, UTC_TIME
 from fti.windows import Statistic, rolling_statistics, window_names
 

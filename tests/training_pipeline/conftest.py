@@ -8,20 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fti.project import (
-    Dataset,
-    Features,
-    Floor,
-    Label,
-    Model,
-    Monitor,
-    NoWorseThanChampion,
-    Project,
-    RequestField,
-    Service,
-    SliceFloor,
-    Source,
-)
+from fti.gate import Floor, NoWorseThanChampion, SliceFloor
+from fti.project import Dataset, Features, Label, Model, Monitor, Project, RequestField, Service, Source
 from fti.stores.dataset_store import DatasetStore
 from fti.stores.model_registry import ModelRegistry
 from tests.registries import empty_registry

@@ -5,7 +5,8 @@ import dagster as dg
 import pytest
 
 from fti.errors import ConflictError, GateError
-from fti.project import Floor, Project
+from fti.gate import Floor
+from fti.project import Project
 from fti.stores.dataset_store import DatasetStore
 from fti.stores.model_registry import ModelRegistry
 from training_pipeline.definitions import definitions

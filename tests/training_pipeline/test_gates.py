@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fti.project import Floor, NoWorseThanChampion, SliceFloor
+from fti.gate import Floor, NoWorseThanChampion, SliceFloor
 from training_pipeline.gates import check_names, verdicts
 from training_pipeline.measure import calibration_error, expected_log_loss, reference_predictions, scores, slice_scores
 
