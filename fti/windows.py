@@ -197,7 +197,7 @@ class _Sums:
     def of(cls, values: np.ndarray, ends: np.ndarray) -> _Sums:
         """Of whole numbers exact, of real numbers with what each addition has rounded away as a second part."""
         total = np.zeros(len(values) + 1, np.float64 if values.dtype == np.float64 else np.int64)
-        np.cumsum(values, out=total[1:])
+        np.cumsum(values, dtype=total.dtype, out=total[1:])
         parts: tuple[np.ndarray, ...] = (total,)
         if values.dtype == np.float64:
             before, after = total[:-1], total[1:]
@@ -207,11 +207,11 @@ class _Sums:
             lost = np.zeros_like(total)
             np.cumsum(rounded, out=lost[1:])
             parts = (total, lost)
-        return cls(parts, tuple(part[1:] if len(ends) == len(values) else part[ends] for part in parts))
+        return cls(parts, tuple(part[1:] if len(ends) == len(values) else part.take(ends) for part in parts))
 
     def since(self, first: np.ndarray) -> np.ndarray:
         """The sums from the rows `first` to where the windows end."""
-        total, *rest = (end - part[first] for part, end in zip(self.parts, self.ends, strict=True))
+        total, *rest = (end - part.take(first) for part, end in zip(self.parts, self.ends, strict=True))
         for part in rest:
             total += part
         return total
