@@ -105,7 +105,7 @@ def never_labelled(project: Project, labelled: pl.DataFrame) -> Verdict | None:
         return None
     time = project.label.time
     return undecided(
-        f"no prediction has a label. Rows are split at random, so they may have no time of their own; a request without "
+        "no prediction has a label. Rows are split at random, so they may have no time of their own: a request without "
         f"{time!r} is about now, and only one about a row's own {time!r} can be compared with its label."
     )
 
@@ -119,7 +119,8 @@ def prediction_reference(project: Project, bundle: ModelBundle, dataset: Trainin
     train = dataset.splits["train"]
     columns = prediction.columns(bundle.predict(train), bundle.info, threshold=project.service.threshold)
     watched = prediction.WATCHED[prediction.task_of(bundle.info)]
-    return drift.reference(train.select(TIME).hstack(columns), **watched)
+    rows = train.select(TIME).hstack(columns)
+    return drift.reference(rows, numeric=watched["numeric"], categorical=watched["categorical"])
 
 
 def check_results(
@@ -176,9 +177,10 @@ def pictures(
     """The table and the curves of the most drifted features and, with `html`, the page that Evidently writes."""
     reference = window.dataset.manifest["reference"]
     distances = daily_distances(window.logged, reference, table["feature"].head(NUM_CURVES).to_list())
+    picture = drift_plot(distances, window.logged, window.labelled, project.model.task)
     found: dict[str, dg.MetadataValue] = {
         "most drifted": dg.MetadataValue.md(as_table(table.head(MAX_TABLE_ROWS))),
-        "day by day": dg.MetadataValue.md(as_markdown(drift_plot(distances, window.logged, window.labelled, project.model.task))),
+        "day by day": dg.MetadataValue.md(as_markdown(picture)),
     }
     if html:
         chosen = table["feature"].head(NUM_FEATURES).to_list()

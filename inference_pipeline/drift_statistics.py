@@ -73,7 +73,7 @@ def prediction_drift(logged: pl.DataFrame, reference: Mapping[str, Any], monitor
     found = drift.compare(logged, reference, quantile=monitor.quantile, factor=monitor.factor).row(0, named=True)
     column, values = found["feature"], logged[found["feature"]]
     what = {PROBABILITY: "probabilities", LABEL: "labels", PREDICTION: "predictions"}[column]
-    mean = float(values.mean() or 0.0) if values.dtype.is_numeric() else None  # type: ignore[arg-type]
+    mean = float(values.mean() or 0.0) if values.dtype.is_numeric() else None
     description = (
         f"The champion's {what} lie {found['distance']:.3f} from those on its training rows "
         f"(limit {found['limit']:.3f})" + (f"; their mean is {mean:.4g}." if mean is not None else ".")
@@ -87,7 +87,9 @@ def performance_drift(labelled: pl.DataFrame, monitor: Monitor, info: Mapping[st
     if (verdict := too_few(labelled.height, monitor, "labelled predictions by the champion")) is not None:
         return verdict
     overall = info.get("reference_predictions", {}).get("overall", {})
-    labelled = labelled.with_columns(pl.col("actual").cast(LABEL_TYPES[task_of(info)], strict=False)).drop_nulls("actual")
+    labelled = labelled.with_columns(pl.col("actual").cast(LABEL_TYPES[task_of(info)], strict=False)).drop_nulls(
+        "actual"
+    )
     if task_of(info) == "regression":
         return error_drift(labelled, monitor, overall)
     return surprise_drift(labelled, monitor, info, overall)

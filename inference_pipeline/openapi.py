@@ -83,7 +83,7 @@ def answer(project: Project) -> type[BaseModel]:
 
 def answers(project: Project) -> type[BaseModel]:
     """The model of the answers to many requests, in their order."""
-    one: Any = list[answer(project) | Refusal]  # type: ignore[operator]
+    one: Any = list[answer(project) | Refusal]  # type: ignore[misc]
     model: type[BaseModel] = create_model(f"{project.name}_answers", predictions=(one, ...))
     return model
 

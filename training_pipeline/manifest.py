@@ -86,8 +86,7 @@ def describe_label(splits: Mapping[str, pl.DataFrame], label: str, task: str) ->
     if task == "multiclass":
         classes = sorted({value for part in splits.values() for value in part[label].unique()})
         shares = {
-            name: {value: float((part[label] == value).mean()) for value in classes}  # type: ignore[arg-type]
-            for name, part in splits.items()
+            name: {value: float((part[label] == value).mean()) for value in classes} for name, part in splits.items()
         }
         return {"task": task, "classes": classes, "class_shares": shares}
     described = {name: statistics(part, [label]).row(0, named=True) for name, part in splits.items()}

@@ -16,7 +16,7 @@ from fti.project import Project
 from fti.stores.dataset_store import DatasetStore, TrainingDataset
 from fti.stores.feature_store import FeatureStore
 from fti.stores.model_registry import ModelRegistry
-from training_pipeline.dataset import TIME
+from training_pipeline.split import TIME
 
 CHECK = "online_equals_offline"
 SAMPLE = 500
