@@ -100,8 +100,8 @@ def draft(profile: Profile, name: str, now: datetime) -> Draft:
     parts = choices.calendar_parts(profile.times)
     if not own and not windows and not (moments and profile.timestamp):
         raise DataError(
-            "No column is left that tells something about a row: give more columns, or name with --entity the column that "
-            "says whom a row is about, so that its earlier rows can tell something."
+            "No column is left that tells something about a row: give more columns, or name with --entity the column "
+            "that says whom a row is about, so that its earlier rows can tell something."
         )
     days = _days(profile, now)
     return Draft(
@@ -180,8 +180,14 @@ def _own(column: Column, row: Mapping[str, Any]) -> Own:
     """A feature with an example: the row's value, or a usual one where the row has none that suits."""
     dtype = _type(column)
     usual = [column.quantiles[2]] if column.quantiles else []
-    candidates = [row.get(column.name), *(value for value, _ in column.top), *usual, column.least, column.example]
-    example = next((value for value in candidates if choices.is_example(value)), None)
+    candidates: list[Any] = [
+        row.get(column.name),
+        *(value for value, _ in column.top),
+        *usual,
+        column.least,
+        column.example,
+    ]
+    example: Any = next((value for value in candidates if choices.is_example(value)), None)
     if example is None:
         example = {"Bool": True, "String": "?"}.get(dtype, 0)
     if dtype in ("Int64", "Float64"):

@@ -36,10 +36,11 @@ def profile(
 ) -> Profile:
     """What is in the table, for whom (`entity` columns), at which time, and what is to be predicted.
 
-    Without `entity` every row is an entity of its own. Columns are named as in the table; a wrong name is a `DataError` that suggests the nearest. `task` (`binary`,
-    `multiclass`, `regression`) overrides the inferred one (rules: `fti.new.label.target_of`). What is wrong with the
-    data is in `Profile.findings`; `Profile.require_usable` raises the first that stops. Times later than `now` are
-    found odd. A table of over 24 million cells is sampled (`Profile.sampled`).
+    Without `entity` every row is an entity of its own. Columns are named as in the table; a wrong name is a
+    `DataError` that suggests the nearest. `task` (`binary`, `multiclass`, `regression`) overrides the inferred one
+    (rules: `fti.new.label.target_of`). What is wrong with the data is in `Profile.findings`;
+    `Profile.require_usable` raises the first that stops. Times later than `now` are found odd. A table of over 24
+    million cells is sampled (`Profile.sampled`).
     """
     table = checked(table, entity, timestamp, label)
     looked = look(table, entity, timestamp)

@@ -126,7 +126,7 @@ def _read(draft: Draft) -> str:
     names = ", names=NAMES" if draft.names else ""
     return (
         f"def read_{draft.name}(start: datetime, end: datetime) -> pl.DataFrame:\n"
-        '    """The rows of `[start, end)`; infinite numbers are null, copies and rows without entity or time left out."""\n'
+        '    """The rows of `[start, end)`, without copies, infinite numbers, and rows that lack entity or time."""\n'
         f"    return read_rows(TABLE, schema=SCHEMA, entity=ENTITY, time=TIME, start=start, end=end{names})"
     )
 
@@ -139,12 +139,12 @@ def _history(draft: Draft) -> str:
     kind = "mean" if draft.label_type in ("Int64", "Float64") else "share"
     label = text(draft.label)
     return (
-        "# Of an entity's earlier rows: their number, and these. The label may be among them only if it is always known\n"
-        f'# before the next row comes; then add {label}: ({label}, "{kind}").\n'
+        "# Of an entity's earlier rows: their number, and these. The label may be one of them only if it is known\n"
+        f'# before the next row comes: then add {label}: ({label}, "{kind}").\n'
         f"{lead}{dictionary(statistics, lead=len(lead))}\n"
         f"WINDOWS = {tupled(draft.windows)}  # by the usual time between two rows of an entity\n\n\n"
         "def history(rows: pl.DataFrame) -> pl.DataFrame:\n"
-        '    """Known a moment after its row, so that no row sees itself or others of its time, offline and online."""\n'
+        '    """Known a moment after its row, so that no row sees itself or others of its own time."""\n'
         "    past = rolling_statistics("
         'rows, entity=ENTITY, statistics=STATISTICS, windows=WINDOWS, prefix="past", time=TIME)\n'
         '    numbers = pl.col(window_names("past", STATISTICS, WINDOWS)).cast(pl.Float64)\n'
