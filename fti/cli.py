@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fti.errors import FtiError
+from fti.new import command as new_project
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -67,6 +68,9 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--out", type=Path, help="folder of index.html (default: catalog in FTI_HOME)")
         if name == "backfill":
             _backfill_options(command)
+    new = commands.add_parser("new", help=new_project.TEXT, description=new_project.TEXT)
+    new_project.add_options(new)
+    new.set_defaults(run=new_project.run)
     _add_dataset(commands)
     return top
 
