@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
         ("up", up, "start Dagster, MLflow, the prediction and the ingest services"),
         ("down", down, "stop what `fti up` started"),
         ("backfill", backfill, "make days of features, and those whose raw days or code changed"),
+        ("check", check, "run the contract suite on a project; exit status 1 when it breaks it"),
         ("catalog", catalog, "write the catalogue of sources, views and features as one HTML file"),
         ("status", status, "what runs, what is in the stores, who is champion"),
         ("plan", plan, "compare the features in the code with what is deployed; exit status 2 when they differ"),
@@ -58,6 +59,9 @@ def parser() -> argparse.ArgumentParser:
         if name == "demo":
             command.add_argument("--weeks", type=int, default=7, help="weeks of traffic to replay at most (default 7)")
             command.add_argument("--share", type=float, default=1.0, help="share of the requests to replay (default 1)")
+        if name == "check":
+            command.add_argument("project")
+            command.add_argument("--quick", action="store_true", help="fewer rows, half a minute")
         if name == "catalog":
             command.add_argument("--out", type=Path, help="folder of index.html (default: catalog in FTI_HOME)")
         if name == "backfill":
@@ -150,6 +154,14 @@ def backfill(arguments: argparse.Namespace) -> int:
     span = None if arguments.changed else (arguments.first, arguments.last)
     run(Settings(), arguments.project, span, chunk_days=arguments.chunk_days, again=arguments.again)
     return 0
+
+
+def check(arguments: argparse.Namespace) -> int:
+    from fti.backfill import project_named
+    from fti.settings import Settings
+    from fti.testing.show import command
+
+    return command(project_named(Settings(), arguments.project), quick=arguments.quick)
 
 
 def catalog(arguments: argparse.Namespace) -> int:
