@@ -8,14 +8,18 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fti.errors import FtiError
 
-if TYPE_CHECKING:
-    from fti.settings import Settings
-
 Command = Callable[[argparse.Namespace], int]
+
+
+class FirstLine(logging.Handler):
+    """Tells of a broken project in one line; `fti status` and Dagster's page have more."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"fti: {record.getMessage().splitlines()[0]}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     logging.captureWarnings(True)  # what one library thinks of another is not for this terminal
     logging.getLogger("py.warnings").addHandler(logging.NullHandler())
+    logging.getLogger("fti.loading").addHandler(FirstLine())
     try:
         return int(arguments.run(arguments))
     except FtiError as error:
@@ -124,17 +129,24 @@ def demo(arguments: argparse.Namespace) -> int:
 
 def up(arguments: argparse.Namespace) -> int:
     from fti import servers
+    from fti.loading import load
     from fti.settings import Settings
 
     settings = Settings()
-    wanted = servers.servers(settings, _names(settings), _streamed(settings))
-    for server in wanted:
-        servers.start(server, settings)
-    for server in wanted:
-        servers.wait_ready(server, settings)
-        print(f"{server.name:<20} {server.url}", flush=True)
+    loaded = load(settings.project_modules)
+    for broken in loaded.broken:
+        print(f"fti: {broken}; the others start", file=sys.stderr)
+    names = tuple(project.name for project in loaded.projects)
+    streamed = tuple(project.name for project in loaded.projects if project.streamed)
+    failed = 0
+    for server, problem in servers.start_all(servers.servers(settings, names, streamed), settings):
+        if problem:
+            print(f"fti: {problem}", file=sys.stderr)
+            failed = 1
+        else:
+            print(f"{server.name:<20} {server.url}", flush=True)
     print("Stop them with `fti down`.")
-    return 0
+    return failed
 
 
 def down(arguments: argparse.Namespace) -> int:
@@ -142,8 +154,11 @@ def down(arguments: argparse.Namespace) -> int:
     from fti.settings import Settings
 
     settings = Settings()
-    for server in servers.servers(settings, _names(settings), _streamed(settings)):
-        print(f"{server.name:<20} {'stopped' if servers.stop(server.name, settings) else 'was not running'}")
+    names = servers.started(settings)
+    for name in names:
+        print(f"{name:<20} {'stopped' if servers.stop(name, settings) else 'was not running'}")
+    if not names:
+        print(f"nothing runs from {settings.root}")
     return 0
 
 
@@ -193,18 +208,6 @@ def lineage(arguments: argparse.Namespace) -> int:
     from fti.settings import Settings
 
     return run(Settings(), arguments.model, arguments.project, as_json=arguments.json)
-
-
-def _names(settings: Settings) -> tuple[str, ...]:
-    from fti.loading import load_projects
-
-    return tuple(project.name for project in load_projects(settings.project_modules))
-
-
-def _streamed(settings: Settings) -> tuple[str, ...]:
-    from fti.loading import load_projects
-
-    return tuple(project.name for project in load_projects(settings.project_modules) if project.streamed)
 
 
 if __name__ == "__main__":

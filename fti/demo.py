@@ -8,13 +8,13 @@ champion in while it answers. Every step looks into the stores first and does on
 
 from __future__ import annotations
 
-import os
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fti import servers
 from fti.errors import NotReadyError
+from fti.loading import load_projects
 from fti.loop import Loop, daily_nouns, days, drift_checks, missing_days, open_loop, retraining, sensor_request
 from fti.replay import requests_of, send
 from fti.settings import Settings
@@ -26,14 +26,14 @@ SWAP_SECONDS = 60
 
 def run(settings: Settings, *, weeks: int, share: float) -> dict[str, Any]:
     """Run the loop; print the table and write `<home>/demo.json`. Returns what that file holds."""
-    os.environ.update(servers.environment(settings))
     from rich.console import Console
 
     from fti import report
 
     console = Console()
     begun = time.perf_counter()
-    loop = open_loop(settings, console, share)
+    (project, *_) = load_projects(settings.project_modules)
+    loop = open_loop(settings, project, console, share)
     history(loop)
     train(loop)
     server = _service(loop)

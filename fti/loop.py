@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from fti import servers
 from fti.errors import NotReadyError
-from fti.loading import load_projects
 from fti.project import Project
 from fti.settings import Settings
 
@@ -96,23 +95,26 @@ class Loop:
         return result
 
 
-def open_loop(settings: Settings, console: Console, share: float) -> Loop:
+def open_loop(settings: Settings, project: Project, console: Console, share: float = 1.0) -> Loop:
+    """The loop of one project. Another project may be broken: nothing of it is built here."""
     import dagster as dg
 
-    from fti.definitions import build
+    from fti.definitions import build_one
     from fti.stores import open_stores
 
+    os.environ.update(servers.environment(settings))
     _quiet()
     progress = Progress()
     with console.status("opening the stores ..."):
         instance = dg.DagsterInstance.from_config(str(servers.dagster_home(settings)))
         end_dead_runs(instance)
-        project = load_projects(settings.project_modules)[0]
         return Loop(
             settings=settings,
             project=project,
             stores=open_stores(settings),
-            defs=dg.Definitions.merge(build(settings), dg.Definitions(loggers={"console": _logger(progress)})),
+            defs=dg.Definitions.merge(
+                build_one(settings, project), dg.Definitions(loggers={"console": _logger(progress)})
+            ),
             instance=instance,
             console=console,
             share=share,

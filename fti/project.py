@@ -183,7 +183,7 @@ class Model:
     search_space: Callable[[optuna.Trial], dict[str, Any]]
     """Hyperparameters that a trial suggests; they override `params`."""
     num_trials: int
-    build: str = "training_pipeline.model:TabularClassifier"
+    build: str = "training_pipeline.model:TabularNetwork"
     """`module:attribute` of the LightningModule class."""
     seed: int = 7
     max_epochs: int = 12

@@ -24,9 +24,10 @@ Statistic = tuple[str, Literal["count", "sum", "mean", "share", "std"]]
 
 `count`, `sum` (0 of no value), `mean`, `share` (of true or non-zero values), `std` (of a sample, so of two or more).
 """
-_PIECE = 1 << 16
-_ONE = np.ones(1)
-_SIZE, _PLACE = "__size", "__place"
+_PIECE = 1 << 15
+_SHARED = 16
+"""Powers of two by which the largest values of entities that are summed in one unit may differ."""
+_SIZE = "__size"
 _ROUNDING = 4 * float(np.finfo(np.float64).eps)
 """Share of a sum of squares that its rounding may be: what is left of equal values when their mean is taken off."""
 
@@ -123,10 +124,10 @@ def _measures(
     kinds: dict[str, set[str]] = {column: set() for column, _ in statistics.values()}
     for column, kind in statistics.values():
         kinds[column].add(kind)
-    columns = {name: _Column.of(rows[name], wanted, lengths) for name, wanted in kinds.items()}
+    columns = {name: _Column.of(rows[name], wanted, lengths, ends) for name, wanted in kinds.items()}
     for first in firsts:
         number = ends - first
-        found = {name: column.between(first, ends, number) for name, column in columns.items()}
+        found = {name: column.since(first, number) for name, column in columns.items()}
         yield number
         yield from (found[name][kind] for name, kind in statistics.values())
 
@@ -155,9 +156,9 @@ def _by_entity(
 
 
 def _pieces(sizes: np.ndarray, span: int) -> list[tuple[slice, np.ndarray]]:
-    """Rows of whole entities, with how many each has: few enough for a cache, and to be packed with time in 63 bits."""
+    """Rows of whole entities, with how many each has: few enough for a cache, and to be packed with time in 62 bits."""
     starts = np.append(0, np.cumsum(sizes))
-    group = starts[:-1] // _PIECE + np.arange(len(sizes)) // (np.iinfo(np.int64).max // span)
+    group = starts[:-1] // _PIECE + np.arange(len(sizes)) // (np.iinfo(np.int64).max // (2 * span))
     edges = [0, *(np.flatnonzero(np.diff(group)) + 1), len(sizes)]
     return [(slice(starts[low], starts[high]), sizes[low:high]) for low, high in pairwise(edges)]
 
@@ -170,100 +171,130 @@ def _last_of_moments(micros: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 
 def _firsts(packed: np.ndarray, ends: np.ndarray, widths: Sequence[int]) -> Iterator[np.ndarray]:
-    """For each width, where the windows that stop before `ends` start: both ascend, so one merge finds all."""
-    places = pl.DataFrame({"at": packed, _PLACE: np.arange(1, len(packed) + 1)}).set_sorted("at")
+    """For each width, where the windows that stop before `ends` start: both ascend, so one merge finds all.
+
+    A stable sort of two ascending runs is a merge. The last bit tells a window's limit from an event, which comes
+    first when both are at one time.
+    """
+    events, asked = packed << 1, np.arange(len(ends))
+    limits = (events if len(ends) == len(packed) else events[ends - 1]) + 1
+    both = np.empty(len(events) + len(limits), np.int64)
     for width in widths:
-        limits = pl.DataFrame({"at": packed[ends - 1] - width}).set_sorted("at")
-        yield limits.join_asof(places, on="at")[_PLACE].fill_null(0).to_numpy()
+        both[: len(events)] = events
+        np.subtract(limits, width << 1, out=both[len(events) :])
+        both.sort(kind="stable")
+        yield np.flatnonzero((both & 1).astype(bool)) - asked
 
 
 @dataclass(frozen=True)
 class _Sums:
-    """Running sums with a leading 0, in parts that add up."""
+    """Running sums with a leading 0, in parts that add up, and what they are where the windows end."""
 
     parts: tuple[np.ndarray, ...]
+    ends: tuple[np.ndarray, ...]
 
     @classmethod
-    def of(cls, values: np.ndarray) -> _Sums:
+    def of(cls, values: np.ndarray, ends: np.ndarray) -> _Sums:
         """Of whole numbers exact, of real numbers with what each addition has rounded away as a second part."""
-        total = np.zeros(len(values) + 1, values.dtype)
-        np.cumsum(values, out=total[1:])
-        if values.dtype == np.int64:
-            return cls((total,))
-        added = total[1:] - total[:-1]
-        lost = np.zeros_like(total)
-        np.cumsum((total[:-1] - (total[1:] - added)) + (values - added), out=lost[1:])
-        return cls((total, lost))
+        total = np.zeros(len(values) + 1, np.float64 if values.dtype == np.float64 else np.int64)
+        np.cumsum(values, dtype=total.dtype, out=total[1:])
+        parts: tuple[np.ndarray, ...] = (total,)
+        if values.dtype == np.float64:
+            before, after = total[:-1], total[1:]
+            added = after - before
+            rounded = values - added
+            rounded += before - np.subtract(after, added, out=added)
+            lost = np.zeros_like(total)
+            np.cumsum(rounded, out=lost[1:])
+            parts = (total, lost)
+        return cls(parts, tuple(part[1:] if len(ends) == len(values) else part.take(ends) for part in parts))
 
-    def between(self, first: np.ndarray, last: np.ndarray) -> np.ndarray:
-        """The sums of `values[first:last]`."""
-        found: np.ndarray = self.parts[0][last] - self.parts[0][first]
-        for part in self.parts[1:]:
-            found += part[last] - part[first]
-        return found
+    def since(self, first: np.ndarray) -> np.ndarray:
+        """The sums from the rows `first` to where the windows end."""
+        total, *rest = (end - part.take(first) for part, end in zip(self.parts, self.ends, strict=True))
+        for part in rest:
+            total += part
+        return total
 
 
 @dataclass(frozen=True)
 class _Column:
     """Running sums of a column: of its known values, of those that are infinite or NaN, of what the statistics need.
 
-    Real values are summed in their entity's unit (`units`, by row), so that no entity drowns another.
+    Real values are summed in a unit (`units`, by window) that suits their entity, so that no entity drowns another.
     """
 
     sums: Mapping[str, _Sums]
     units: Mapping[str, np.ndarray]
 
     @classmethod
-    def of(cls, column: pl.Series, kinds: set[str], lengths: np.ndarray) -> _Column:
-        """For statistics `kinds` of a piece that holds entities of `lengths` rows."""
-        known = column.is_not_null().to_numpy()
+    def of(cls, column: pl.Series, kinds: set[str], lengths: np.ndarray, ends: np.ndarray) -> _Column:
+        """For statistics `kinds` of windows that stop before `ends`, in a piece of entities of `lengths` rows."""
+        known = column.is_not_null().to_numpy() if column.null_count() else None
         whole = column.dtype.is_integer() or column.dtype == pl.Boolean
         values = column.cast(pl.Int64 if whole else pl.Float64).fill_null(0).to_numpy()
-        sums, units = ({} if known.all() else {"number": known.astype(np.int64)}), {}
-        if not np.isfinite(values).all():
-            sums["wild"] = (~np.isfinite(values)).astype(np.int64)
-            values = np.where(np.isfinite(values), values, 0.0)
-        if kinds & {"sum", "mean"}:
-            sums["total"], units["total"] = (values, _ONE) if whole else _scaled(values, lengths)
+        sums, units = ({} if known is None else {"number": known}), {}
+        finite = np.isfinite(values)
+        if not finite.all():
+            sums["wild"], values = ~finite, np.where(finite, values, 0.0)
         if "share" in kinds:
-            sums["true"] = (values != 0).astype(np.int64)
+            sums["true"] = values != 0
+        if kinds & {"sum", "mean"} and whole:
+            sums["total"] = values
+        elif kinds & {"sum", "mean"}:
+            sums["total"], units["total"] = _scaled(values, lengths)
         if "std" in kinds:
-            offset = np.where(known, values - _means(values, known, lengths), 0.0)
-            sums["offset"], units["offset"] = _scaled(offset, lengths)
+            sums["offset"], units["offset"] = _offsets(values.astype(np.float64, copy=False), known, lengths)
             sums["square"] = sums["offset"] ** 2
-        return cls({name: _Sums.of(each) for name, each in sums.items()}, units)
+        at_ends = {name: unit[ends - 1] for name, unit in units.items() if len(unit) > 1}
+        return cls({name: _Sums.of(each, ends) for name, each in sums.items()}, units | at_ends)
 
-    def between(self, first: np.ndarray, last: np.ndarray, number: np.ndarray) -> dict[str, np.ndarray]:
-        """The statistics of the `number` rows `first..last - 1`, NaN where nothing can be said."""
-        found = {name: sums.between(first, last) for name, sums in self.sums.items()}
-        units = {name: unit if unit is _ONE else unit[last - 1] for name, unit in self.units.items()}
+    def since(self, first: np.ndarray, number: np.ndarray) -> dict[str, np.ndarray]:
+        """The statistics of the `number` rows from `first` on, NaN where nothing can be said."""
+        found = {name: sums.since(first) for name, sums in self.sums.items()}
         number = found.get("number", number)
-        made: dict[str, np.ndarray] = {}
+        made, counted = {"count": number}, number.astype(np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):
             if "total" in found:
-                total = found["total"] * units["total"]
-                made |= {"sum": total, "mean": total / number}
+                made["sum"] = found["total"] * self.units.get("total", 1.0)
+                made["mean"] = made["sum"] / counted
             if "true" in found:
-                made["share"] = found["true"] / number
+                made["share"] = found["true"] / counted
             if "square" in found:
-                squares = found["square"] - found["offset"] ** 2 / number
-                squares = np.where(squares > _ROUNDING * found["square"], squares, 0.0)
-                made["std"] = np.sqrt(np.where(number > 1, squares, np.nan) / (number - 1)) * units["offset"]
-        for values in made.values() if "wild" in found else ():
-            values[found["wild"] > 0] = np.nan
-        return made | {"count": number}
+                made["std"] = _deviations(found["square"], found["offset"], counted) * self.units["offset"]
+        for name, values in made.items() if "wild" in found else ():
+            if name != "count":
+                values[found["wild"] > 0] = np.nan
+        return made
 
 
-def _means(values: np.ndarray, known: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The mean of each entity's known values, at each of its rows."""
+def _deviations(square: np.ndarray, offset: np.ndarray, number: np.ndarray) -> np.ndarray:
+    """Standard deviations of `number` values from the sums of their offsets and squares; NaN of fewer than two."""
+    left: np.ndarray = square - offset * offset / number
+    left[left <= _ROUNDING * square] = 0.0
+    left[number < 2] = np.nan
+    left /= number - 1
+    return np.sqrt(left, out=left)
+
+
+def _offsets(values: np.ndarray, known: np.ndarray | None, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far each value lies from the mean of its entity's known values, as multiples of a unit; 0 if unknown."""
+    scaled, unit = _scaled(values, lengths)
     starts = np.cumsum(lengths) - lengths
-    number = np.maximum(np.add.reduceat(known.astype(np.int64), starts), 1)
-    means: np.ndarray = np.repeat(np.add.reduceat(values / np.repeat(number, lengths), starts), lengths)
-    return means
+    number = lengths if known is None else np.maximum(np.add.reduceat(known, starts, dtype=np.int64), 1)
+    offsets = scaled - np.repeat(np.add.reduceat(scaled, starts) / number, lengths)
+    offsets, inner = _scaled(offsets if known is None else offsets * known, lengths)
+    return offsets, unit * inner
 
 
 def _scaled(values: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`values` as multiples, below 1, of a power of two that suits their entity, and that power at each row."""
+    """`values` as multiples, about 1 at most, of a power of two, and that power: one for all rows where it can be.
+
+    Entities share a unit as long as the smallest of them keeps about as many digits as a sum can carry.
+    """
     starts = np.cumsum(lengths) - lengths
     exponent = np.frexp(np.maximum.reduceat(np.abs(values), starts))[1].clip(-1000, 1000)
+    highest = exponent.max(initial=-1000)
+    if highest - exponent.min(initial=1000) <= _SHARED:
+        return values * np.ldexp(1.0, -highest), np.ldexp(np.ones(1), highest)
     return values * np.repeat(np.ldexp(1.0, -exponent), lengths), np.repeat(np.ldexp(1.0, exponent), lengths)

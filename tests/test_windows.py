@@ -1,5 +1,6 @@
 """Rolling statistics against a loop that anybody can check."""
 
+import math
 import statistics
 from datetime import UTC, datetime, timedelta
 
@@ -104,6 +105,14 @@ def test_the_neighbour_of_a_huge_entity_is_not_disturbed():
     rows = pl.concat([one_entity([1e200, 3e205]), one_entity([0.1, 0.2]).with_columns(entity=pl.lit("b"))])
     assert last_of(rows, "sum", "2h") == pytest.approx(0.3, rel=1e-12)
     assert last_of(rows, "std", "2h") == pytest.approx(statistics.stdev([0.1, 0.2]), rel=1e-9)
+
+
+def test_entities_that_share_a_unit_keep_their_digits():
+    random = np.random.default_rng(3)
+    large, small = random.normal(40_000, 1, 3000), random.normal(1, 0.1, 50)
+    rows = pl.concat([one_entity(large), one_entity(small).with_columns(entity=pl.lit("b"))])
+    assert last_of(rows, "sum", "6h") == pytest.approx(math.fsum(small[-6:]), rel=1e-15)
+    assert last_of(rows, "std", "6h") == pytest.approx(statistics.stdev(small[-6:]), rel=1e-12)
 
 
 def test_a_value_that_is_not_finite_spoils_only_its_windows():

@@ -18,7 +18,6 @@ from training_pipeline.threads import num_threads
 
 MONITOR = "validation_loss"
 PATIENCE = 4
-BATCH_SIZE = 2048
 
 
 class Seeding(L.Callback):

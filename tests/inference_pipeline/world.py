@@ -14,7 +14,7 @@ from fti.project import Project
 from fti.projects.flights import project as flights
 from fti.settings import Settings
 from fti.stores import open_stores
-from fti.stores.model_bundle import Encoder
+from fti.stores.encoder import Encoder
 from fti.stores.model_registry import ModelVersion
 from fti.stores.prediction_log import PredictionLog
 from inference_pipeline.batch import requests_of
