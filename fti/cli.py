@@ -172,11 +172,11 @@ def backfill(arguments: argparse.Namespace) -> int:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    from fti.backfill import project_named
+    from fti.loading import find_project
     from fti.settings import Settings
     from fti.testing.show import command
 
-    return command(project_named(Settings(), arguments.project), quick=arguments.quick)
+    return command(find_project(Settings().project_modules, arguments.project), quick=arguments.quick)
 
 
 def catalog(arguments: argparse.Namespace) -> int:

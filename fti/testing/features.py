@@ -80,7 +80,7 @@ def later_rows_change_nothing(rehearsal: Rehearsal) -> None:
         raise NotApplicable("no raw row is later than another")
 
 
-def unknown_labels_are_in_no_feature(rehearsal: Rehearsal) -> None:
+def labels_wait_until_known(rehearsal: Rehearsal) -> None:
     """Labels that are not known at a moment, or are what is asked at it, are in no feature known by that moment."""
     columns = label_columns(rehearsal)
     if not columns:
@@ -131,7 +131,7 @@ def on_demand_is_row_by_row(rehearsal: Rehearsal) -> None:
             if differs.any():
                 place = int(differs.arg_true()[0])
                 raise Broken(
-                    f"{name} is {other[name][place]!r} {what} and {made[name][place]!r} among {requests.height} requests. "
+                    f"{name} is {other[name][place]!r} {what} and {made[name][place]!r} among others. "
                     "Compute it from the fields of its own row alone."
                 )
 

@@ -63,7 +63,8 @@ def labels_become_known_in_time(rehearsal: Rehearsal) -> None:
     if early.height:
         raise Broken(
             f"{early.height} of {rows.height} labels are known before they are asked for, for example "
-            f"{_times(early, label.time)}: nothing is left to predict. Ask earlier (a longer Label.horizon), or mend known_at."
+            f"{_times(early, label.time)}: nothing is left to predict. Ask earlier (a longer "
+            "Label.horizon), or mend known_at."
         )
     if late.height:
         raise Broken(

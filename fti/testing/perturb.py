@@ -93,7 +93,9 @@ def _same(one: pl.Series, two: pl.Series, exact: bool) -> pl.Series:
     same = one.eq_missing(two)
     if exact or not one.dtype.is_float():
         return same
-    scale = pl.DataFrame({"one": one.abs(), "two": two.abs(), "column": one.abs().fill_nan(None).mean()}).max_horizontal()
+    scale = pl.DataFrame(
+        {"one": one.abs(), "two": two.abs(), "column": one.abs().fill_nan(None).mean()}
+    ).max_horizontal()
     near = (one - two).abs() <= scale * (TOLERANCE_32 if one.dtype == pl.Float32 else TOLERANCE_64)
     return same | near.fill_null(False)
 

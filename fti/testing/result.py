@@ -10,7 +10,7 @@ Status = Literal["passed", "failed", "skipped"]
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One check's answer: `name` is the sentence that should be true, `message` what to change, or why it was skipped."""
+    """One check's answer: `name` is the sentence that should be true, `message` what to change or why it is skipped."""
 
     name: str
     status: Status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,8 @@ def command(project: Project, *, quick: bool) -> int:
     from rich.console import Console
     from rich.markup import escape
 
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     console, began, results = Console(), time.perf_counter(), []
     with console.status(f"checking {project.name} ...") as status:
         answers = check_project(project, quick=quick, begin=lambda name: status.update(f"{escape(name)} ..."))

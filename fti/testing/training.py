@@ -52,8 +52,8 @@ def learns_a_batch(rehearsal: Rehearsal) -> None:
     if loss > LEFT * prior:
         raise Broken(
             f"after {EPOCHS} epochs on {rows.height} rows again and again the loss is {loss:.3f}, guessing has "
-            f"{prior:.3f}: the model does not learn. Look at its learning rate and regularization (Model.params), and at what "
-            "`training_step` does with the labels."
+            f"{prior:.3f}: the model does not learn. Look at its learning rate and regularization "
+            "(Model.params), and at what `training_step` does with the labels."
         )
 
 
