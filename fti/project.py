@@ -189,10 +189,21 @@ class Model:
     search_space: Callable[[optuna.Trial], dict[str, Any]]
     """Hyperparameters that a trial suggests; they override `params`."""
     num_trials: int
-    build: str = "training_pipeline.model:TabularNetwork"
-    """`module:attribute` of the LightningModule class."""
+    build: str | Callable[..., Any] = "training_pipeline.model:TabularNetwork"
+    """`module:attribute` of a LightningModule class or of a scikit-learn-like estimator, see `training_pipeline.build`;
+    the class or function itself is kept as its name."""
     seed: int = 7
     max_epochs: int = 12
+
+    def __post_init__(self) -> None:
+        if isinstance(self.build, str):
+            return
+        name = getattr(self.build, "__qualname__", "<instance>")
+        if "<" in name:
+            raise ValueError(
+                f"Model.build is {name}, which has no name to import it by: define it at the top of a module"
+            )
+        object.__setattr__(self, "build", f"{self.build.__module__}:{name}")
 
 
 @dataclass(frozen=True, kw_only=True)
