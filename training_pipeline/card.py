@@ -105,7 +105,7 @@ def data(manifest: Mapping[str, Any]) -> str:
 def features(manifest: Mapping[str, Any]) -> str:
     views = ", ".join(f"`{view}` ({len(names)})" for view, names in manifest["feature_views"].items())
     return (
-        f"Feature service `{manifest['feature_service']}`, of the views {views}; the others are made of the request.\n\n"
+        f"Feature service `{manifest['feature_service']}`, of the views {views}; others are made of the request.\n\n"
         f"- {len(manifest['numeric'])} numeric: {_listed(manifest['numeric'])}\n"
         f"- {len(manifest['categorical'])} categorical: {_listed(manifest['categorical'])}"
     )
