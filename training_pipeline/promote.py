@@ -25,7 +25,7 @@ def promote_challenger(registry: ModelRegistry, name: str, *, reason: str) -> tu
     champion = registry.champion(name)
     if champion is not None and champion.run_id == run_id:
         return champion, False
-    version = registry.register(run_id, name, version_tags(evaluation))
+    version = registry.register(run_id, name, version_tags(evaluation), evaluation.get("summary", ""))
     registry.promote(name, version.version, expected=evaluation["champion_version"], reason=reason)
     return version, True
 
