@@ -94,8 +94,8 @@ def test_each_choice_comes_from_the_profile(events: Path) -> None:
         views = {view.name: {field.name for field in view.features} for view in (module.events_latest,)}
         assert views == {"events_latest": {"spend", "plan", "signed_up_days_before"}}
     source = (events / "events" / "project.py").read_text()
-    assert '"note" (text): free text' in source
-    assert '"outcome code" (as stored): perhaps the label in disguise' in source
+    assert '"note" ("text"): free text' in source
+    assert '"outcome code" ("as stored"): perhaps the label in disguise' in source
     assert '1 is "yes"' in source
 
 
