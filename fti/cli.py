@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
         ("up", up, "start Dagster, MLflow, the prediction and the ingest services"),
         ("down", down, "stop what `fti up` started"),
         ("backfill", backfill, "make days of features, and those whose raw days or code changed"),
+        ("check", check, "run the contract suite on a project; exit status 1 when it breaks it"),
         ("catalog", catalog, "write the catalogue of sources, views and features as one HTML file"),
         ("status", status, "what runs, what is in the stores, who is champion"),
         ("plan", plan, "compare the features in the code with what is deployed; exit status 2 when they differ"),
@@ -69,6 +70,9 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("project")
             command.add_argument("--trials", type=int, help="trials of the study (default: the project's)")
             command.add_argument("--again", action="store_true", help="also make what is made already")
+        if name == "check":
+            command.add_argument("project")
+            command.add_argument("--quick", action="store_true", help="fewer rows, half a minute")
         if name == "catalog":
             command.add_argument("--out", type=Path, help="folder of index.html (default: catalog in FTI_HOME)")
         if name == "backfill":
@@ -182,6 +186,14 @@ def backfill(arguments: argparse.Namespace) -> int:
     span = None if arguments.changed else (arguments.first, arguments.last)
     run(Settings(), arguments.project, span, chunk_days=arguments.chunk_days, again=arguments.again)
     return 0
+
+
+def check(arguments: argparse.Namespace) -> int:
+    from fti.loading import find_project
+    from fti.settings import Settings
+    from fti.testing.show import command
+
+    return command(find_project(Settings().project_modules, arguments.project), quick=arguments.quick)
 
 
 def catalog(arguments: argparse.Namespace) -> int:
