@@ -38,7 +38,8 @@ class Best(L.Callback):
     """Keeps the best epoch in memory, for a fit that writes no checkpoints."""
 
     def __init__(self) -> None:
-        self.loss, self.state = math.inf, {}
+        self.loss = math.inf
+        self.state: dict[str, torch.Tensor] = {}
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         loss = float(trainer.callback_metrics[MONITOR])
