@@ -80,7 +80,7 @@ def later_rows_change_nothing(rehearsal: Rehearsal) -> None:
         raise NotApplicable("no raw row is later than another")
 
 
-def labels_wait_until_known(rehearsal: Rehearsal) -> None:
+def labels_wait(rehearsal: Rehearsal) -> None:
     """Labels that are not known at a moment, or are what is asked at it, are in no feature known by that moment."""
     columns = label_columns(rehearsal)
     if not columns:
@@ -187,13 +187,25 @@ def _later(rehearsal: Rehearsal, name: str, moment: datetime) -> pl.Series:
 def _unknown(rehearsal: Rehearsal, name: str, moment: datetime) -> pl.Series:
     """Rows of a source whose label is not known at `moment`, or is asked for no earlier."""
     label, rows = rehearsal.project.label, rehearsal.sample.tables[name]
-    if not set(label.key) <= set(rows.columns):
-        return _later(rehearsal, name, moment)
+    own = {column: _column_of(rehearsal, name, column) for column in label.key}
+    if None in own.values():
+        column = rehearsal.project.source(name).timestamp
+        return rows[column] >= moment if column else pl.repeat(True, rows.height, eager=True)
     unknown = pl.col("known_at").is_null() | (pl.col("known_at") > moment) | (pl.col(TIME) >= moment)
     asked = rehearsal.all_label_rows.filter(unknown).select(label.key)
-    place = "__place"
-    hit = rows.select(label.key).with_row_index(place).join(asked, on=label.key, how="semi", nulls_equal=True)[place]
+    numbered = rows.select(*own.values()).with_row_index("__place")
+    hit = numbered.join(asked, left_on=list(own.values()), right_on=label.key, how="semi", nulls_equal=True)["__place"]
     return pl.select(pl.int_range(rows.height, dtype=pl.UInt32).is_in(hit.implode())).to_series()
+
+
+def _column_of(rehearsal: Rehearsal, name: str, column: str) -> str | None:
+    """The column of a source that is the label rows' `column`: of this name, or with all of its values."""
+    rows, source = rehearsal.sample.tables[name], rehearsal.project.source(name)
+    if column in rows.columns:
+        return column
+    values = rehearsal.all_label_rows[column]
+    alike = [other for other in (*source.key, source.timestamp) if other and rows.schema[other] == values.dtype]
+    return next((other for other in alike if values.unique().is_in(rows[other].unique().implode()).all()), None)
 
 
 def _futures(rehearsal: Rehearsal, later: dict[str, pl.Series]) -> Iterator[tuple[str, dict[str, pl.DataFrame]]]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fti.stores.feature_store import FeatureStore, ViewSchema
     from fti.stores.model_bundle import ModelBundle
     from fti.stores.model_registry import ModelVersion
+    from fti.testing.remember import RememberingRegistry
     from training_pipeline.job import TrainingJob
 
 
@@ -170,13 +171,17 @@ class Rehearsal:
         )
 
     @cached_property
-    def training_rows(self) -> pl.DataFrame:
-        """Some labelled rows with every feature."""
+    def featured(self) -> pl.DataFrame:
+        """The newest labelled rows with every feature, oldest first."""
         from training_pipeline.dataset import with_features
 
-        rows = self.labelled
-        rows = rows.sample(min(self.size.training_rows, rows.height), seed=self.project.model.seed)
-        return with_features(self.project, self.online, rows.sort(TIME, *self.project.label.key))
+        return with_features(self.project, self.online, self.labelled.tail(self.size.rows))
+
+    @cached_property
+    def training_rows(self) -> pl.DataFrame:
+        """Some labelled rows with every feature, oldest first."""
+        rows = self.featured
+        return rows.sample(min(self.size.training_rows, rows.height), seed=self.project.model.seed).sort(TIME)
 
     def save_dataset(self, splits: Mapping[str, pl.DataFrame]) -> str:
         """The version of a training dataset of these rows."""
@@ -215,7 +220,16 @@ class Rehearsal:
 
         job = self.job(version, epochs)
         shutil.rmtree(job.folder, ignore_errors=True)
+        job.__dict__["registry"] = self.registry  # where `TrainingJob.registry` keeps the one that it opens
         return train(job, lambda _: None).run_id
+
+    @cached_property
+    def registry(self) -> RememberingRegistry:
+        """The model registry, which also remembers every model as it was trained."""
+        from fti.testing.remember import RememberingRegistry
+
+        opened = self.stores["model_registry"]
+        return RememberingRegistry(opened.tracking_uri, opened.root)
 
     @cached_property
     def run_id(self) -> str:
@@ -225,13 +239,12 @@ class Rehearsal:
     @cached_property
     def bundle(self) -> ModelBundle:
         """The trained model, read back from where it was saved."""
-        bundle: ModelBundle = self.stores["model_registry"].run_bundle(self.run_id)
-        return bundle
+        return self.registry.run_bundle(self.run_id)
 
     @cached_property
     def champion(self) -> ModelVersion:
         """The trained model as the version that serves."""
-        registry, name = self.stores["model_registry"], self.project.name
-        version: ModelVersion = registry.register(self.run_id, name, {})
-        registry.promote(name, version.version, expected=None, reason="check")
+        name = self.project.name
+        version = self.registry.register(self.run_id, name, {})
+        self.registry.promote(name, version.version, expected=None, reason="check")
         return version
