@@ -58,6 +58,11 @@ def servers(settings: Settings, projects: tuple[str, ...], streamed: tuple[str, 
     return found + services + [ingest(settings, name, settings.events_port + places[name]) for name in streamed]
 
 
+def service_of(settings: Settings, project: str) -> Server:
+    """The prediction service of one project, at its own port."""
+    return service(settings, project, ports.service_port(settings, ports.places(settings, [project])[project]))
+
+
 def service(settings: Settings, project: str, port: int) -> Server:
     """The prediction service of one project; where it runs already, at the port where it does."""
     name = f"service-{project}"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DATA = "data"
 PROGRAM, ENCODER, INFO, EVALUATION = "model.pt2", "encoder.json", "info.json", "evaluation.json"
-BLOCK = 4096
+BLOCK = 1024
 """Rows that a network reads at once: bounds the memory of a large batch."""
 
 

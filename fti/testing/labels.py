@@ -75,7 +75,8 @@ def labels_become_known_in_time(rehearsal: Rehearsal) -> None:
 
 def splits_have_rows_and_classes(rehearsal: Rehearsal) -> None:
     """The project's own cut of all its label rows: rows in every part, and the classes to learn and to measure."""
-    from training_pipeline.dataset import entity_rows, split
+    from training_pipeline.dataset import entity_rows
+    from training_pipeline.split import split
 
     project = rehearsal.project
     cut, label = project.dataset, project.label
@@ -83,7 +84,7 @@ def splits_have_rows_and_classes(rehearsal: Rehearsal) -> None:
         name: project.source(name).read(project.partitions_start, cut.until + label.horizon) for name in label.sources
     }
     try:
-        splits = split(entity_rows(project, tables, cut.start, cut.until), cut)
+        splits = split(entity_rows(project, tables, cut.start, cut.until), cut, key=label.key)
     except DataError as error:
         raise Broken(f"{error} Change Dataset.start, until, validation or test.") from error
     for name, rows in splits.items():

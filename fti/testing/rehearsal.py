@@ -185,7 +185,7 @@ class Rehearsal:
 
     def save_dataset(self, splits: Mapping[str, pl.DataFrame]) -> str:
         """The version of a training dataset of these rows."""
-        from training_pipeline.dataset import manifest
+        from training_pipeline.manifest import manifest
 
         service = self.project.features.service
         views = self.online.feature_names(service)
