@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import polars as pl
 from fti.errors import DataError
 from fti.project import Project
 from fti.settings import Settings
-from fti.testing.sample import TIME, Sample, choose, cut, moments, of_some_entities, read
+from fti.testing.sample import TIME, Sample, choose, cut, of_some_entities, read
 
 if TYPE_CHECKING:
     from feature_pipeline.validate import Verdict
@@ -150,7 +151,8 @@ class Rehearsal:
     def all_label_rows(self) -> pl.DataFrame:
         """Label rows of all raw rows that were read, asked at `event_timestamp`."""
         label = self.project.label
-        return moments(self.project, label.rows({name: self.sample.tables[name] for name in label.sources}))
+        rows = label.rows({name: self.sample.tables[name] for name in label.sources})
+        return rows.with_columns(label.moment())
 
     @cached_property
     def label_rows(self) -> pl.DataFrame:
@@ -160,15 +162,20 @@ class Rehearsal:
 
     @cached_property
     def labelled(self) -> pl.DataFrame:
-        """Label rows with a label, oldest first."""
-        return self.label_rows.drop_nulls(self.project.label.name).sort(TIME, *self.project.label.key)
+        """Label rows with a label, in the type of its task, oldest first."""
+        from training_pipeline.split import typed_label
+
+        label = self.project.label
+        return typed_label(self.label_rows, label.name, self.project.model.task).sort(TIME, *label.key)
 
     @cached_property
     def requests(self) -> pl.DataFrame:
-        """What is known of each label row when it is asked: the request's fields and `event_timestamp`."""
-        return self.label_rows.select(
-            *(name for name in self.project.service.request if name in self.label_rows.columns), TIME
-        )
+        """What is known of each label row when it is asked: `event_timestamp`, and the request's fields less those that
+        replace features."""
+        features = chain(*self.online.feature_names(self.project.features.service).values())
+        left_out = self.project.overriding(features)
+        names = [name for name in self.project.service.request if name not in left_out]
+        return self.label_rows.select(*(name for name in names if name in self.label_rows.columns), TIME)
 
     @cached_property
     def featured(self) -> pl.DataFrame:

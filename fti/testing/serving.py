@@ -40,7 +40,7 @@ def online_equals_offline(rehearsal: Rehearsal) -> None:
                 f"the view {view!r} is looked up by {', '.join(lacking)}, which a request does not have: add it to "
                 "Service.request and to Label.rows, under the name of the entity's join key."
             )
-    entities = rehearsal.labelled.tail(ASKED).select(name for name in fields if name in rehearsal.labelled.columns)
+    entities = rehearsal.requests.tail(ASKED).drop(TIME)
     found, moment = parity(rehearsal.online, service, entities)
     passed, description = verdict(service, found, moment, entities.height)
     if not passed:

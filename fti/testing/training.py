@@ -16,7 +16,7 @@ from fti.testing.result import Broken, NotApplicable
 from fti.testing.sample import TIME
 
 BATCH = 64
-REPEATS = 200
+REPEATS = 64
 EPOCHS = 12
 LEFT = 0.5
 """Share of the prior's loss that may be left after learning a batch by heart."""
