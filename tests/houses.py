@@ -37,7 +37,7 @@ service = FeatureService(name="houses_v1", features=[latest])
 
 
 def houses(start: datetime = MOMENT, end: datetime = MOMENT + timedelta(days=1)) -> pl.DataFrame:
-    """Price by area and kind; dear houses are `high` and sell badly. The class is called `label`, as the prediction is."""
+    """Price by area and kind; dear houses are `high` and sell badly. The class is named `label`, as answers name it."""
     random = np.random.default_rng(5)
     area, rooms = random.uniform(30, 200, ROWS), random.integers(1, 8, ROWS)
     kind = random.choice(["flat", "house", "loft"], ROWS)
