@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from fti.errors import DataError
@@ -18,6 +19,8 @@ UTC_TIME = pl.Datetime("us", "UTC")
 MANY_ROWS, BYTES_PER_ROW = 100_000, 1024
 """The second join of this many entity rows builds a missing layout, if its source has no more bytes for each."""
 _TIME, _RANK = "__time", "__rank"
+_PIECE = 1 << 15
+"""Entity rows that a processor looks up at least."""
 logger = logging.getLogger(__name__)
 
 
@@ -49,17 +52,60 @@ def point_in_time_join(
     """`entity_rows`, all of them and in their order, with the features of `histories` as known at column `time`."""
     moments = entity_rows.select(utc(entity_rows.schema, time)).to_series()
     layouts = [_layout(history, entity_rows.height) for history in histories]
-    order = pl.Series([], dtype=pl.UInt32) if all(layouts) else moments.arg_sort()
-    asked, asked_moments, back = entity_rows[order], moments[order], order.arg_sort()
-
-    def answer(history: History, layout: Layout | None) -> pl.DataFrame:
-        if layout:
-            return features_of(layout, entity_rows, moments, history)
-        return features_at(asked, asked_moments, history)[back]
-
+    sorted_views = [(history, layout) for history, layout in zip(histories, layouts, strict=True) if layout]
+    others = [history for history, layout in zip(histories, layouts, strict=True) if not layout]
     with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
-        frames = list(pool.map(answer, histories, layouts))
-    return pl.concat([entity_rows, *frames], how="horizontal")
+        frames = _by_sorting(entity_rows, moments, others, pool) if others else []
+        if sorted_views:
+            frames.append(_by_layouts(entity_rows, moments, sorted_views, pool))
+    found = pl.concat([entity_rows, *frames], how="horizontal")
+    return found.select(*entity_rows.columns, *(name for own in histories for name in own.features.values()))
+
+
+def _by_sorting(
+    entity_rows: pl.DataFrame, moments: pl.Series, histories: Sequence[History], pool: Executor
+) -> list[pl.DataFrame]:
+    """The features of histories without a layout."""
+    order = moments.arg_sort()
+    asked, asked_moments, back = entity_rows[order], moments[order], _inverse(order)
+    return list(pool.map(lambda history: features_at(asked, asked_moments, history)[back], histories))
+
+
+def _by_layouts(
+    entity_rows: pl.DataFrame, moments: pl.Series, views: Sequence[tuple[History, Layout]], pool: Executor
+) -> pl.DataFrame:
+    """The features of histories with a layout; the entity rows are shared among all processors."""
+    together: dict[tuple[str, ...], list[tuple[History, Layout]]] = {}
+    for history, layout in views:
+        together.setdefault(tuple(history.keys.values()), []).append((history, layout))
+
+    size = max(-(-entity_rows.height // pl.thread_pool_size()), _PIECE)
+
+    def answer(start: int) -> pl.DataFrame:
+        rows, asked = entity_rows.slice(start, size), moments.slice(start, size)
+        return pl.concat([_by_entity(rows, asked, group) for group in together.values()], how="horizontal")
+
+    return pl.concat(pool.map(answer, range(0, max(entity_rows.height, 1), size)))
+
+
+def _by_entity(
+    entity_rows: pl.DataFrame, moments: pl.Series, views: Sequence[tuple[History, Layout]]
+) -> pl.DataFrame:
+    """The features of histories of the same keys, looked up entity after entity: their rows lie side by side."""
+    history, layout = views[0]
+    order = layout.order(_keys(entity_rows, history, layout.entities.schema)) if history.keys else None
+    if order is not None:
+        entity_rows, moments = entity_rows.select(history.keys.values())[order], moments[order]
+    found = [features_of(layout, entity_rows, moments, history) for history, layout in views]
+    made = pl.concat(found, how="horizontal")
+    return made if order is None else made[_inverse(order)]
+
+
+def _inverse(order: pl.Series) -> pl.Series:
+    """What undoes `order`."""
+    places = np.empty(len(order), np.uint32)
+    places[order.to_numpy()] = np.arange(len(order), dtype=np.uint32)
+    return pl.Series(places)
 
 
 def optimize(history: History) -> Layout | None:
