@@ -17,11 +17,11 @@ import pytorch_lightning as L
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from fti.stores.model_bundle import Encoder
+from fti.stores.encoder import Encoder
 from fti.stores.model_registry import ModelRegistry
 from training_pipeline.datamodule import Batch, SliceLoader, TabularData, tensors
 from training_pipeline.fit import fit, quiet
-from training_pipeline.model import TabularClassifier
+from training_pipeline.model import TabularNetwork
 from training_pipeline.recorder import Recorder
 from training_pipeline.threads import num_threads
 
@@ -51,7 +51,7 @@ def rows_trained(batches: Iterable[Batch], encoder: Encoder, num_rows: int) -> f
         max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
     )
     began = time.perf_counter()
-    trainer.fit(TabularClassifier(encoder, {}), batches)
+    trainer.fit(TabularNetwork(encoder, {}), batches)
     return num_rows / (time.perf_counter() - began)
 
 
@@ -62,7 +62,7 @@ def recording_share(data: TabularData, encoder: Encoder) -> tuple[float, float]:
         run_id = registry.client.create_run(registry.experiment("benchmark")).info.run_id
         recorder = Recorder(registry, run_id, lambda text: None)
         began = time.perf_counter()
-        model = TabularClassifier(encoder, {})
+        model = TabularNetwork(encoder, {})
         fit(model, data, seed=1, max_epochs=EPOCHS, callbacks=[recorder], folder=Path(root) / "checkpoints")
         seconds = time.perf_counter() - began
     return seconds, recorder.seconds / seconds

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from fti.errors import NotReadyError
-from fti.loading import load_projects
+from fti.loading import find_project
 from fti.loop import Loop, daily_nouns, days, open_loop
 from fti.project import Project
 from fti.settings import Settings
@@ -27,9 +26,9 @@ def run(
     """Backfill the days of `span`, both included, or without one only the days whose inputs or code changed."""
     from rich.console import Console
 
-    project = project_named(settings, name)
+    project = find_project(settings.project_modules, name)
     wanted = None if span is None else full_range(project, *span)
-    loop = replace(open_loop(settings, Console(), share=1.0), project=project)
+    loop = open_loop(settings, project, Console())
     config = {"chunk_days": chunk_days}
     if wanted:
         fill(loop, *wanted, config, again=again)
@@ -78,14 +77,6 @@ def told(reasons: Collection[Collection[str]]) -> str:
     counted = Counter(reason for found in reasons for reason in found)
     shown = [f"{reason} ({count} days)" for reason, count in counted.most_common(MAX_REASONS)]
     return ", ".join(shown) + (f" and {len(counted) - MAX_REASONS} more" if len(counted) > MAX_REASONS else "")
-
-
-def project_named(settings: Settings, name: str) -> Project:
-    """The project called `name` among those of the settings."""
-    projects = {project.name: project for project in load_projects(settings.project_modules)}
-    if name not in projects:
-        raise NotReadyError(f"there is no project {name!r}; FTI_PROJECTS has {', '.join(projects)}")
-    return projects[name]
 
 
 def full_range(project: Project, first: date | None, last: date | None) -> tuple[datetime, datetime]:

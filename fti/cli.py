@@ -8,14 +8,19 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fti.errors import FtiError
-
-if TYPE_CHECKING:
-    from fti.settings import Settings
+from fti.new import command as new_project
 
 Command = Callable[[argparse.Namespace], int]
+
+
+class FirstLine(logging.Handler):
+    """Tells of a broken project in one line; `fti status` and Dagster's page have more."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"fti: {record.getMessage().splitlines()[0]}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     logging.captureWarnings(True)  # what one library thinks of another is not for this terminal
     logging.getLogger("py.warnings").addHandler(logging.NullHandler())
+    logging.getLogger("fti.loading").addHandler(FirstLine())
     try:
         return int(arguments.run(arguments))
     except FtiError as error:
@@ -39,17 +45,19 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     options: list[tuple[str, Command, str]] = [
         ("demo", demo, "run the whole life of a model on a year of flights"),
+        ("run", run, "one project from its sources to an answered request"),
         ("up", up, "start Dagster, MLflow, the prediction and the ingest services"),
         ("down", down, "stop what `fti up` started"),
         ("backfill", backfill, "make days of features, and those whose raw days or code changed"),
+        ("check", check, "run the contract suite on a project; exit status 1 when it breaks it"),
         ("catalog", catalog, "write the catalogue of sources, views and features as one HTML file"),
         ("status", status, "what runs, what is in the stores, who is champion"),
         ("plan", plan, "compare the features in the code with what is deployed; exit status 2 when they differ"),
         ("lineage", lineage, "where a model version comes from, back to the raw partitions"),
     ]
-    for name, run, text in options:
+    for name, call, text in options:
         command = commands.add_parser(name, help=text, description=text)
-        command.set_defaults(run=run)
+        command.set_defaults(run=call)
         if name in ("plan", "lineage"):
             command.add_argument("--json", action="store_true", help="as JSON")
         if name == "lineage":
@@ -58,10 +66,20 @@ def parser() -> argparse.ArgumentParser:
         if name == "demo":
             command.add_argument("--weeks", type=int, default=7, help="weeks of traffic to replay at most (default 7)")
             command.add_argument("--share", type=float, default=1.0, help="share of the requests to replay (default 1)")
+        if name == "run":
+            command.add_argument("project")
+            command.add_argument("--trials", type=int, help="trials of the study (default: the project's)")
+            command.add_argument("--again", action="store_true", help="also make what is made already")
+        if name == "check":
+            command.add_argument("project")
+            command.add_argument("--quick", action="store_true", help="fewer rows, half a minute")
         if name == "catalog":
             command.add_argument("--out", type=Path, help="folder of index.html (default: catalog in FTI_HOME)")
         if name == "backfill":
             _backfill_options(command)
+    new = commands.add_parser("new", help=new_project.TEXT, description=new_project.TEXT)
+    new_project.add_options(new)
+    new.set_defaults(run=new_project.run)
     _add_dataset(commands)
     return top
 
@@ -118,19 +136,34 @@ def demo(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run(arguments: argparse.Namespace) -> int:
+    from fti.run import run
+    from fti.settings import Settings
+
+    run(Settings(), arguments.project, num_trials=arguments.trials, again=arguments.again)
+    return 0
+
+
 def up(arguments: argparse.Namespace) -> int:
     from fti import servers
+    from fti.loading import load
     from fti.settings import Settings
 
     settings = Settings()
-    wanted = servers.servers(settings, _names(settings), _streamed(settings))
-    for server in wanted:
-        servers.start(server, settings)
-    for server in wanted:
-        servers.wait_ready(server, settings)
-        print(f"{server.name:<20} {server.url}", flush=True)
+    loaded = load(settings.project_modules)
+    for broken in loaded.broken:
+        print(f"fti: {broken}; the others start", file=sys.stderr)
+    names = tuple(project.name for project in loaded.projects)
+    streamed = tuple(project.name for project in loaded.projects if project.streamed)
+    failed = 0
+    for server, problem in servers.start_all(servers.servers(settings, names, streamed), settings):
+        if problem:
+            print(f"fti: {problem}", file=sys.stderr)
+            failed = 1
+        else:
+            print(f"{server.name:<20} {server.url}", flush=True)
     print("Stop them with `fti down`.")
-    return 0
+    return failed
 
 
 def down(arguments: argparse.Namespace) -> int:
@@ -138,8 +171,11 @@ def down(arguments: argparse.Namespace) -> int:
     from fti.settings import Settings
 
     settings = Settings()
-    for server in servers.servers(settings, _names(settings), _streamed(settings)):
-        print(f"{server.name:<20} {'stopped' if servers.stop(server.name, settings) else 'was not running'}")
+    names = servers.started(settings)
+    for name in names:
+        print(f"{name:<20} {'stopped' if servers.stop(name, settings) else 'was not running'}")
+    if not names:
+        print(f"nothing runs from {settings.root}")
     return 0
 
 
@@ -150,6 +186,14 @@ def backfill(arguments: argparse.Namespace) -> int:
     span = None if arguments.changed else (arguments.first, arguments.last)
     run(Settings(), arguments.project, span, chunk_days=arguments.chunk_days, again=arguments.again)
     return 0
+
+
+def check(arguments: argparse.Namespace) -> int:
+    from fti.loading import find_project
+    from fti.settings import Settings
+    from fti.testing.show import command
+
+    return command(find_project(Settings().project_modules, arguments.project), quick=arguments.quick)
 
 
 def catalog(arguments: argparse.Namespace) -> int:
@@ -181,18 +225,6 @@ def lineage(arguments: argparse.Namespace) -> int:
     from fti.settings import Settings
 
     return run(Settings(), arguments.model, arguments.project, as_json=arguments.json)
-
-
-def _names(settings: Settings) -> tuple[str, ...]:
-    from fti.loading import load_projects
-
-    return tuple(project.name for project in load_projects(settings.project_modules))
-
-
-def _streamed(settings: Settings) -> tuple[str, ...]:
-    from fti.loading import load_projects
-
-    return tuple(project.name for project in load_projects(settings.project_modules) if project.streamed)
 
 
 if __name__ == "__main__":

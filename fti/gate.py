@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+METRICS: Mapping[str, Mapping[str, bool]] = {
+    "binary": {"roc_auc": True, "pr_auc": True, "log_loss": False, "brier": False, "calibration_error": False},
+    "multiclass": {"macro_f1": True, "accuracy": True, "log_loss": False, "roc_auc": True},
+    "regression": {"rmse": False, "mae": False, "r2": True},
+}
+"""Task -> its metrics, and whether more of each is better."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +36,8 @@ class NoWorseThanBaseline:
     metric: str
     tolerance: float
     relative: bool = False
-    """Whether `tolerance` is a share of the baseline's value."""
+    """Whether `tolerance` is a share of the baseline's value: 0.02 lets a loss be 2 % higher, any other metric 2 %
+    lower. Of `r2`, which may be negative, it is a share of what the baseline leaves unexplained, `1 - r2`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,3 +51,16 @@ class SliceFloor:
 
 
 Gate = Floor | NoWorseThanChampion | NoWorseThanBaseline | SliceFloor
+
+
+def require_measurable(gates: Sequence[Gate], task: str) -> None:
+    """Raise ValueError unless every gate asks for a metric of `task`, and every floor for one where more is better."""
+    metrics = METRICS[task]
+    rising = [name for name, more_is_better in metrics.items() if more_is_better]
+    for gate in gates:
+        if gate.metric not in metrics:
+            raise ValueError(f"gate on {gate.metric!r}: a {task} model has {', '.join(metrics)}")
+        if isinstance(gate, Floor | SliceFloor) and gate.metric not in rising:
+            raise ValueError(
+                f"a floor on {gate.metric!r} is no gate, less of it is better: choose {' or '.join(rising)}"
+            )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fti.errors import NotReadyError
 from fti.fingerprint import STATIC, daily_fingerprints
-from fti.loading import load_projects
+from fti.loading import find_project, load_projects
 from fti.project import Project
 from fti.settings import Settings
 from fti.source_hash import digest
@@ -128,7 +128,7 @@ def run(settings: Settings, model: str, project_name: str, *, as_json: bool) -> 
     from fti.stores import open_stores
 
     name, _, wanted = model.rpartition("/")
-    project = _project(load_projects(settings.project_modules), name or project_name)
+    project = _project(settings, name or project_name)
     stores = open_stores(settings)
     found = lineage(project, find_version(stores["model_registry"], project.name, wanted), stores)
     if as_json:
@@ -138,15 +138,14 @@ def run(settings: Settings, model: str, project_name: str, *, as_json: bool) -> 
     return 0
 
 
-def _project(projects: list[Project], name: str) -> Project:
-    known = {project.name: project for project in projects}
-    if not name and len(projects) == 1:
-        return projects[0]
-    if name not in known:
-        raise NotReadyError(
-            f"project {name!r} is not in FTI_PROJECTS: write one of {', '.join(known)} before the slash"
-        )
-    return known[name]
+def _project(settings: Settings, name: str) -> Project:
+    if name:
+        return find_project(settings.project_modules, name)
+    projects = load_projects(settings.project_modules)
+    if len(projects) != 1:
+        known = ", ".join(project.name for project in projects)
+        raise NotReadyError(f"there are several projects: write one of {known} before the slash")
+    return projects[0]
 
 
 def tree(found: Mapping[str, Any]) -> Tree:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from fti import servers
 from fti.errors import NotReadyError
-from fti.loading import load_projects
 from fti.project import Project
 from fti.settings import Settings
 
@@ -92,27 +91,30 @@ class Loop:
             raise_on_error=False,
         )
         if not result.success and not may_fail:
-            raise NotReadyError(f"{job} failed: {_failure(result)}. Details: `fti up`, run {result.run_id}.")
+            raise NotReadyError(f"{job} failed: {failure(result)}. Details: `fti up`, run {result.run_id}.")
         return result
 
 
-def open_loop(settings: Settings, console: Console, share: float) -> Loop:
+def open_loop(settings: Settings, project: Project, console: Console, share: float = 1.0) -> Loop:
+    """The loop of one project. Another project may be broken: nothing of it is built here."""
     import dagster as dg
 
-    from fti.definitions import build
+    from fti.definitions import build_one
     from fti.stores import open_stores
 
+    os.environ.update(servers.environment(settings))
     _quiet()
     progress = Progress()
     with console.status("opening the stores ..."):
         instance = dg.DagsterInstance.from_config(str(servers.dagster_home(settings)))
         end_dead_runs(instance)
-        project = load_projects(settings.project_modules)[0]
         return Loop(
             settings=settings,
             project=project,
             stores=open_stores(settings),
-            defs=dg.Definitions.merge(build(settings), dg.Definitions(loggers={"console": _logger(progress)})),
+            defs=dg.Definitions.merge(
+                build_one(settings, project), dg.Definitions(loggers={"console": _logger(progress)})
+            ),
             instance=instance,
             console=console,
             share=share,
@@ -126,7 +128,7 @@ def _quiet() -> None:
     warned = logging.getLogger("py.warnings")
     warned.addHandler(logging.NullHandler())
     warned.propagate = False
-    for name in ("mlflow", "alembic"):
+    for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
@@ -143,7 +145,7 @@ def _logger(progress: Progress) -> dg.LoggerDefinition:
 
 def days(start: datetime, end: datetime) -> dict[str, str]:
     """Run tags that make one run fill the daily partitions of `[start, end)`."""
-    last = end - timedelta(days=1)
+    last = end - timedelta(microseconds=1)
     return {
         "dagster/asset_partition_range_start": f"{start:%Y-%m-%d}",
         "dagster/asset_partition_range_end": f"{last:%Y-%m-%d}",
@@ -165,7 +167,7 @@ def missing_days(loop: Loop, start: datetime, end: datetime) -> bool:
     return not present.issuperset(f"{day:%Y-%m-%d}" for day in days_between(start, end))
 
 
-def _failure(result: dg.ExecuteInProcessResult) -> str:
+def failure(result: dg.ExecuteInProcessResult) -> str:
     """Why a run failed, in the words of its checks, else of its steps."""
     checks = [
         f"{check.check_name}: {check.description}" for check in result.get_asset_check_evaluations() if not check.passed

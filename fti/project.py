@@ -5,12 +5,12 @@ Nothing here imports a library heavier than the standard library; a Project is c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from fti.gate import Gate
+from fti.gate import Gate, require_measurable
 
 if TYPE_CHECKING:
     import optuna
@@ -152,6 +152,12 @@ class Label:
     delay: timedelta
     """How long after `time` a label can still become known."""
 
+    def moment(self) -> pl.Expr:
+        """The moment of prediction, `time - horizon`, as the column `event_timestamp`."""
+        import polars as pl
+
+        return (pl.col(self.time) - self.horizon).alias("event_timestamp")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
@@ -183,7 +189,7 @@ class Model:
     search_space: Callable[[optuna.Trial], dict[str, Any]]
     """Hyperparameters that a trial suggests; they override `params`."""
     num_trials: int
-    build: str = "training_pipeline.model:TabularClassifier"
+    build: str = "training_pipeline.model:TabularNetwork"
     """`module:attribute` of the LightningModule class."""
     seed: int = 7
     max_epochs: int = 12
@@ -253,6 +259,9 @@ class Project:
     """Columns whose values get metrics of their own."""
     owner: str = "fti"
 
+    def __post_init__(self) -> None:
+        require_measurable(self.gates, self.model.task)
+
     def key(self, noun: str) -> list[str]:
         """Asset key of `noun` in this project."""
         return [self.name, noun]
@@ -260,6 +269,11 @@ class Project:
     def source(self, name: str) -> Source:
         """The source called `name`."""
         return next(source for source in self.sources if source.name == name)
+
+    def overriding(self, features: Iterable[str]) -> list[str]:
+        """Request fields that replace the feature of their name, of `features`."""
+        own = set(features)
+        return [name for name in self.service.request if name in own and name not in self.label.key]
 
     @property
     def streamed(self) -> dict[str, Source]:

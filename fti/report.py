@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fti import servers
-from fti.loading import load_projects
+from fti.loading import load
 from fti.settings import Settings
 
 if TYPE_CHECKING:
@@ -75,20 +75,24 @@ def _seconds(seconds: dict[str, float], total: float) -> Any:
 
 
 def print_status(settings: Settings) -> None:
-    """Servers, champions and the newest drift report of every project."""
+    """Servers, champions and the newest drift report of every project, and what is wrong with a broken one."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
-    projects = load_projects(settings.project_modules)
+    loaded = load(settings.project_modules, features=True)
+    names = tuple(project.name for project in loaded.projects)
+    streamed = tuple(project.name for project in loaded.projects if project.streamed)
     table = Table("server", "state", "address")
-    for server in servers.servers(settings, tuple(project.name for project in projects)):
+    for server in servers.servers(settings, names, streamed):
         running = servers.pid(server.name, settings)
         table.add_row(server.name, f"pid {running}" if running else "down", server.url)
     console.print(f"home {settings.root}")
     console.print(table)
-    for line in _project_lines(settings, [project.name for project in projects]):
+    for line in _project_lines(settings, names):
         console.print(line)
+    for broken in loaded.broken:
+        console.print(str(broken), style="red", markup=False, soft_wrap=True)
 
 
 def _project_lines(settings: Settings, names: Iterable[str]) -> Iterable[str]:
@@ -99,7 +103,7 @@ def _project_lines(settings: Settings, names: Iterable[str]) -> Iterable[str]:
         champion = stores["model_registry"].champion(name)
         newest = stores["prediction_log"].newest(name)
         days = stores["lake"].days(f"{name}/features/{_first_view(settings, name)}")
-        yield f"{name}: champion {f'version {champion.version}' if champion else 'none yet; run `fti demo`'}"
+        yield f"{name}: champion {f'version {champion.version}' if champion else f'none yet; run `fti run {name}`'}"
         yield f"{name}: features of {len(days)} days{f', the last {days[-1]}' if days else ''}"
         yield f"{name}: newest logged prediction {newest or 'none'}"
 

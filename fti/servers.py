@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.resources
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,11 +14,14 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fti import ports
 from fti.errors import NotReadyError
+from fti.loading import absolute, add_folders
 from fti.settings import Settings
 
 STOP_SECONDS = 20
@@ -37,11 +40,10 @@ class Server:
 
 
 def servers(settings: Settings, projects: tuple[str, ...], streamed: tuple[str, ...] = ()) -> list[Server]:
-    """What `fti up` starts, in this order; the project at position i is served on `service_port + i`, and of those with
-    `streamed` sources the one at position i takes events on `events_port + i`."""
+    """What `fti up` starts, in this order: Dagster, MLflow, the prediction services, the services that take events."""
     host, dagster, mlflow = settings.host, settings.dagster_port, settings.mlflow_port
     python = sys.executable
-    workspace = ("-m", "fti.definitions", "--working-directory", str(Path(__file__).parents[1]))
+    workspace = ("-m", "fti.definitions", "--working-directory", os.getcwd())
     dev = (python, "-m", "dagster", "dev", *workspace, "-h", host, "-p", str(dagster))
     store = ("--backend-store-uri", settings.mlflow, "--serve-artifacts")
     ui = (python, "-m", "mlflow", "server", *store, "--host", host, "--port", str(mlflow), "--workers", "1")
@@ -51,24 +53,39 @@ def servers(settings: Settings, projects: tuple[str, ...], streamed: tuple[str, 
         ),
         Server(name="mlflow", command=ui, url=f"http://{host}:{mlflow}", ready=f"http://{host}:{mlflow}/health"),
     ]
-    services = [service(settings, name, settings.service_port + i) for i, name in enumerate(projects)]
-    return found + services + [ingest(settings, name, settings.events_port + i) for i, name in enumerate(streamed)]
+    places = ports.places(settings, projects)
+    services = [service(settings, name, ports.service_port(settings, places[name])) for name in projects]
+    return found + services + [ingest(settings, name, settings.events_port + places[name]) for name in streamed]
+
+
+def service_of(settings: Settings, project: str) -> Server:
+    """The prediction service of one project, at its own port."""
+    return service(settings, project, ports.service_port(settings, ports.places(settings, [project])[project]))
 
 
 def service(settings: Settings, project: str, port: int) -> Server:
-    """The prediction service of one project."""
+    """The prediction service of one project; where it runs already, at the port where it does."""
+    name = f"service-{project}"
+    port = _running_port(name, settings) or port
     url = f"http://{settings.host}:{port}"
     command = (sys.executable, "-m", "inference_pipeline.service", "--project", project)
     options = ("--host", settings.host, "--port", str(port))
-    return Server(name=f"service-{project}", command=command + options, url=url, ready=f"{url}/livez")
+    return Server(name=name, command=command + options, url=url, ready=f"{url}/livez")
 
 
 def ingest(settings: Settings, project: str, port: int) -> Server:
     """The service that takes events of one project, with its consumer."""
+    name = f"events-{project}"
+    port = _running_port(name, settings) or port
     url = f"http://{settings.host}:{port}"
     command = (sys.executable, "-m", "feature_pipeline.stream.service", "--project", project)
     options = ("--host", settings.host, "--port", str(port))
-    return Server(name=f"events-{project}", command=command + options, url=url, ready=f"{url}/livez")
+    return Server(name=name, command=command + options, url=url, ready=f"{url}/livez")
+
+
+def started(settings: Settings) -> list[str]:
+    """Names of all that was started from this home and not stopped, whatever the projects are now."""
+    return sorted(record.stem for record in (settings.root / "run").glob("*.json"))
 
 
 def start(server: Server, settings: Settings, *, owner: str = "up") -> int:
@@ -102,6 +119,23 @@ def start(server: Server, settings: Settings, *, owner: str = "up") -> int:
         json.dumps({"pid": process.pid, "started": _start_time(process.pid), "url": server.url, "owner": owner})
     )
     return process.pid
+
+
+def start_all(wanted: Sequence[Server], settings: Settings) -> Iterator[tuple[Server, str]]:
+    """Start all, then yield each once it answers, or with what is wrong with it: one that fails stops no other."""
+    problems = {}
+    for server in wanted:
+        try:
+            start(server, settings)
+        except NotReadyError as error:
+            problems[server.name] = str(error)
+    for server in wanted:
+        if server.name not in problems:
+            try:
+                wait_ready(server, settings)
+            except NotReadyError as error:
+                problems[server.name] = str(error)
+        yield server, problems.get(server.name, "")
 
 
 def wait_ready(server: Server, settings: Settings) -> None:
@@ -175,11 +209,13 @@ def free_port(host: str) -> int:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Environment of a child: the same FTI home, Dagster's instance inside it, nothing sent anywhere."""
+    """Environment of a child: the same FTI home and projects, Dagster's instance inside it, nothing sent anywhere."""
     home = dagster_home(settings)
+    add_folders(settings)
     return {
         **os.environ,
         "FTI_HOME": str(settings.root),
+        "FTI_PROJECTS": ",".join(absolute(settings.project_modules)),
         "DAGSTER_HOME": str(home),
         "DAGSTER_DISABLE_TELEMETRY": "yes",
         "BENTOML_DO_NOT_TRACK": "True",
@@ -196,8 +232,13 @@ def dagster_home(settings: Settings) -> Path:
     home = settings.root / "dagster"
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():
-        shutil.copy(Path(__file__).parents[1] / "deploy" / "dagster.yaml", home / "dagster.yaml")
+        (home / "dagster.yaml").write_bytes(importlib.resources.files("fti").joinpath("dagster.yaml").read_bytes())
     return home
+
+
+def _running_port(name: str, settings: Settings) -> int | None:
+    found = running(name, settings)
+    return urllib.parse.urlsplit(found["url"]).port if found else None
 
 
 def _record(name: str, settings: Settings) -> Path:

@@ -14,8 +14,9 @@ class Settings(BaseSettings):
 
     home: Path = Path(".fti")
     """Folder of all local state."""
-    projects: str = "fti.projects.flights"
-    """Comma-separated modules, each with a `project`."""
+    projects: str = "fti.projects.flights,./projects"
+    """Comma-separated modules, each with a `project`, and folders (with a slash or a leading dot), whose subfolders
+    with a `project.py` are projects. A folder that is not there has no projects."""
     lake_uri: str = ""
     mlflow_uri: str = ""
     feast_registry_uri: str = ""
@@ -55,4 +56,5 @@ class Settings(BaseSettings):
 
     @property
     def project_modules(self) -> tuple[str, ...]:
+        """The entries of `projects`: modules and folders."""
         return tuple(name.strip() for name in self.projects.split(",") if name.strip())

@@ -16,8 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from fti.errors import NotReadyError
-from fti.loading import load_projects
+from fti.loading import find_project, load_projects
 from fti.settings import Settings
 from fti.stores import open_stores
 
@@ -35,12 +34,10 @@ def open_predictor(settings: Settings, name: str | None) -> "Predictor":
     """The predictor of the project called `name` (the first one without a name) over the stores of the settings."""
     from inference_pipeline.predictor import Predictor
 
-    projects = {project.name: project for project in load_projects(settings.project_modules)}
-    name = name or next(iter(projects))
-    if name not in projects:
-        raise NotReadyError(f"no project {name!r} in FTI_PROJECTS; there are {list(projects)}")
+    entries = settings.project_modules
+    project = find_project(entries, name) if name else load_projects(entries)[0]
     stores = open_stores(settings)
-    return Predictor(projects[name], stores["feature_store"], stores["model_registry"], stores["prediction_log"])
+    return Predictor(project, stores["feature_store"], stores["model_registry"], stores["prediction_log"])
 
 
 def bento_service(endpoint: "Endpoint") -> "bentoml.Service[Any]":
@@ -57,11 +54,11 @@ def bento_service(endpoint: "Endpoint") -> "bentoml.Service[Any]":
             gc.collect()
             gc.freeze()  # what is loaded now stays: collections need not look at it while requests wait
 
-        @bentoml.api(input_spec=openapi.request(project), output_spec=openapi.Answer)  # type: ignore[untyped-decorator]
+        @bentoml.api(input_spec=openapi.request(project), output_spec=openapi.answer(project))  # type: ignore[untyped-decorator]
         async def predict(self, **fields: Any) -> dict[str, Any]:
             return await endpoint.predict(openapi.body(fields))
 
-        @bentoml.api(input_spec=openapi.batch(project), output_spec=openapi.Answers)  # type: ignore[untyped-decorator]
+        @bentoml.api(input_spec=openapi.batch(project), output_spec=openapi.answers(project))  # type: ignore[untyped-decorator]
         async def predict_batch(self, **fields: Any) -> dict[str, Any]:
             return await endpoint.predict_batch(openapi.body(fields))
 

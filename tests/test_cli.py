@@ -26,7 +26,7 @@ def test_a_project_that_cannot_be_imported_is_named(
 ) -> None:
     monkeypatch.setenv("FTI_HOME", str(tmp_path))
     monkeypatch.setenv("FTI_PROJECTS", "my_company.churn")
-    assert main(["down"]) == 1
+    assert main(["backfill", "churn"]) == 1
     assert "my_company.churn" in capsys.readouterr().err
 
 

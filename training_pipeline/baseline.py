@@ -1,4 +1,4 @@
-"""The baseline: scikit-learn's HistGradientBoostingClassifier with its defaults, on the same rows and features."""
+"""The baseline: scikit-learn's HistGradientBoosting with its defaults, on the same rows and features."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from fti.stores.dataset_store import TrainingDataset
-from fti.stores.model_bundle import Encoder
+from fti.stores.encoder import Encoder
+from fti.stores.estimator import class_columns, predictions
 from training_pipeline.threads import num_threads
 
 MAX_CATEGORIES = 254
-"""What the classifier takes as a categorical column; one with more goes in as a number."""
+"""What scikit-learn takes as a categorical column; one with more goes in as a number."""
 
 
 def probabilities(dataset: TrainingDataset, folder: Path, seed: int) -> np.ndarray:
-    """The baseline's probabilities on the test split, float64 [rows]; fitted once per dataset version and seed."""
+    """The baseline's predictions on the test split, as `ModelBundle.predict` gives them; fitted once per dataset
+    version and seed."""
     path = folder / f"{dataset.version}-{seed}.npy"
     if not path.exists():
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.npy")
@@ -29,14 +31,16 @@ def probabilities(dataset: TrainingDataset, folder: Path, seed: int) -> np.ndarr
 
 def fit_and_predict(dataset: TrainingDataset, seed: int) -> np.ndarray:
     """Fit on the training split and predict the test split."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from threadpoolctl import threadpool_limits
 
-    manifest, train = dataset.manifest, dataset.splits["train"]
-    encoder = Encoder.fit(train, numeric=manifest["numeric"], categorical=manifest["categorical"])
+    train, test = dataset.splits["train"], dataset.splits["test"]
+    encoder, label = Encoder.of(dataset.manifest, train), dataset.manifest["label"]
     few = [len(encoder.numeric) + at for at, size in enumerate(encoder.sizes) if size <= MAX_CATEGORIES]
-    model = HistGradientBoostingClassifier(categorical_features=few, random_state=seed)
+    kind = HistGradientBoostingRegressor if encoder.target.task == "regression" else HistGradientBoostingClassifier
+    labels = train[label].to_numpy() if encoder.target.task != "multiclass" else encoder.target.encode(train[label])
+    if encoder.target.task != "regression" and len(np.unique(labels)) == 1:
+        return class_columns(np.ones((test.height, 1)), labels[:1], encoder.target)
     with threadpool_limits(num_threads()):
-        model.fit(encoder.encode(train), train[manifest["label"]].to_numpy())
-        predicted: np.ndarray = model.predict_proba(encoder.encode(dataset.splits["test"]))[:, 1]
-    return predicted
+        model = kind(categorical_features=few, random_state=seed).fit(encoder.encode(train), labels)
+        return predictions(model, encoder.encode(test), encoder.target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import polars as pl
@@ -9,15 +10,20 @@ import pytorch_lightning as L
 import torch
 from torch import Tensor
 
-from fti.stores.model_bundle import Encoder
+from fti.stores.encoder import Encoder
 
 VALIDATION_BATCH = 8192
+MIN_STEPS = 32
+"""Steps of an epoch: a small table is passed through several times in one."""
+BATCH_SIZES = (32, 2048)
+"""Smallest and largest batch where the parameters name none."""
 
 Batch = tuple[Tensor, Tensor]
 
 
 class SliceLoader:
-    """Iterable of `(rows, labels)`. Shuffled by `seed` and epoch, so that a resumed training sees the same order."""
+    """Iterable of `(rows, labels)`. Shuffled by `seed` and epoch, so that a resumed training sees the same order; an
+    epoch of a small table is several passes."""
 
     def __init__(self, rows: Tensor, labels: Tensor, *, batch_size: int, seed: int | None = None) -> None:
         self.rows, self.labels, self.seed = rows, labels, seed
@@ -27,16 +33,23 @@ class SliceLoader:
     def __len__(self) -> int:
         """Whole batches when shuffled (a small last one would be noise), all rows otherwise."""
         whole, rest = divmod(len(self.rows), self.batch_size)
-        return whole if self.seed is not None else whole + bool(rest)
+        return whole * self.num_passes if self.seed is not None else whole + bool(rest)
 
     def __iter__(self) -> Iterator[Batch]:
         rows, labels = self.rows, self.labels
         if self.seed is not None:
             generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-            order = torch.randperm(len(rows), generator=generator)
+            whole = len(rows) // self.batch_size * self.batch_size
+            passes = [torch.randperm(len(rows), generator=generator)[:whole] for _ in range(self.num_passes)]
+            order = passes[0] if len(passes) == 1 else torch.cat(passes)
             rows, labels = rows[order], labels[order]
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             yield rows[start : start + self.batch_size], labels[start : start + self.batch_size]
+
+    @property
+    def num_passes(self) -> int:
+        """Passes over all rows in one epoch."""
+        return math.ceil(MIN_STEPS / max(len(self.rows) // self.batch_size, 1))
 
     def set_epoch(self, epoch: int) -> None:
         """Which order comes next."""
@@ -47,9 +60,11 @@ class TabularData(L.LightningDataModule):
     """Train and validation split of a dataset, encoded."""
 
     def __init__(
-        self, splits: Mapping[str, pl.DataFrame], encoder: Encoder, *, label: str, batch_size: int, seed: int
+        self, splits: Mapping[str, pl.DataFrame], encoder: Encoder, *, label: str, batch_size: int = 0, seed: int
     ) -> None:
+        """Without a `batch_size`, one that suits the number of rows."""
         super().__init__()
+        batch_size = batch_size or default_batch_size(splits["train"].height)
         self.train = SliceLoader(*tensors(splits["train"], encoder, label), batch_size=batch_size, seed=seed)
         self.validation = SliceLoader(
             *tensors(splits["validation"], encoder, label), batch_size=max(batch_size, VALIDATION_BATCH)
@@ -62,7 +77,12 @@ class TabularData(L.LightningDataModule):
         return self.validation
 
 
+def default_batch_size(num_rows: int) -> int:
+    """The largest power of two that leaves 32 steps in an epoch, within reason."""
+    smallest, largest = BATCH_SIZES
+    return min(max(2 ** int(math.log2(max(num_rows / MIN_STEPS, 1))), smallest), largest)
+
+
 def tensors(frame: pl.DataFrame, encoder: Encoder, label: str) -> Batch:
-    """Encoded rows [rows, columns] and labels [rows], float32."""
-    labels = frame[label].cast(pl.Float32).to_numpy(writable=True)
-    return torch.from_numpy(encoder.encode(frame)), torch.from_numpy(labels)
+    """Encoded rows [rows, columns], float32, and labels [rows] as `Target` encodes them."""
+    return torch.from_numpy(encoder.encode(frame)), torch.from_numpy(encoder.target.encode(frame[label]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -18,7 +19,6 @@ from training_pipeline.threads import num_threads
 
 MONITOR = "validation_loss"
 PATIENCE = 4
-BATCH_SIZE = 2048
 
 
 class Seeding(L.Callback):
@@ -34,6 +34,19 @@ class Seeding(L.Callback):
         loader.set_epoch(trainer.current_epoch)
 
 
+class Best(L.Callback):
+    """Keeps the best epoch in memory, for a fit that writes no checkpoints."""
+
+    def __init__(self) -> None:
+        self.loss = math.inf
+        self.state: dict[str, torch.Tensor] = {}
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        loss = float(trainer.callback_metrics[MONITOR])
+        if loss < self.loss or not self.state:
+            self.loss, self.state = loss, {name: value.clone() for name, value in module.state_dict().items()}
+
+
 def fit(
     model: L.LightningModule,
     data: TabularData,
@@ -43,11 +56,14 @@ def fit(
     callbacks: Sequence[L.Callback] = (),
     folder: Path | None = None,
 ) -> L.Trainer:
-    """Train `model` in place. With a `folder`, go on from its newest checkpoint and end with the best epoch."""
+    """Train `model` in place and end with the best epoch. With a `folder`, go on from its newest checkpoint."""
     quiet()
     torch.set_num_threads(num_threads())
     own: list[L.Callback] = [Seeding(seed), EarlyStopping(MONITOR, patience=PATIENCE)]
-    if folder is not None:
+    best = Best()
+    if folder is None:
+        own.append(best)
+    else:
         own.append(ModelCheckpoint(folder, "{epoch:03d}", monitor=MONITOR, save_top_k=-1, save_on_train_epoch_end=True))
     trainer = L.Trainer(
         max_epochs=max_epochs,
@@ -63,8 +79,7 @@ def fit(
     )
     newest = newest_checkpoint(folder) if folder else None
     trainer.fit(model, datamodule=data, ckpt_path=newest, weights_only=True if newest else None)
-    if folder is not None:
-        model.load_state_dict(load_checkpoint(best_checkpoint(trainer))["state_dict"])
+    model.load_state_dict(best.state if folder is None else load_checkpoint(best_checkpoint(trainer))["state_dict"])
     model.cpu().eval()
     return trainer
 

@@ -17,7 +17,7 @@ from fti.project import Project
 from fti.stores.dataset_store import DatasetStore
 from fti.stores.model_registry import ModelRegistry
 
-CODE = ("training_pipeline.datamodule", "training_pipeline.fit", "fti.stores.model_bundle")
+CODE = ("training_pipeline.datamodule", "training_pipeline.fit", "fti.stores.encoder", "fti.stores.target")
 """Modules that, beside the model's own, decide what a training gives."""
 
 

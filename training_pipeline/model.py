@@ -2,8 +2,9 @@
 
 A project brings its own by naming a LightningModule class in `Model.build`. The contract: the constructor takes
 `(encoder, params)`; `forward` maps the encoder's float32 array [rows, columns] (numbers, NaN where missing, then
-category codes) to logits [rows] and can be exported by `torch.export`; `training_step`, `validation_step` and
-`configure_optimizers` are Lightning's, a batch is `(rows, labels)`, and `validation_step` logs `validation_loss`.
+category codes) to outputs as `fti.stores.target.Target` describes them for the task (`encoder.target`) and can be
+exported by `torch.export`; `training_step`, `validation_step` and `configure_optimizers` are Lightning's, a batch is
+`(rows, labels)`, labels as in `Target` too, and `validation_step` logs `validation_loss`, best by `task_loss`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fti.errors import NotReadyError
-from fti.stores.model_bundle import Encoder
+from fti.project import Task
+from fti.stores.encoder import Encoder
 
 DEFAULTS: Mapping[str, Any] = {
     "hidden": 64,
@@ -31,7 +33,7 @@ DEFAULTS: Mapping[str, Any] = {
     "learning_rate": 6e-3,
     "weight_decay": 1e-2,
 }
-"""Parameters that `TabularClassifier` reads, where neither the project nor the study says otherwise."""
+"""Parameters that `TabularNetwork` reads, where neither the project nor the study says otherwise."""
 RARELY_MISSING = 0.005
 LIMIT = 4.0
 
@@ -98,14 +100,24 @@ class Members(nn.Module):
         return torch.baddbmm(self.bias, rows, self.weight)
 
 
-class TabularClassifier(L.LightningModule):
-    """Binary classifier; the probability it predicts is the mean of its members' probabilities."""
+def task_loss(task: Task, outputs: Tensor, labels: Tensor) -> Tensor:
+    """Log loss of logits for classes, mean squared error of standardized values."""
+    if task == "binary":
+        return functional.binary_cross_entropy_with_logits(outputs, labels)
+    if task == "multiclass":
+        return functional.cross_entropy(outputs, labels)
+    return functional.mse_loss(outputs, labels)
+
+
+class TabularNetwork(L.LightningModule):
+    """Predicts for all tasks: the mean of its members' probabilities, or of their values."""
 
     def __init__(self, encoder: Encoder, params: Mapping[str, Any]) -> None:
         super().__init__()
         chosen = {**DEFAULTS, **params}
         self.learning_rate, self.weight_decay = float(chosen["learning_rate"]), float(chosen["weight_decay"])
         self.dropout, self.members = float(chosen["dropout"]), int(chosen["members"])
+        self.task = encoder.target.task
         self.scaler = Scaler(encoder)
         self.embeddings = nn.ModuleList(
             nn.Embedding(size, min(int(chosen["embedding"]), size)) for size in encoder.sizes
@@ -116,31 +128,35 @@ class TabularClassifier(L.LightningModule):
         hidden, layers = int(chosen["hidden"]), int(chosen["layers"])
         widths = [int(inputs), *[hidden] * layers]
         self.layers = nn.ModuleList(Members(self.members, *pair) for pair in pairwise(widths))
-        self.head = Members(self.members, widths[-1], 1)
+        self.head = Members(self.members, widths[-1], encoder.target.num_outputs)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """float32 [rows, columns] to logits [rows]."""
-        probability = torch.sigmoid(self.member_logits(rows)).mean(0)
-        return torch.logit(probability, eps=1e-6)
+        """float32 [rows, columns] to outputs [rows], or [rows, classes]."""
+        outputs = self.member_outputs(rows)
+        if self.task == "binary":
+            return torch.logit(torch.sigmoid(outputs).mean(0), eps=1e-6)
+        if self.task == "multiclass":
+            return outputs.softmax(-1).mean(0).clamp(min=1e-7).log()
+        return outputs.mean(0)
 
-    def member_logits(self, rows: Tensor) -> Tensor:
-        """Logits [members, rows]."""
+    def member_outputs(self, rows: Tensor) -> Tensor:
+        """Outputs of every member: [members, rows], or [members, rows, classes]."""
         codes = rows[:, self.scaler.num_numeric :].long()
         embedded = [embedding(codes[:, column]) for column, embedding in enumerate(self.embeddings)]
         hidden = torch.cat([self.scaler(rows), *embedded], dim=1).unsqueeze(0).expand(self.members, -1, -1)
         for layer in self.layers:
             hidden = functional.dropout(functional.relu(layer(hidden)), self.dropout, self.training)
-        logits: Tensor = self.head(hidden).squeeze(-1)
-        return logits
+        outputs: Tensor = self.head(hidden)
+        return outputs if self.task == "multiclass" else outputs.squeeze(-1)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         rows, labels = batch
-        logits = self.member_logits(rows)  # each member learns alone: their errors then differ and average out
-        return functional.binary_cross_entropy_with_logits(logits, labels.expand_as(logits))
+        outputs = self.member_outputs(rows)  # each member learns alone: their errors then differ and average out
+        return task_loss(self.task, outputs.flatten(0, 1), labels.repeat(self.members))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         rows, labels = batch
-        loss = functional.binary_cross_entropy_with_logits(self(rows), labels)
+        loss = task_loss(self.task, self(rows), labels)
         self.log("validation_loss", loss, batch_size=len(labels))
 
     def configure_optimizers(self) -> Any:

@@ -39,7 +39,8 @@ def require_passed(name: str, evaluation: Mapping[str, Any]) -> None:
 
 def version_tags(evaluation: Mapping[str, Any]) -> dict[str, str]:
     """What the registry shows of a version."""
-    measured = {f"test_{name}": f"{value:.6f}" for name, value in evaluation["metrics"]["challenger"].items()}
+    own = evaluation["metrics"]["challenger"].items()
+    measured = {f"test_{name}": f"{value:.6f}" for name, value in own if value is not None}
     reads = model_tags(evaluation.get("feature_service", ""), evaluation.get("versions", {}))
     return {"dataset_version": evaluation["dataset_version"], "gates": "passed", **reads, **measured}
 

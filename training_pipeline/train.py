@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pytorch_lightning as L
 
     from fti.stores.dataset_store import TrainingDataset
-    from fti.stores.model_bundle import Encoder
+    from fti.stores.encoder import Encoder
 
 RUN_FILE, RESULT_FILE = "run_id", "result.json"
 Report = Callable[[str], None]
@@ -66,15 +66,15 @@ def train(job: TrainingJob, report: Report = print) -> TrainingResult:
 def _train(job: TrainingJob, run_id: str, report: Report) -> TrainingResult:
     import time
 
-    from fti.stores.model_bundle import Encoder
+    from fti.stores.encoder import Encoder
     from training_pipeline.datamodule import TabularData
-    from training_pipeline.fit import BATCH_SIZE, fit
+    from training_pipeline.fit import fit
     from training_pipeline.recorder import Recorder
 
     dataset = job.datasets.load(job.dataset_version)
     manifest = dataset.manifest
-    encoder = Encoder.fit(dataset.splits["train"], numeric=manifest["numeric"], categorical=manifest["categorical"])
-    batch_size = int(job.params.get("batch_size", BATCH_SIZE))
+    encoder = Encoder.of(manifest, dataset.splits["train"])
+    batch_size = int(job.params.get("batch_size", 0))
     data = TabularData(dataset.splits, encoder, label=manifest["label"], batch_size=batch_size, seed=job.seed)
     model = _seeded_model(job, encoder)
     _record(job, run_id, dataset)
@@ -102,6 +102,8 @@ def _info(job: TrainingJob, run_id: str, dataset: TrainingDataset) -> dict[str, 
     kept = ("feature_service", "label", "numeric", "categorical", "ranges")
     return {
         **{name: dataset.manifest[name] for name in kept},
+        "task": dataset.manifest.get("task", "binary"),
+        "classes": list(dataset.manifest.get("classes", ())),
         "project": job.project,
         "dataset_version": job.dataset_version,
         "params": dict(job.params),

@@ -78,19 +78,19 @@ class Objective:
     """Validation loss of one trial; encodes the rows once for all trials."""
 
     def __init__(self, project: Project, dataset: TrainingDataset, config: TuneConfig) -> None:
-        from fti.stores.model_bundle import Encoder
+        from fti.stores.encoder import Encoder
         from training_pipeline.datamodule import TabularData
 
         self.project, self.config, described = project, config, dataset.manifest
         train = dataset.splits["train"]
         rows = min(config.train_rows, train.height)
         train = train.sample(rows, seed=project.model.seed)
-        self.encoder = Encoder.fit(train, numeric=described["numeric"], categorical=described["categorical"])
+        self.encoder = Encoder.of(described, train)
         self.make_data = lambda params: TabularData(
             {**dataset.splits, "train": train},
             self.encoder,
             label=described["label"],
-            batch_size=min(int(params.get("batch_size", 1024)), max(rows // 8, 1)),
+            batch_size=int(params.get("batch_size", 0)),
             seed=project.model.seed,
         )
         self.data: dict[int, TabularData] = {}

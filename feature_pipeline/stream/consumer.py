@@ -21,7 +21,7 @@ import orjson
 from feature_pipeline.stream.apply import Applied, Applier
 from feature_pipeline.stream.checkpoint import Checkpoint
 from fti.errors import NotReadyError
-from fti.loading import load_projects
+from fti.loading import find_project, load_projects
 from fti.project import Project
 from fti.settings import Settings
 from fti.stores.event_log import EventLog, open_event_log, state_folder
@@ -162,13 +162,11 @@ def prepared(project: Project, stores: dict[str, Any], checkpoint: Checkpoint, s
 
 def project_named(settings: Settings, name: str | None) -> Project:
     """The project called `name` (the first one without a name), if it has streamed sources."""
-    projects = {project.name: project for project in load_projects(settings.project_modules)}
-    name = name or next(iter(projects))
-    if name not in projects:
-        raise NotReadyError(f"no project {name!r} in FTI_PROJECTS; there are {list(projects)}")
-    if not projects[name].streamed:
-        raise NotReadyError(f"project {name!r} has no streamed source: set `streamed=True` on one")
-    return projects[name]
+    entries = settings.project_modules
+    project = find_project(entries, name) if name else load_projects(entries)[0]
+    if not project.streamed:
+        raise NotReadyError(f"project {project.name!r} has no streamed source: set `streamed=True` on one")
+    return project
 
 
 def main(argv: Sequence[str] | None = None) -> None:

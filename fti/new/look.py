@@ -50,13 +50,13 @@ def look(table: Table, entity: Sequence[str], timestamp: str | None) -> Look:
     schema = dict(table.scan.collect_schema())
     names = list(dict.fromkeys([*entity, *([timestamp] if timestamp else [])]))
     most = _most_rows(table, len(schema))
-    one_in = 1 if most >= table.num_rows else max(1, -(-table.num_rows * len(names) // KEY_CELLS))
+    one_in = 1 if most >= table.num_rows or not entity else max(1, -(-table.num_rows * len(names) // KEY_CELLS))
     counted, chosen, keyed = [], [], []
     first = 0
     for batch in table.batches():
         counted.append(facts(batch.lazy(), schema).collect())
         chosen.append(read.spread(batch, first, most, table.num_rows))
-        if most < table.num_rows:
+        if most < table.num_rows and entity:
             keyed.append(batch.select(names).filter(pl.struct(entity).hash(7) % one_in == 0))
         first += batch.height
     rows = pl.concat(chosen)
@@ -116,8 +116,6 @@ def checked(table: Table, entity: Sequence[str], timestamp: str | None, label: s
         (label, "label"),
         *([(timestamp, "timestamp")] if timestamp else []),
     ]
-    if not entity:
-        raise DataError("--entity is missing: name the column that says whom a row is about.")
     for at, (name, role) in enumerate(roles):
         require_column(name, names, role=role)
         if name in dict(roles[:at]):

@@ -54,18 +54,19 @@ class TableSpec:
         """The same table with fewer columns, in the order of `names`."""
         return replace(self, columns={name: self.columns[name] for name in names})
 
-    def code(self, indent: int = 0) -> str:
+    def code(self, indent: int = 0, lead: int = 0) -> str:
         """A Python expression equal to this value; imports needed: `TableSpec`. Never holds a password."""
-        pad = " " * indent
-        lines = []
+        from fti.new.render import call, dictionary, text
+
+        found = {}
         for item in fields(self):
             value = getattr(self, item.name)
             if item.name == "columns":
-                pairs = "".join(f"{pad}        {name!r}: {how!r},\n" for name, how in value.items())
-                lines.append(f"{pad}    columns={{\n{pairs}{pad}    }},\n")
+                pairs = {name: text(how) for name, how in value.items()}
+                found[item.name] = dictionary(pairs, indent=indent + 4, lead=len("columns="))
             elif item.name == "format" or value != item.default:
-                lines.append(f"{pad}    {item.name}={value!r},\n")
-        return f"TableSpec(\n{''.join(lines)}{pad})"
+                found[item.name] = text(value) if isinstance(value, str) else repr(value)
+        return call("TableSpec", found, indent=indent, lead=lead)
 
 
 def value(name: str, how: str, stored: pl.DataType) -> pl.Expr:

@@ -19,7 +19,8 @@ import polars as pl
 from filelock import FileLock
 
 from fti.errors import ConflictError, NotReadyError
-from fti.stores.model_bundle import EVALUATION, Encoder, ModelBundle, save_bundle, write_mlmodel
+from fti.stores.encoder import Encoder
+from fti.stores.model_bundle import EVALUATION, ModelBundle, save_bundle, write_mlmodel
 from fti.versions import ServedModel, served_model
 
 if TYPE_CHECKING:

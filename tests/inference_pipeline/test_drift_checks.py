@@ -21,6 +21,8 @@ from tests.inference_pipeline.world import END, TRAIN, World
 
 PROJECT = replace(flights, monitor=replace(flights.monitor, window=timedelta(days=7), min_rows=300))
 
+BINARY = {"task": "binary", "reference_predictions": {"overall": {"roc_auc": 0.7}}}
+
 
 def report(
     world: World, log: PredictionLog, *, project: Project = PROJECT, **config: Any
@@ -127,11 +129,11 @@ def test_a_calibrated_model_has_no_excess_and_a_shifted_one_has() -> None:
     random = np.random.default_rng(3)
     probability = random.beta(1, 6, 4000)
     actual = (random.random(4000) < probability).astype(int)
-    loss, expected, error = log_loss_excess(labelled(probability, actual))
+    loss, expected, error = log_loss_excess(labelled(probability, actual), BINARY)
     assert abs(loss - expected) < 3 * error
-    assert performance_drift(labelled(probability, actual), PROJECT.monitor, None).passed
+    assert performance_drift(labelled(probability, actual), PROJECT.monitor, BINARY).passed
     worse = (random.random(4000) < np.sqrt(probability)).astype(int)
-    assert not performance_drift(labelled(probability, worse), PROJECT.monitor, 0.7).passed
+    assert not performance_drift(labelled(probability, worse), PROJECT.monitor, BINARY).passed
 
 
 @pytest.mark.parametrize(

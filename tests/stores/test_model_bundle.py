@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from fti.errors import DataError
-from fti.stores.model_bundle import Encoder, ModelBundle, require_pickle_free, save_bundle
+from fti.stores.encoder import Encoder
+from fti.stores.model_bundle import ModelBundle, save_bundle
+from fti.stores.program import require_pickle_free
 
 FRAME = pl.DataFrame(
     {

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fti.errors import ConflictError, NotReadyError
-from fti.stores.model_bundle import Encoder
+from fti.stores.encoder import Encoder
 from fti.stores.model_registry import ModelRegistry
 from tests.registries import empty_registry
 

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fti.gate import Floor, NoWorseThanChampion, SliceFloor
+from fti.gate import Floor, NoWorseThanChampion, SliceFloor, require_measurable
 from training_pipeline.gates import check_names, verdicts
 from training_pipeline.measure import calibration_error, expected_log_loss, reference_predictions, scores, slice_scores
 
@@ -68,10 +68,10 @@ def test_without_a_champion_nothing_is_worse() -> None:
 
 
 def test_a_gate_that_makes_no_sense_is_refused() -> None:
-    with pytest.raises(ValueError, match="choose one of roc_auc"):
-        check_names([Floor(metric="accuracy", minimum=0.5)])
-    with pytest.raises(ValueError, match="less of it is better"):
-        check_names([Floor(metric="log_loss", minimum=0.5)])
+    with pytest.raises(ValueError, match="a binary model has roc_auc"):
+        require_measurable([Floor(metric="accuracy", minimum=0.5)], "binary")
+    with pytest.raises(ValueError, match="less of it is better: choose r2"):
+        require_measurable([Floor(metric="rmse", minimum=0.5)], "regression")
 
 
 def test_scores_of_calibrated_probabilities() -> None:
@@ -92,9 +92,9 @@ def test_slices_and_weeks_of_the_test_split() -> None:
         event_timestamp=start + pl.duration(minutes=pl.int_range(2000) * 10),
         late=(random.random(2000) < 0.5).astype(np.int8),
     )
-    table = slice_scores(rows, ["origin"], "late")
+    table = slice_scores(rows, rows["probability"].to_numpy(), ["origin"], "late")
     assert table["value"].to_list() == ["A", "B"]
     assert table["roc_auc"].is_null().to_list() == [False, True]
-    reference = reference_predictions(rows, rows, "late", "event_timestamp")
+    reference = reference_predictions(rows, rows, rows["probability"].to_numpy(), "late")
     assert sum(week["rows"] for week in reference["weeks"]) == reference["overall"]["rows"] == 2000
-    assert list(reference["probability"]["features"]) == ["probability"]
+    assert list(reference["predictions"]["features"]) == ["probability"]

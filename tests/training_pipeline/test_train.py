@@ -14,11 +14,11 @@ import torch
 from fti.errors import DataError, NotReadyError
 from fti.project import Project
 from fti.stores.dataset_store import DatasetStore
-from fti.stores.model_bundle import Encoder
+from fti.stores.encoder import Encoder
 from fti.stores.model_registry import ModelRegistry
 from training_pipeline.datamodule import SliceLoader
 from training_pipeline.job import TrainingJob, training_job
-from training_pipeline.model import TabularClassifier, build_model
+from training_pipeline.model import TabularNetwork, build_model
 from training_pipeline.train import train
 
 REPOSITORY = Path(__file__).parents[2]
@@ -30,16 +30,24 @@ def job(project: Project, saved: tuple[DatasetStore, str], registry: ModelRegist
 
 
 def test_a_loader_gives_every_row_once_in_another_order_each_epoch() -> None:
-    rows = torch.arange(10.0).reshape(10, 1)
-    loader = SliceLoader(rows, rows[:, 0], batch_size=5, seed=1)
+    rows = torch.arange(64.0).reshape(64, 1)
+    loader = SliceLoader(rows, rows[:, 0], batch_size=2, seed=1)
     epochs = []
     for epoch in (0, 1, 0):
         loader.set_epoch(epoch)
         epochs.append(torch.cat([batch for batch, _ in loader]).flatten().tolist())
-    assert sorted(epochs[0]) == list(range(10))
+    assert sorted(epochs[0]) == list(range(64))
     assert epochs[0] == epochs[2] != epochs[1]
-    plain = SliceLoader(rows, rows[:, 0], batch_size=4)
+    plain = SliceLoader(rows[:10], rows[:10, 0], batch_size=4)
     assert [len(labels) for _, labels in plain] == [4, 4, 2]
+
+
+def test_an_epoch_of_a_small_table_passes_through_it_several_times() -> None:
+    rows = torch.arange(10.0).reshape(10, 1)
+    loader = SliceLoader(rows, rows[:, 0], batch_size=5, seed=1)
+    seen = torch.cat([batch for batch, _ in loader]).flatten().long()
+    assert len(loader) == 32
+    assert torch.bincount(seen).tolist() == [16] * 10
 
 
 def test_a_network_takes_missing_numbers_unseen_categories_and_constant_columns() -> None:
@@ -49,7 +57,7 @@ def test_a_network_takes_missing_numbers_unseen_categories_and_constant_columns(
         quantiles={"never": (0.0,) * 65, "constant": (5.0,) * 65},
         missing={"never": 1.0, "constant": 0.0},
     )
-    model = TabularClassifier(encoder, {"hidden": 4}).eval()
+    model = TabularNetwork(encoder, {"hidden": 4}).eval()
     logits = model(torch.tensor([[float("nan"), 5.0, 0.0], [1e9, float("nan"), 1.0]]))
     assert torch.isfinite(logits).all()
     assert logits.shape == (2,)

@@ -1,0 +1,156 @@
+"""Feature columns to the array that a model reads, learnt on the training split."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+
+from fti.errors import DataError
+from fti.stores.target import Target
+
+NUM_QUANTILES = 65
+FEW_ROWS = 32
+MAX_CATEGORIES = 1000
+"""Categories that a column keeps, the most frequent ones; the others are like unseen ones."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Feature columns to the one float32 array that a network reads: numeric columns, then categorical codes.
+
+    A missing or infinite number is NaN (the model decides what it means); a missing, unseen or, in a column of more
+    than 1,000 categories, rare one is code 0. The quantiles and missing shares are those of the training split, for
+    networks that scale their input.
+    """
+
+    numeric: tuple[str, ...]
+    categorical: Mapping[str, tuple[str, ...]]
+    """Column -> categories of the training split; code 1 is the first."""
+    quantiles: Mapping[str, tuple[float, ...]] = field(repr=False)
+    """Numeric column -> 65 quantiles from minimum to maximum; zeros when the column was never known."""
+    missing: Mapping[str, float] = field(repr=False)
+    """Numeric column -> share of missing values."""
+    target: Target = field(default_factory=Target)
+    """What the model predicts."""
+
+    @classmethod
+    def fit(
+        cls, frame: pl.DataFrame, *, numeric: Sequence[str], categorical: Sequence[str], target: Target | None = None
+    ) -> Self:
+        """Learn categories and quantiles from `frame`, the training split; a binary target when none is given."""
+        _require(frame, [*numeric, *categorical])
+        return cls(
+            numeric=tuple(numeric),
+            categorical={name: _categories(frame[name]) for name in categorical},
+            quantiles={name: _quantiles(frame[name]) for name in numeric},
+            missing={name: _missing_share(frame[name]) for name in numeric},
+            target=target or Target(),
+        )
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any], train: pl.DataFrame) -> Self:
+        """The encoder of a dataset, learnt on its training split or on a part of it."""
+        target = Target.of(manifest, train)
+        return cls.fit(train, numeric=manifest["numeric"], categorical=manifest["categorical"], target=target)
+
+    def encode(self, frame: pl.DataFrame) -> np.ndarray:
+        """float32 array [rows, columns]."""
+        _require(frame, [*self.numeric, *self.categorical])
+        with np.errstate(over="ignore"):
+            encoded = self._encode_rows(frame) if frame.height <= FEW_ROWS else self._encode_columns(frame)
+        numbers = encoded[:, : len(self.numeric)]
+        numbers[np.isinf(numbers)] = np.nan
+        return encoded
+
+    @property
+    def num_columns(self) -> int:
+        """Columns of an encoded array."""
+        return len(self.numeric) + len(self.categorical)
+
+    def _encode_rows(self, frame: pl.DataFrame) -> np.ndarray:
+        """Row by row: for a single request a tenth of the time that whole columns take."""
+        position = {name: index for index, name in enumerate(frame.columns)}
+        numbers = [position[name] for name in self.numeric]
+        codes = [(position[name], codes) for name, codes in self._codes.items()]
+        encoded = np.empty((frame.height, len(numbers) + len(codes)), np.float32)
+        for index, row in enumerate(frame.rows()):
+            values = [math.nan if row[at] is None else row[at] for at in numbers]
+            encoded[index] = values + [known.get(_text(row[at]), 0) for at, known in codes]
+        return encoded
+
+    def _encode_columns(self, frame: pl.DataFrame) -> np.ndarray:
+        encoded = np.empty((frame.height, len(self.numeric) + len(self.categorical)), np.float32)
+        for column, name in enumerate(self.numeric):
+            encoded[:, column] = frame[name].cast(pl.Float32).to_numpy()
+        for column, (name, known) in enumerate(self._codes.items(), start=len(self.numeric)):
+            encoded[:, column] = [known.get(value, 0) for value in frame[name].cast(pl.String).to_list()]
+        return encoded
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of codes of each categorical column, code 0 included."""
+        return tuple(len(categories) + 1 for categories in self.categorical.values())
+
+    @cached_property
+    def _codes(self) -> dict[str, dict[str | None, int]]:
+        return {name: {value: code for code, value in enumerate(of, start=1)} for name, of in self.categorical.items()}
+
+    def to_json(self) -> str:
+        """Text that `from_json` reads."""
+        fields = ("numeric", "categorical", "quantiles", "missing")
+        return json.dumps({**{name: getattr(self, name) for name in fields}, "target": self.target.to_dict()})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        found = json.loads(text)
+        return cls(
+            numeric=tuple(found["numeric"]),
+            categorical={name: tuple(values) for name, values in found["categorical"].items()},
+            quantiles={name: tuple(values) for name, values in found["quantiles"].items()},
+            missing=found["missing"],
+            target=Target.from_dict(found["target"]) if "target" in found else Target(),
+        )
+
+
+def _require(frame: pl.DataFrame, names: Sequence[str]) -> None:
+    present = set(frame.columns)
+    missing = [name for name in names if name not in present]
+    if missing:
+        raise DataError(f"features are missing: {', '.join(missing)}. Give every feature of the model's service.")
+
+
+def _categories(values: pl.Series) -> tuple[str, ...]:
+    known = values.cast(pl.String).drop_nulls()
+    if known.n_unique() <= MAX_CATEGORIES:
+        return tuple(known.unique().sort().to_list())
+    name, counts = known.name, known.value_counts(name="count")
+    return tuple(counts.sort("count", name, descending=[True, False])[:MAX_CATEGORIES][name].sort().to_list())
+
+
+def _text(value: Any) -> str | None:
+    """As polars casts it to text."""
+    if value is None or isinstance(value, str):
+        return value
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _known(values: pl.Series) -> np.ndarray:
+    numbers = values.cast(pl.Float64).drop_nulls()
+    return numbers.filter(numbers.is_finite()).to_numpy()
+
+
+def _quantiles(values: pl.Series) -> tuple[float, ...]:
+    known = _known(values)
+    points = np.linspace(0, 1, NUM_QUANTILES)
+    return tuple((np.quantile(known, points) if len(known) else np.zeros(NUM_QUANTILES)).tolist())
+
+
+def _missing_share(values: pl.Series) -> float:
+    return 1 - len(_known(values)) / max(len(values), 1)

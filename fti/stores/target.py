@@ -1,0 +1,88 @@
+"""The label of a model: what the network learns from it, and what its outputs mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+
+from fti.errors import DataError
+from fti.project import Task
+
+SMALLEST_DEVIATION = 1e-12
+
+
+@dataclass(frozen=True)
+class Target:
+    """Labels to numbers and outputs to predictions.
+
+    task          labels as a network sees them          outputs of a network             predictions, float64
+    binary        float32 [rows], 0 or 1                 logits [rows]                    probability of 1 [rows]
+    multiclass    int64 [rows], index of the class       logits [rows, classes]           probabilities [rows, classes]
+    regression    float32 [rows], standardized           standardized values [rows]       values [rows]
+    """
+
+    task: Task = "binary"
+    classes: tuple[str, ...] = ()
+    """Multiclass: the names of the classes."""
+    mean: float = 0.0
+    deviation: float = 1.0
+    """Regression: mean and standard deviation of the training labels."""
+
+    @classmethod
+    def fit(cls, labels: pl.Series, task: Task = "binary", classes: Sequence[str] = ()) -> Self:
+        """Learn from the labels of the training split."""
+        if task != "regression":
+            return cls(task, tuple(classes))
+        known = labels.cast(pl.Float64).to_numpy()
+        deviation = float(known.std())
+        return cls(task, (), float(known.mean()), deviation if deviation > SMALLEST_DEVIATION else 1.0)
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any], train: pl.DataFrame) -> Self:
+        """The target that a dataset's manifest describes."""
+        return cls.fit(train[manifest["label"]], manifest.get("task", "binary"), manifest.get("classes", ()))
+
+    @property
+    def num_outputs(self) -> int:
+        """Outputs per row."""
+        return len(self.classes) if self.task == "multiclass" else 1
+
+    def encode(self, labels: pl.Series) -> np.ndarray:
+        """Labels as a network sees them."""
+        if self.task == "binary":
+            return labels.cast(pl.Float32).to_numpy(writable=True)
+        if self.task == "regression":
+            return ((labels.cast(pl.Float64).to_numpy() - self.mean) / self.deviation).astype(np.float32)
+        return self._indexes(labels)
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Predictions from the outputs of a network."""
+        raw = outputs.astype(np.float64)
+        if self.task == "regression":
+            return raw * self.deviation + self.mean
+        if self.task == "binary":
+            return 1 / (1 + np.exp(-np.clip(raw, -700, 700)))
+        powers = np.exp(raw - raw.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Self:
+        return cls(found["task"], tuple(found["classes"]), found["mean"], found["deviation"])
+
+    def _indexes(self, labels: pl.Series) -> np.ndarray:
+        index = {name: place for place, name in enumerate(self.classes)}
+        names = labels.cast(pl.String).to_list()
+        unknown = sorted({str(name) for name in names if name not in index})
+        if unknown:
+            raise DataError(
+                f"labels that are no class of the dataset: {', '.join(unknown[:5])}. Make the dataset anew."
+            )
+        return np.array([index[name] for name in names], np.int64)

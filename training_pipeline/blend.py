@@ -1,0 +1,60 @@
+"""The network and the trees as one model: their outputs weighted by what the validation split says."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fti.project import Task
+
+STEPS = 20
+"""Weights that are tried: 0, 1/20, ... 1."""
+BLOCK = 1024
+
+
+class Blend(nn.Module):
+    """`weight` of the trees' outputs and the rest of the network's, in log-odds or standardized values."""
+
+    def __init__(self, network: nn.Module, trees: nn.Module, weight: float) -> None:
+        super().__init__()
+        self.network, self.trees, self.weight = network, trees, weight
+
+    def forward(self, rows: Tensor) -> Tensor:
+        outputs: Tensor = (1 - self.weight) * self.network(rows) + self.weight * self.trees(rows)
+        return outputs
+
+
+def blend(network: nn.Module, trees: nn.Module, weight: float) -> nn.Module:
+    """The blended model; the one alone where the other has no weight."""
+    if weight in (0, 1):
+        return trees if weight else network
+    return Blend(network, trees, weight)
+
+
+def outputs_of(model: nn.Module, rows: Tensor) -> Tensor:
+    """Outputs for many rows, block by block."""
+    with torch.inference_mode():
+        return torch.cat([model(rows[first : first + BLOCK]) for first in range(0, max(len(rows), 1), BLOCK)])
+
+
+def row_losses(task: Task, outputs: Tensor, labels: Tensor) -> np.ndarray:
+    """Log loss or squared error of every row, float64."""
+    if task == "binary":
+        losses = nn.functional.binary_cross_entropy_with_logits(outputs, labels, reduction="none")
+    elif task == "multiclass":
+        losses = nn.functional.cross_entropy(outputs, labels, reduction="none")
+    else:
+        losses = (outputs - labels) ** 2
+    return losses.double().numpy()
+
+
+def best_weight(task: Task, network: Tensor, trees: Tensor, labels: Tensor) -> float:
+    """Weight of the trees' outputs. Of all weights whose validation loss is within a standard error of the lowest, the
+    one nearest to one half: few rows say little, and an even blend is the safest guess."""
+    weights = [step / STEPS for step in range(STEPS + 1)]
+    losses = np.stack([row_losses(task, (1 - w) * network + w * trees, labels) for w in weights])
+    excess = losses - losses[losses.mean(1).argmin()]
+    error = excess.std(1) / np.sqrt(max(len(labels), 1))
+    near = [weight for weight, mean, noise in zip(weights, excess.mean(1), error, strict=True) if mean <= noise]
+    return min(near, key=lambda weight: abs(weight - 0.5))

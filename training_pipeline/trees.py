@@ -1,0 +1,169 @@
+"""Gradient-boosted trees as tensors: scikit-learn's HistGradientBoosting, fitted and then read out node by node.
+
+The trees of `num_slots` nodes each are evaluated as in QuickScorer (Lucchese et al. 2015): every node that sends a row
+to the right rules out the leaves of its left subtree; the leftmost leaf that is left is the row's. All nodes of all
+trees are compared at once, without branches, so that the exported program is short and quick for one row and for many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fti.stores.encoder import Encoder
+from training_pipeline.baseline import MAX_CATEGORIES
+from training_pipeline.datamodule import Batch
+from training_pipeline.threads import num_threads
+
+TREES = "trees"
+"""Parameter: iterations of boosting at most; 0 for a network alone."""
+DEFAULTS: Mapping[str, Any] = {"tree_learning_rate": 0.08, "min_samples_leaf": 20, "l2_regularization": 1.0}
+PATIENCE = 20
+"""Iterations without a lower validation loss after which no more trees are added."""
+MAX_LEAVES = 31
+"""Leaves of a tree: one bit each in an int32."""
+NUM_SLOTS = 32
+"""Nodes of a tree that compare, with room to a power of two."""
+NUM_CODES = 256
+
+
+class Trees(nn.Module):
+    """A fitted ensemble: float32 rows [rows, columns] to outputs [rows], or [rows, classes], as in `Target`."""
+
+    features: Tensor
+    thresholds: Tensor
+    masks: Tensor
+    leaves: Tensor
+    start: Tensor
+    slots: Tensor
+    codes_from: Tensor
+    goes_right: Tensor
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], num_outputs: int) -> None:
+        super().__init__()
+        for name, values in arrays.items():
+            self.register_buffer(name, torch.from_numpy(values))
+        self.num_outputs = num_outputs
+        self.num_rounds = len(arrays["leaves"]) // num_outputs
+        self.has_categories = len(arrays["slots"]) > 0
+
+    def forward(self, rows: Tensor) -> Tensor:
+        missing, columns = torch.isnan(rows), rows
+        sides = torch.cat([columns.masked_fill(missing, -torch.inf), columns.masked_fill(missing, torch.inf)], 1).T
+        right = sides.contiguous().index_select(0, self.features) > self.thresholds
+        if self.has_categories:
+            codes = sides.index_select(0, self.codes_from).long().clamp(0, NUM_CODES - 1)
+            right = right.index_copy(0, self.slots, self.goes_right.gather(1, codes))
+        alive = torch.where(right, self.masks, -1).unflatten(0, (-1, NUM_SLOTS))
+        half = NUM_SLOTS // 2
+        while half:
+            alive = alive[:, :half] & alive[:, half:]
+            half //= 2
+        alive = alive.squeeze(1)
+        leaf = torch.log2((alive & -alive).float()).round().long()
+        values = self.leaves.gather(1, leaf)
+        outputs = values.unflatten(0, (-1, self.num_outputs)).sum(0).T + self.start
+        return outputs.squeeze(1) if self.num_outputs == 1 else outputs
+
+
+def fit_trees(encoder: Encoder, train: Batch, validation: Batch, params: Mapping[str, Any], seed: int) -> Trees:
+    """Boost on the training rows until the validation loss falls no more, and keep the trees up to its lowest."""
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from threadpoolctl import threadpool_limits
+
+    chosen = {**DEFAULTS, **params}
+    kind = HistGradientBoostingRegressor if encoder.target.task == "regression" else HistGradientBoostingClassifier
+    few = [len(encoder.numeric) + at for at, size in enumerate(encoder.sizes) if size <= MAX_CATEGORIES]
+    model = kind(
+        max_iter=int(chosen[TREES]),
+        learning_rate=float(chosen["tree_learning_rate"]),
+        min_samples_leaf=int(chosen["min_samples_leaf"]),
+        l2_regularization=float(chosen["l2_regularization"]),
+        max_leaf_nodes=MAX_LEAVES,
+        categorical_features=few,
+        early_stopping=True,
+        n_iter_no_change=PATIENCE,
+        random_state=seed,
+    )
+    (rows, labels), (other_rows, other_labels) = ((part.numpy() for part in batch) for batch in (train, validation))
+    with threadpool_limits(num_threads()):
+        model.fit(rows, labels, X_val=other_rows, y_val=other_labels)
+    best = max(int(np.argmax(model.validation_score_)), 1)
+    return Trees(tree_arrays(model, best), encoder.target.num_outputs)
+
+
+def tree_arrays(model: Any, num_iterations: int) -> dict[str, np.ndarray]:
+    """The first iterations of a fitted HistGradientBoosting as the arrays that `Trees` computes with."""
+    trees = [tree for iteration in model._predictors[:num_iterations] for tree in iteration]
+    num_columns = int(model.n_features_in_)
+    categorical = np.zeros(num_columns, bool) if model.is_categorical_ is None else model.is_categorical_
+    origin = np.concatenate([np.flatnonzero(categorical), np.flatnonzero(~categorical)])  # as the model reorders them
+    features = np.zeros((len(trees), NUM_SLOTS), np.int64)
+    thresholds = np.full((len(trees), NUM_SLOTS), np.inf, np.float32)
+    masks = np.full((len(trees), NUM_SLOTS), -1, np.int32)
+    leaves = np.zeros((len(trees), NUM_SLOTS), np.float32)
+    slots, columns, tables = [], [], []
+    for number, tree in enumerate(trees):
+        for slot, (node, low, high) in enumerate(_splits(tree.nodes, leaves[number])):
+            column = origin[node["feature_idx"]]
+            features[number, slot] = column + (0 if node["missing_go_to_left"] else num_columns)
+            masks[number, slot] = ~(((1 << high) - 1) ^ ((1 << low) - 1))
+            if node["is_categorical"]:
+                slots.append(number * NUM_SLOTS + slot)
+                columns.append(column)
+                tables.append(_goes_right(model, tree, node))
+            else:
+                thresholds[number, slot] = _round_down(node["num_threshold"])
+    return {
+        "features": features.reshape(-1),
+        "thresholds": thresholds.reshape(-1, 1),
+        "masks": masks.reshape(-1, 1),
+        "leaves": leaves,
+        "start": np.asarray(model._baseline_prediction, np.float32).reshape(-1),
+        "slots": np.array(slots, np.int64),
+        "codes_from": np.array(columns, np.int64),
+        "goes_right": np.array(tables, bool).reshape(-1, NUM_CODES),
+    }
+
+
+def _splits(nodes: np.ndarray, leaves: np.ndarray) -> list[tuple[Any, int, int]]:
+    """Every inner node with the leaves of its left subtree, `[first, last)`; fills in the values of the leaves."""
+    found: list[tuple[Any, int, int]] = []
+
+    def visit(index: int, first: int) -> int:
+        node = nodes[index]
+        if node["is_leaf"]:
+            leaves[first] = node["value"]
+            return first + 1
+        middle = visit(int(node["left"]), first)
+        found.append((node, first, middle))
+        return visit(int(node["right"]), middle)
+
+    visit(0, 0)
+    return found
+
+
+def _goes_right(model: Any, tree: Any, node: Any) -> np.ndarray:
+    """Code -> whether it goes to the right; a code that the training rows had not is like a missing one."""
+    left = _bits(tree.raw_left_cat_bitsets[node["bitset_idx"]])
+    known = model._preprocessor.named_transformers_["encoder"].categories_[node["feature_idx"]]
+    goes_right = np.full(NUM_CODES, not node["missing_go_to_left"])
+    for place, code in enumerate(known[~np.isnan(known)].astype(int)):
+        goes_right[code] = not left[place]
+    return goes_right
+
+
+def _bits(words: np.ndarray) -> np.ndarray:
+    """The 256 bits of 8 words, lowest first."""
+    return np.unpackbits(np.ascontiguousarray(words, "<u4").view(np.uint8), bitorder="little").astype(bool)
+
+
+def _round_down(threshold: float) -> np.float32:
+    """The largest finite float32 that is no larger: float32 rows compare with it as with the float64."""
+    largest = np.finfo(np.float32).max
+    rounded = np.float32(np.clip(threshold, -largest, largest))
+    return rounded if rounded <= threshold else np.nextafter(rounded, np.float32(-np.inf))
