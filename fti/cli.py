@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fti.errors import FtiError
+from fti.new import command as new_project
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -44,17 +45,19 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     options: list[tuple[str, Command, str]] = [
         ("demo", demo, "run the whole life of a model on a year of flights"),
+        ("run", run, "one project from its sources to an answered request"),
         ("up", up, "start Dagster, MLflow, the prediction and the ingest services"),
         ("down", down, "stop what `fti up` started"),
         ("backfill", backfill, "make days of features, and those whose raw days or code changed"),
+        ("check", check, "run the contract suite on a project; exit status 1 when it breaks it"),
         ("catalog", catalog, "write the catalogue of sources, views and features as one HTML file"),
         ("status", status, "what runs, what is in the stores, who is champion"),
         ("plan", plan, "compare the features in the code with what is deployed; exit status 2 when they differ"),
         ("lineage", lineage, "where a model version comes from, back to the raw partitions"),
     ]
-    for name, run, text in options:
+    for name, call, text in options:
         command = commands.add_parser(name, help=text, description=text)
-        command.set_defaults(run=run)
+        command.set_defaults(run=call)
         if name in ("plan", "lineage"):
             command.add_argument("--json", action="store_true", help="as JSON")
         if name == "lineage":
@@ -63,10 +66,20 @@ def parser() -> argparse.ArgumentParser:
         if name == "demo":
             command.add_argument("--weeks", type=int, default=7, help="weeks of traffic to replay at most (default 7)")
             command.add_argument("--share", type=float, default=1.0, help="share of the requests to replay (default 1)")
+        if name == "run":
+            command.add_argument("project")
+            command.add_argument("--trials", type=int, help="trials of the study (default: the project's)")
+            command.add_argument("--again", action="store_true", help="also make what is made already")
+        if name == "check":
+            command.add_argument("project")
+            command.add_argument("--quick", action="store_true", help="fewer rows, half a minute")
         if name == "catalog":
             command.add_argument("--out", type=Path, help="folder of index.html (default: catalog in FTI_HOME)")
         if name == "backfill":
             _backfill_options(command)
+    new = commands.add_parser("new", help=new_project.TEXT, description=new_project.TEXT)
+    new_project.add_options(new)
+    new.set_defaults(run=new_project.run)
     _add_dataset(commands)
     return top
 
@@ -123,6 +136,14 @@ def demo(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run(arguments: argparse.Namespace) -> int:
+    from fti.run import run
+    from fti.settings import Settings
+
+    run(Settings(), arguments.project, num_trials=arguments.trials, again=arguments.again)
+    return 0
+
+
 def up(arguments: argparse.Namespace) -> int:
     from fti import servers
     from fti.loading import load
@@ -165,6 +186,14 @@ def backfill(arguments: argparse.Namespace) -> int:
     span = None if arguments.changed else (arguments.first, arguments.last)
     run(Settings(), arguments.project, span, chunk_days=arguments.chunk_days, again=arguments.again)
     return 0
+
+
+def check(arguments: argparse.Namespace) -> int:
+    from fti.loading import find_project
+    from fti.settings import Settings
+    from fti.testing.show import command
+
+    return command(find_project(Settings().project_modules, arguments.project), quick=arguments.quick)
 
 
 def catalog(arguments: argparse.Namespace) -> int:

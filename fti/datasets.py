@@ -122,6 +122,8 @@ def show(settings: Settings, prefix: str, *, as_json: bool) -> int:
     """The manifest of one version, statistics included."""
     from rich.console import Console
 
+    from training_pipeline.manifest import balance
+
     datasets = store(settings)
     version = datasets.resolve(prefix)
     manifest = datasets.manifest(version)
@@ -132,8 +134,8 @@ def show(settings: Settings, prefix: str, *, as_json: bool) -> int:
     console.print(f"[bold]{version}[/]  project {manifest['project']}, feature service {manifest['feature_service']}")
     for split, rows in manifest["rows"].items():
         first, last = manifest["ranges"][split]
-        share = manifest["positive_share"][split]
-        console.print(f"  {split:<10} {rows:>10,} rows  {first[:16]} .. {last[:16]}  {share:.1%} positive")
+        label = balance(manifest, split)
+        console.print(f"  {split:<10} {rows:>10,} rows  {first[:16]} .. {last[:16]}  {label}", highlight=False)
     for view, features in manifest["feature_views"].items():
         console.print(f"  {view:<24} {len(features):>3} features  {manifest.get('versions', {}).get(view, '')}")
     console.print(f"  categorical: {', '.join(manifest['categorical'])}")

@@ -13,15 +13,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fti import servers
-from fti.errors import NotReadyError
 from fti.loading import load_projects
 from fti.loop import Loop, daily_nouns, days, drift_checks, missing_days, open_loop, retraining, sensor_request
 from fti.replay import requests_of, send
+from fti.run import features, online, promoted, service, train, wait_for_version
 from fti.settings import Settings
 
 WEEK = timedelta(days=7)
 WEEKS_AFTER_RETRAINING = 3
-SWAP_SECONDS = 60
 
 
 def run(settings: Settings, *, weeks: int, share: float) -> dict[str, Any]:
@@ -35,8 +34,8 @@ def run(settings: Settings, *, weeks: int, share: float) -> dict[str, Any]:
     (project, *_) = load_projects(settings.project_modules)
     loop = open_loop(settings, project, console, share)
     history(loop)
-    train(loop)
-    server = _service(loop)
+    first_model(loop)
+    server = service(loop)
     try:
         replay(loop, server, weeks)
     finally:
@@ -51,29 +50,14 @@ def run(settings: Settings, *, weeks: int, share: float) -> dict[str, Any]:
     return loop.figures
 
 
-def _service(loop: Loop) -> servers.Server:
-    """The service that answers: the one that `fti up` started, else one on its port, else one on any free port."""
-    settings = loop.settings
-    server = servers.service(settings, loop.name, settings.service_port)
-    if found := servers.running(server.name, settings):
-        return servers.service(settings, loop.name, int(found["url"].rsplit(":", 1)[1]))
-    if servers.is_taken(server.url):
-        loop.console.print(f"[dim]{server.url} is taken, the service gets another port[/]")
-        server = servers.service(settings, loop.name, servers.free_port(settings.host))
-    return server
-
-
 def history(loop: Loop) -> None:
     """Everything that was known when the first model went live: raw rows, features, online features."""
     project, until = loop.project, loop.project.dataset.until
-    with loop.step("features of the history"):
-        if missing_days(loop, project.partitions_start, until):
-            static = tuple(f"raw_{source.name}" for source in project.sources if not source.timestamp)
-            loop.execute("features", assets=static)
-            loop.execute("features", assets=daily_nouns(project), tags=days(project.partitions_start, until))
-        online = loop.stores["feature_store"].materialized_until(project.features.service)
-        if online is None or online < until:
-            loop.execute("features", assets=("online_features",))
+    if missing_days(loop, project.partitions_start, until):
+        features(loop, until)
+    newest = loop.stores["feature_store"].materialized_until(project.features.service)
+    if newest is None or newest < until:
+        online(loop)
 
 
 def count(loop: Loop) -> None:
@@ -85,12 +69,11 @@ def count(loop: Loop) -> None:
     loop.figures["feature_rows"] = {view: _num_rows(lake.read(f"{loop.name}/features/{view}")) for view in views}
 
 
-def train(loop: Loop) -> None:
+def first_model(loop: Loop) -> None:
     """The first champion: dataset, study, challenger, evaluation, gates, promotion."""
     registry = loop.stores["model_registry"]
-    with loop.step("first model: dataset, study, training, gates"):
-        if registry.champion(loop.name) is None:
-            loop.execute("training", tags={"fti/trigger": "demo", "fti/reason": "first model"})
+    if registry.champion(loop.name) is None:
+        promoted(loop, train(loop, tags={"fti/trigger": "demo", "fti/reason": "first model"}))
     first = registry.journal(loop.name).row(0, named=True)["version"]
     loop.figures["first_model"] = _model_figures(loop, registry.version(loop.name, first))
 
@@ -130,7 +113,7 @@ def serve_week(loop: Loop, server: servers.Server, start: datetime) -> dict[str,
         if fresh.height:
             servers.start(server, loop.settings, owner="demo")
             servers.wait_ready(server, loop.settings)
-            _wait_for_version(server.url, loop.stores["model_registry"].champion(loop.name).version)
+            wait_for_version(server.url, loop.stores["model_registry"].champion(loop.name).version)
             with httpx.Client(base_url=server.url, timeout=60) as client:
                 send(project, store, fresh, client=client, start=start - horizon, end=end - horizon)
     return {"requests": requests.height}
@@ -166,7 +149,7 @@ def retrain(loop: Loop, server: servers.Server, now: datetime, *, ask: bool) -> 
         assert found is not None
         if (version := found[1]["version"]) and servers.pid(server.name, loop.settings):
             with loop.step("swap of the champion in the running service"):
-                _wait_for_version(server.url, version)
+                wait_for_version(server.url, version)
     loop.figures["retrain"] = found[1]
     return True
 
@@ -189,10 +172,9 @@ def compare_champions(loop: Loop) -> None:
     )
     with loop.step("old champion against new on the weeks after"):
         loop.figures["new_model"] = _model_figures(loop, new)
-        measured = {
-            name: scores(rows["actual"].to_numpy(), registry.bundle(version).predict(rows))
-            for name, version in (("old_champion", old), ("new_champion", new))
-        }
+        bundles = {"old_champion": registry.bundle(old), "new_champion": registry.bundle(new)}
+        actual = rows["actual"].to_numpy()
+        measured = {name: scores(actual, bundle.predict(rows), bundle.info) for name, bundle in bundles.items()}
         loop.figures["after_retraining"] = {"rows": rows.height, **measured}
 
 
@@ -210,17 +192,6 @@ def _model_figures(loop: Loop, version: Any) -> dict[str, Any]:
         "ranges": manifest["ranges"],
         "test": registry.evaluation(version.run_id)["metrics"],
     }
-
-
-def _wait_for_version(url: str, version: int) -> None:
-    import httpx
-
-    deadline = time.monotonic() + SWAP_SECONDS
-    while time.monotonic() < deadline:
-        if httpx.get(f"{url}/status", timeout=10).json()["model_version"] == version:
-            return
-        time.sleep(0.2)
-    raise NotReadyError(f"the service at {url} did not take version {version} within {SWAP_SECONDS} s; see its log")
 
 
 def _num_rows(table: Any) -> int:

@@ -4,6 +4,8 @@
 Kolmogorov-Smirnov distance of binned values (largest difference of the two cumulative shares; nulls are a bin of
 their own), a categorical feature's is the total variation (half the summed difference of shares). The limit comes
 from the distances that the training data's own weeks have, so a swing that the model has seen is not called drift.
+
+How well a model does is judged by its `surprise`, against what its own probabilities promise, or by its RMSE.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ NUM_BINS = 64
 MAX_CATEGORIES = 200
 BLOCK = "7d"
 MIN_BLOCK_ROWS = 100
+SMALLEST = 1e-6
+"""Probabilities count as at least this, so that one sure error does not outweigh everything."""
 
 Spec = Mapping[str, Any]
 """Histogram of one feature: `edges` or `values`, `shares`, and `block_distances` of the training weeks."""
@@ -78,6 +82,47 @@ def distance(values: pl.Series, spec: Spec) -> float:
     if "edges" in spec:
         return float(np.abs(np.cumsum(difference)).max())
     return float(np.abs(difference).sum() / 2)
+
+
+def class_probabilities(predicted: np.ndarray) -> np.ndarray:
+    """Probabilities [rows, classes] of a classifier; a binary one's [rows] are those of the second class."""
+    return np.column_stack([1 - predicted, predicted]) if predicted.ndim == 1 else predicted
+
+
+def class_codes(labels: Sequence[Any] | np.ndarray, classes: Sequence[Any]) -> np.ndarray:
+    """Places of the labels in `classes`, -1 for one that is not there."""
+    places = {name: place for place, name in enumerate(classes)}
+    return np.array([places.get(label, -1) for label in labels], np.int64)
+
+
+def surprise(probabilities: np.ndarray, codes: np.ndarray, smallest: float = SMALLEST) -> np.ndarray:
+    """Log loss of each row of `probabilities` [rows, classes]; a class that the model does not know has none."""
+    chosen = np.where(codes < 0, 0.0, probabilities[np.arange(len(codes)), codes])
+    found: np.ndarray = -np.log(chosen.clip(smallest, 1 - smallest))
+    return found
+
+
+def expected_surprise(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (their entropy) and variance of each row's log loss, were the probabilities true."""
+    p = probabilities.clip(SMALLEST, 1 - SMALLEST)
+    logarithms = np.log(p)
+    entropy = -(p * logarithms).sum(1)
+    return entropy, np.maximum((p * logarithms**2).sum(1) - entropy**2, 0.0)
+
+
+def error_between_days(values: np.ndarray, moments: pl.Series) -> float:
+    """Standard error of the mean of `values`, taken from how its days differ: rows of one day are not independent."""
+    rows = pl.DataFrame({"day": moments.dt.date(), "value": values - values.mean()})
+    days = rows.group_by("day").agg(pl.col("value").sum())["value"].to_numpy()
+    return float(np.sqrt((days**2).sum() * len(days) / max(len(days) - 1, 1)) / len(values))
+
+
+def rmse_with_error(errors: np.ndarray, moments: pl.Series) -> tuple[float, float]:
+    """Root mean squared error, and its standard error: the larger of rows' and days'."""
+    squares = errors**2
+    rmse = float(np.sqrt(squares.mean()))
+    spread = max(float(squares.std()) / np.sqrt(len(squares)), error_between_days(squares, moments))
+    return rmse, float(spread / (2 * rmse)) if rmse else 0.0
 
 
 def _blocks(frame: pl.DataFrame, time: str) -> list[pl.DataFrame]:

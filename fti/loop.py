@@ -91,7 +91,7 @@ class Loop:
             raise_on_error=False,
         )
         if not result.success and not may_fail:
-            raise NotReadyError(f"{job} failed: {_failure(result)}. Details: `fti up`, run {result.run_id}.")
+            raise NotReadyError(f"{job} failed: {failure(result)}. Details: `fti up`, run {result.run_id}.")
         return result
 
 
@@ -128,7 +128,7 @@ def _quiet() -> None:
     warned = logging.getLogger("py.warnings")
     warned.addHandler(logging.NullHandler())
     warned.propagate = False
-    for name in ("mlflow", "alembic"):
+    for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
@@ -145,7 +145,7 @@ def _logger(progress: Progress) -> dg.LoggerDefinition:
 
 def days(start: datetime, end: datetime) -> dict[str, str]:
     """Run tags that make one run fill the daily partitions of `[start, end)`."""
-    last = end - timedelta(days=1)
+    last = end - timedelta(microseconds=1)
     return {
         "dagster/asset_partition_range_start": f"{start:%Y-%m-%d}",
         "dagster/asset_partition_range_end": f"{last:%Y-%m-%d}",
@@ -167,7 +167,7 @@ def missing_days(loop: Loop, start: datetime, end: datetime) -> bool:
     return not present.issuperset(f"{day:%Y-%m-%d}" for day in days_between(start, end))
 
 
-def _failure(result: dg.ExecuteInProcessResult) -> str:
+def failure(result: dg.ExecuteInProcessResult) -> str:
     """Why a run failed, in the words of its checks, else of its steps."""
     checks = [
         f"{check.check_name}: {check.description}" for check in result.get_asset_check_evaluations() if not check.passed

@@ -31,8 +31,8 @@ def requests_of(project: Project, lake: Lake, start: datetime, end: datetime, *,
 
     label = project.label
     tables = lake.raw(project.name, label.sources, start=start, end=end)
-    moment = (pl.col(label.time) - label.horizon).alias("event_timestamp")
-    rows = label.rows(tables).select(*project.service.request, moment)
+    found = label.rows(tables)
+    rows = found.select(*(name for name in project.service.request if name in found.columns), label.moment())
     key = pl.concat_str([pl.col(name).cast(pl.String) for name in label.key], separator="|")
     chosen = pl.struct(label.key).hash(project.model.seed) % 10_000 < int(share * 10_000)
     about = pl.col(label.time).is_between(start, end, closed="left")

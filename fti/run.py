@@ -1,1 +1,233 @@
-"""`fti run`."""
+"""`fti run`: one project from its sources to an answered request. Every stage looks into the stores first and does only
+what is missing; `fti demo` is made of the same stages."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import time
+import urllib.request
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from fti import servers
+from fti.errors import GateError, NotReadyError
+from fti.loading import find_project
+from fti.loop import Loop, daily_nouns, days, failure, open_loop
+from fti.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fti.stores.model_registry import ModelVersion
+
+SWAP_SECONDS = 60
+RIVALS = {"challenger": "this model", "baseline": "gradient boosting", "prior": "prior", "champion": "champion before"}
+SPLITS = ("train", "validation", "test")
+TAGS = {"fti/trigger": "run", "fti/reason": "fti run"}
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a training came to: its evaluation, its dataset's manifest, and its version once its gates passed."""
+
+    evaluation: dict[str, Any]
+    manifest: dict[str, Any]
+    version: ModelVersion | None
+
+    @property
+    def failed(self) -> list[str]:
+        """The gates that it did not pass, in sentences."""
+        return [gate["description"] for gate in self.evaluation["gates"] if not gate["passed"]]
+
+
+def run(settings: Settings, name: str, *, num_trials: int | None = None, again: bool = False) -> None:
+    """Features, dataset, study, training, gates, champion, service, one request; prints a table and what to do next."""
+    from rich.console import Console
+
+    console, begun = Console(), time.perf_counter()
+    loop = open_loop(settings, find_project(settings.project_modules, name), console)
+    features(loop, loop.project.dataset.until, again=again)
+    online(loop)
+    model = train(loop, tags=TAGS, num_trials=num_trials, again=again)
+    print_model(console, model)
+    version = promoted(loop, model)
+    server = service(loop)
+    with loop.step("service"):
+        servers.start(server, settings)
+        servers.wait_ready(server, settings)
+        wait_for_version(server.url, version.version)
+    print_seconds(console, loop.seconds, time.perf_counter() - begun)
+    ask(loop, server.url)
+
+
+def features(loop: Loop, until: datetime, *, again: bool = False) -> None:
+    """Raw rows and features of all days before `until`. Rows that the lake has already, and features that were made
+    of the same rows by the same code, are left alone unless `again`."""
+    project = loop.project
+    static = tuple(f"raw_{source.name}" for source in project.sources if not source.timestamp)
+    daily = daily_nouns(project)
+    with loop.step("raw rows"):
+        if static:
+            loop.execute("features", assets=static)
+        if raw := tuple(noun for noun in daily if noun != "features"):
+            loop.execute("features", assets=raw, tags=days(project.partitions_start, until))
+    with loop.step("features"):
+        config = {f"{loop.name}__features": {"config": {"again": again}}}
+        loop.execute("features", assets=("features",), tags=days(project.partitions_start, until), config=config)
+
+
+def online(loop: Loop) -> None:
+    """The newest row of every entity, however old, in the online store."""
+    with loop.step("online features"):
+        loop.execute("features", assets=("online_features",))
+
+
+def train(loop: Loop, *, tags: dict[str, str], num_trials: int | None = None, again: bool = False) -> Model:
+    """Dataset, study, training, gates; the champion when they pass. A model that was registered is not made again."""
+    registry, datasets = loop.stores["model_registry"], loop.stores["dataset_store"]
+    with loop.step("training dataset"):
+        loop.execute("training", assets=("training_dataset",), tags=tags)
+    with loop.step("study"):
+        config = {f"{loop.name}__best_params": {"config": {"num_trials": num_trials}}}
+        loop.execute("training", assets=("best_params",), tags=tags, config=config)
+    version = None if again else registered(loop)
+    if again:
+        forget(loop)
+    if version is None:
+        with loop.step("training"):
+            loop.execute("training", assets=("challenger",), tags=tags)
+        with loop.step("evaluation and gates"):
+            version = judge(loop, tags)
+    run_id = version.run_id if version else registry.challenger_run(loop.name)
+    evaluation = registry.evaluation(run_id)
+    return Model(evaluation, datasets.manifest(evaluation["dataset_version"]), version)
+
+
+def promoted(loop: Loop, model: Model) -> ModelVersion:
+    """The version of `model`; GateError with what failed when it has none."""
+    if model.version is None:
+        champion = loop.stores["model_registry"].champion(loop.name)
+        stays = f"version {champion.version} stays champion" if champion else "there is no champion"
+        raise GateError(f"{loop.name}: the model did not pass its gates, {stays}. {' '.join(model.failed)}")
+    return model.version
+
+
+def judge(loop: Loop, tags: dict[str, str]) -> ModelVersion | None:
+    """Measure the challenger and promote it; None when a gate failed. Any other failure is raised."""
+    registry = loop.stores["model_registry"]
+    result = loop.execute("training", assets=("evaluation", "champion"), tags=tags, may_fail=True)
+    if result.success:
+        champion: ModelVersion = registry.champion(loop.name)
+        return champion
+    evaluation = registry.evaluation(registry.challenger_run(loop.name))
+    if all(gate["passed"] for gate in evaluation["gates"]):
+        raise NotReadyError(f"evaluation failed: {failure(result)}. Details: `fti up`, run {result.run_id}.")
+    return None
+
+
+def registered(loop: Loop) -> ModelVersion | None:
+    """The version that the latest dataset, the best parameters and the code of now were trained to already."""
+    registry, key = loop.stores["model_registry"], job_of(loop).key
+    found = registry.client.search_model_versions(f"name = '{loop.name}'")
+    for version in sorted((int(version.version) for version in found), reverse=True):
+        made: ModelVersion = registry.version(loop.name, version)
+        if registry.bundle(made).info.get("job_key") == key:
+            return made
+    return None
+
+
+def job_of(loop: Loop) -> Any:
+    """The training that would run now."""
+    from training_pipeline.job import training_job
+    from training_pipeline.tune import best_params
+
+    registry, datasets = loop.stores["model_registry"], loop.stores["dataset_store"]
+    params = best_params(loop.project, datasets.latest(loop.name), registry)
+    return training_job(loop.project, datasets, registry, params=params)
+
+
+def forget(loop: Loop) -> None:
+    """The training that would run now counts as never done; its MLflow run stays."""
+    shutil.rmtree(job_of(loop).folder, ignore_errors=True)
+
+
+def service(loop: Loop) -> servers.Server:
+    """The service that answers: the one that `fti up` started, else one on its port, else one on any free port."""
+    settings = loop.settings
+    server = servers.service_of(settings, loop.name)
+    if servers.running(server.name, settings) is None and servers.is_taken(server.url):
+        loop.console.print(f"[dim]{server.url} is taken, the service gets another port[/]")
+        server = servers.service(settings, loop.name, servers.free_port(settings.host))
+    return server
+
+
+def wait_for_version(url: str, version: int) -> None:
+    """Return once the service at `url` answers with model version `version`."""
+    deadline = time.monotonic() + SWAP_SECONDS
+    while time.monotonic() < deadline:
+        with urllib.request.urlopen(f"{url}/status", timeout=10) as response:
+            if json.load(response)["model_version"] == version:
+                return
+        time.sleep(0.2)
+    raise NotReadyError(f"the service at {url} did not take version {version} within {SWAP_SECONDS} s; see its log")
+
+
+def ask(loop: Loop, url: str) -> None:
+    """Send the project's example over HTTP; print the request as a command, and the answer."""
+    fields = loop.project.service.request
+    body = json.dumps({name: field.example for name, field in fields.items() if field.example is not None})
+    request = urllib.request.Request(f"{url}/predict", body.encode(), {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        answer = json.load(response)
+    show = loop.console.print
+    show(
+        f"\ncurl -s {url}/predict -H 'content-type: application/json' -d {shlex.quote(body)}",
+        markup=False,
+        soft_wrap=True,
+    )
+    show(json.dumps(answer, indent=1), markup=False)
+    show(
+        f"\nThe service of {loop.name} runs at {url} until `fti down`; `fti up` shows the rest.",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def print_model(console: Console, model: Model) -> None:
+    """Rows, features, splits and gates, and the metrics beside those of the yardstick, the prior and the champion."""
+    from rich.table import Table
+
+    manifest, evaluation = model.manifest, model.evaluation
+    num_features = len(manifest["numeric"]) + len(manifest["categorical"])
+    splits = ", ".join(f"{manifest['rows'][split]:,} {split}" for split in SPLITS)
+    facts = Table("", "", title=manifest["project"], show_header=False)
+    facts.add_row("rows", f"{sum(manifest['rows'].values()):,}: {splits}")
+    for split in SPLITS:
+        first, last = manifest["ranges"][split]
+        facts.add_row(split, f"{first[:16]} .. {last[:16]}")
+    facts.add_row("features", f"{num_features}, {len(manifest['categorical'])} of them categorical")
+    facts.add_row("dataset", evaluation["dataset_version"][:12])
+    facts.add_row("model", f"version {model.version.version}" if model.version else "[red]not promoted[/]")
+    for gate in evaluation["gates"]:
+        facts.add_row("[green]passed[/]" if gate["passed"] else "[red]failed[/]", gate["description"])
+    console.print(facts)
+    names = list(evaluation["metrics"]["challenger"])
+    metrics = Table("test split, unseen in training", *names)
+    for rival, title in RIVALS.items():
+        values = [evaluation["metrics"].get(rival, {}).get(name) for name in names]
+        metrics.add_row(title, *("-" if value is None else f"{value:.4f}" for value in values))
+    console.print(metrics)
+
+
+def print_seconds(console: Console, seconds: dict[str, float], total: float) -> None:
+    """Seconds by step, and of all with what lies between the steps."""
+    from rich.table import Table
+
+    table = Table("step", "seconds")
+    for step, spent in seconds.items():
+        table.add_row(step, f"{spent:.1f}")
+    table.add_row("all", f"{total:.1f}", style="bold")
+    console.print(table)

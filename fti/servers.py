@@ -6,6 +6,7 @@ import contextlib
 import importlib.resources
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -56,6 +57,11 @@ def servers(settings: Settings, projects: tuple[str, ...], streamed: tuple[str, 
     places = ports.places(settings, projects)
     services = [service(settings, name, ports.service_port(settings, places[name])) for name in projects]
     return found + services + [ingest(settings, name, settings.events_port + places[name]) for name in streamed]
+
+
+def service_of(settings: Settings, project: str) -> Server:
+    """The prediction service of one project, at its own port."""
+    return service(settings, project, ports.service_port(settings, ports.places(settings, [project])[project]))
 
 
 def service(settings: Settings, project: str, port: int) -> Server:
@@ -212,6 +218,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "FTI_HOME": str(settings.root),
         "FTI_PROJECTS": ",".join(absolute(settings.project_modules)),
         "DAGSTER_HOME": str(home),
+        "DAGSTER_EVENT_BATCH_SIZE": "1000",
         "DAGSTER_DISABLE_TELEMETRY": "yes",
         "BENTOML_DO_NOT_TRACK": "True",
         "DO_NOT_TRACK": "1",
@@ -223,11 +230,18 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def dagster_home(settings: Settings) -> Path:
-    """Dagster's instance folder below the FTI home, with a dagster.yaml in it."""
+    """Dagster's instance folder below the FTI home, with a dagster.yaml in it that knows where it lies."""
     home = settings.root / "dagster"
     home.mkdir(parents=True, exist_ok=True)
-    if not (home / "dagster.yaml").exists():
-        (home / "dagster.yaml").write_bytes(importlib.resources.files("fti").joinpath("dagster.yaml").read_bytes())
+    file = home / "dagster.yaml"
+    known = file.read_text() if file.exists() else None
+    text = known or importlib.resources.files("fti").joinpath("dagster.yaml").read_text()
+    place = f"base_dir: {json.dumps(str(home / 'history' / 'runs'))}"
+    text = re.sub(r"base_dir: .*", lambda _: place, text)
+    if text != known:
+        aside = file.with_name(f".{file.name}.{os.getpid()}")
+        aside.write_text(text)
+        os.replace(aside, file)
     return home
 
 

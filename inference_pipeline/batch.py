@@ -1,20 +1,25 @@
 """Batch predictions for every request of a period, and the labels of what the service has predicted."""
 
 from datetime import datetime, timedelta
+from itertools import chain
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from fti import prediction
 from fti.errors import NotReadyError
 from fti.project import Project
+from fti.stores.dataset_store import LABEL_TYPES
 from fti.stores.feature_store import FeatureStore
 from fti.stores.lake import Lake
 from fti.stores.model_bundle import ModelBundle
 from fti.stores.model_registry import ModelRegistry, ModelVersion
 from fti.stores.prediction_log import PredictionLog
-from inference_pipeline.predict import LABEL, PROBABILITY, TIME, at_prediction_time, score
+from inference_pipeline.predict import TIME, at_prediction_time, score
 
 GROUP = "inference_pipeline"
+SHOWN_CLASSES = 20
 
 
 class Until(dg.Config):
@@ -43,9 +48,11 @@ def requests_of(project: Project, tables: dict[str, pl.DataFrame]) -> pl.DataFra
 def predictions_of(
     project: Project, feature_store: FeatureStore, bundle: ModelBundle, requests: pl.DataFrame
 ) -> pl.DataFrame:
-    """`requests` with the probability and label that offline features give."""
-    rows = feature_store.historical(bundle.info["feature_service"], project.features.on_demand(requests))
-    return score(project, bundle, rows).select(*requests.columns, PROBABILITY, LABEL)
+    """`requests` with the prediction that offline features give; a field that replaces a feature holds the store's."""
+    service = bundle.info["feature_service"]
+    replaced = project.overriding(chain(*feature_store.feature_names(service).values()))
+    rows = project.features.on_demand(feature_store.historical(service, requests.drop(replaced, strict=False)))
+    return score(project, bundle, rows).select(*requests.columns, *prediction.COLUMNS[prediction.task_of(bundle.info)])
 
 
 def known_labels(project: Project, tables: dict[str, pl.DataFrame], until: datetime | None) -> pl.DataFrame:
@@ -53,9 +60,8 @@ def known_labels(project: Project, tables: dict[str, pl.DataFrame], until: datet
     rows = project.label.rows(tables).drop_nulls([project.label.name, "known_at"])
     if until is not None:
         rows = rows.filter(pl.col("known_at") < until)
-    labels = at_prediction_time(project, rows).select(
-        *project.label.key, TIME, pl.col(project.label.name).cast(pl.Int8).alias("actual"), "known_at"
-    )
+    actual = pl.col(project.label.name).cast(LABEL_TYPES[project.model.task]).alias("actual")
+    labels = at_prediction_time(project, rows).select(*project.label.key, TIME, actual, "known_at")
     return labels.unique(project.label.key, keep="last", maintain_order=True)
 
 
@@ -79,6 +85,16 @@ def champion_of(registry: ModelRegistry, project: Project) -> ModelVersion:
     if version is None:
         raise NotReadyError(f"{project.name} has no champion. Materialize {project.name}/champion first.")
     return version
+
+
+def facts(rows: pl.DataFrame, task: str) -> dict[str, Any]:
+    """What Dagster shows of predictions: share of label 1, rows of the largest classes, or mean of the numbers."""
+    if task == "regression":
+        return {"mean prediction": float(rows[prediction.PREDICTION].mean() or 0.0)}  # type: ignore[arg-type]
+    labels = rows[prediction.LABEL]
+    if task == "binary":
+        return {"share of label 1": float(labels.cast(pl.Float64).mean() or 0.0)}  # type: ignore[arg-type]
+    return {"rows by class": dict(labels.value_counts(sort=True).head(SHOWN_CLASSES).iter_rows())}
 
 
 def predictions_asset(project: Project) -> dg.AssetsDefinition:
@@ -110,9 +126,8 @@ def predictions_asset(project: Project) -> dg.AssetsDefinition:
         rows = rows.with_columns(model_version=pl.lit(version.version, pl.Int64))
         time = project.label.time
         lake.write(f"{project.name}/predictions", rows, time=time, start=window.start, end=window.end)
-        positive = float(rows[LABEL].cast(pl.Float64).mean() or 0.0)  # type: ignore[arg-type]
         return dg.MaterializeResult(
-            metadata={"rows": rows.height, "share of label 1": positive, "model version": version.version}
+            metadata={"rows": rows.height, "model version": version.version, **facts(rows, project.model.task)}
         )
 
     return predictions

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from fti import drift
+from fti import drift, prediction
 from fti.project import Project
 from fti.stores.dataset_store import DatasetStore, TrainingDataset
 from fti.stores.model_bundle import ModelBundle
@@ -25,12 +25,13 @@ from inference_pipeline.drift_statistics import (
     prediction_drift,
     undecided,
 )
-from inference_pipeline.predict import PROBABILITY, TIME, score
+from inference_pipeline.predict import TIME
 
 CHECKS = {
     "no_data_drift": "The features of the window lie no further from the training data than its own weeks do.",
-    "no_prediction_drift": "The champion's probabilities are spread as they are on its training rows.",
-    "no_performance_drift": "The log loss is no higher than the champion's own probabilities promise.",
+    "no_prediction_drift": "The champion's predictions are spread as they are on its training rows.",
+    "no_performance_drift": "The log loss is no higher than the champion's own probabilities promise; of numbers, the "
+    "RMSE no higher than on its test split.",
 }
 MAX_TABLE_ROWS = 20
 
@@ -87,25 +88,39 @@ def verdicts(project: Project, window: Window, table: pl.DataFrame) -> dict[str,
     """Check name -> answer."""
     champion = window.version.version
     labelled = window.labelled.filter(pl.col("model_version") == champion)
-    reference_auc = window.bundle.info.get("reference_predictions", {}).get("overall", {}).get("roc_auc")
     return {
         "no_data_drift": data_drift(table, window.logged.height, project.monitor),
         "no_prediction_drift": prediction_drift(
             window.by_champion, prediction_reference(project, window.bundle, window.dataset), project.monitor
         ),
-        "no_performance_drift": performance_drift(labelled, project.monitor, reference_auc),
+        "no_performance_drift": never_labelled(project, labelled)
+        or performance_drift(labelled, project.monitor, window.bundle.info),
     }
 
 
+def never_labelled(project: Project, labelled: pl.DataFrame) -> Verdict | None:
+    """No answer about rows without a time: a request that names none is about now, the labels are about the table's
+    own rows, and so the two never meet."""
+    if project.dataset.shares is None or not labelled.is_empty():
+        return None
+    time = project.label.time
+    return undecided(
+        "no prediction has a label. Rows are split at random, so they may have no time of their own: a request without "
+        f"{time!r} is about now, and only one about a row's own {time!r} can be compared with its label."
+    )
+
+
 def prediction_reference(project: Project, bundle: ModelBundle, dataset: TrainingDataset) -> Mapping[str, Any]:
-    """Histogram of the model's probabilities on its training rows, in the form of `fti.drift.reference`: kept by the
+    """How the model's predictions are spread on its training rows, in the form of `fti.drift.reference`: kept by the
     evaluation, made here for a model that nobody has evaluated."""
-    if "reference_predictions" in bundle.info:
-        known: Mapping[str, Any] = bundle.info["reference_predictions"]["probability"]
+    known: Mapping[str, Any] | None = bundle.info.get("reference_predictions", {}).get("predictions")
+    if known is not None:
         return known
     train = dataset.splits["train"]
-    rows = train.select(TIME).with_columns(score(project, bundle, train)[PROBABILITY])
-    return drift.reference(rows, numeric=[PROBABILITY], categorical=[])
+    columns = prediction.columns(bundle.predict(train), bundle.info, threshold=project.service.threshold)
+    watched = prediction.WATCHED[prediction.task_of(bundle.info)]
+    rows = train.select(TIME).hstack(columns)
+    return drift.reference(rows, numeric=watched["numeric"], categorical=watched["categorical"])
 
 
 def check_results(
@@ -162,9 +177,10 @@ def pictures(
     """The table and the curves of the most drifted features and, with `html`, the page that Evidently writes."""
     reference = window.dataset.manifest["reference"]
     distances = daily_distances(window.logged, reference, table["feature"].head(NUM_CURVES).to_list())
+    picture = drift_plot(distances, window.logged, window.labelled, project.model.task)
     found: dict[str, dg.MetadataValue] = {
         "most drifted": dg.MetadataValue.md(as_table(table.head(MAX_TABLE_ROWS))),
-        "day by day": dg.MetadataValue.md(as_markdown(drift_plot(distances, window.logged, window.labelled))),
+        "day by day": dg.MetadataValue.md(as_markdown(picture)),
     }
     if html:
         chosen = table["feature"].head(NUM_FEATURES).to_list()

@@ -10,12 +10,19 @@ from typing import Any
 import polars as pl
 
 from fti import drift
-from inference_pipeline.predict import PROBABILITY, TIME
+from fti.prediction import LABEL, PREDICTION, PROBABILITY
+from inference_pipeline.predict import TIME
 
 SAMPLE_ROWS = 2_000
 NUM_FEATURES = 30
 NUM_CURVES = 4
 MIN_DAY_ROWS = 50
+CURVES = {
+    "binary": (pl.col(PROBABILITY), pl.col("actual"), "share"),
+    "multiclass": (pl.col(PROBABILITY), pl.col(LABEL).cast(pl.String) == pl.col("actual").cast(pl.String), "share"),
+    "regression": (pl.col(PREDICTION), pl.col("actual"), "value"),
+}
+"""Task -> what was said, what came true, and their unit."""
 
 
 def evidently_html(
@@ -55,8 +62,8 @@ def daily_distances(logged: pl.DataFrame, reference: Mapping[str, Any], features
     return pl.DataFrame(rows, schema={"day": pl.Date, **dict.fromkeys(features, pl.Float64)})
 
 
-def drift_plot(distances: pl.DataFrame, logged: pl.DataFrame, labelled: pl.DataFrame) -> bytes:
-    """PNG: the features' distances by day above, the mean probability and the share that came true below."""
+def drift_plot(distances: pl.DataFrame, logged: pl.DataFrame, labelled: pl.DataFrame, task: str) -> bytes:
+    """PNG: the features' distances by day above, the mean prediction and what came true below."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -66,10 +73,11 @@ def drift_plot(distances: pl.DataFrame, logged: pl.DataFrame, labelled: pl.DataF
     for name in distances.columns[1:]:
         above.plot(distances["day"].to_list(), distances[name].to_list(), marker=".", label=name)
     above.set_ylabel("distance from training")
-    for frame, column, name in ((logged, PROBABILITY, "mean probability"), (labelled, "actual", "came true")):
-        daily = frame.group_by(pl.col(TIME).dt.date().alias("day")).agg(pl.col(column).mean()).sort("day")
-        below.plot(daily["day"].to_list(), daily[column].to_list(), marker=".", label=name)
-    below.set_ylabel("share")
+    said, came_true, unit = CURVES[task]
+    for frame, value, name in ((logged, said, f"mean {said.meta.output_name()}"), (labelled, came_true, "came true")):
+        daily = frame.group_by(pl.col(TIME).dt.date().alias("day")).agg(value.mean().alias("value")).sort("day")
+        below.plot(daily["day"].to_list(), daily["value"].to_list(), marker=".", label=name)
+    below.set_ylabel(unit)
     for axes in (above, below):
         if axes.lines:
             axes.legend(fontsize=7)

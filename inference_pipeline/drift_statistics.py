@@ -8,12 +8,13 @@ import numpy as np
 import polars as pl
 
 from fti import drift
+from fti.prediction import LABEL, PREDICTION, PROBABILITIES, PROBABILITY, task_of
 from fti.project import Monitor
-from inference_pipeline.predict import PROBABILITY, TIME
+from fti.stores.dataset_store import LABEL_TYPES
+from inference_pipeline.predict import TIME
 
 SIGNIFICANCE = 2.0
-"""Standard errors that an excess of log loss must have, beside being over the tolerance."""
-EPSILON = 1e-6
+"""Standard errors that an excess must have, beside being over the tolerance."""
 
 
 @dataclass(frozen=True)
@@ -66,50 +67,101 @@ def data_drift(table: pl.DataFrame, rows: int, monitor: Monitor) -> Verdict:
 
 
 def prediction_drift(logged: pl.DataFrame, reference: Mapping[str, Any], monitor: Monitor) -> Verdict:
-    """Whether the probabilities of `logged` are spread otherwise than `reference`, by the swings of its own weeks."""
+    """Whether the predictions of `logged` are spread otherwise than `reference`, by the swings of its own weeks."""
     if (verdict := too_few(logged.height, monitor, "predictions by the champion")) is not None:
         return verdict
     found = drift.compare(logged, reference, quantile=monitor.quantile, factor=monitor.factor).row(0, named=True)
-    mean = float(logged[PROBABILITY].mean() or 0.0)  # type: ignore[arg-type]
+    column, values = found["feature"], logged[found["feature"]]
+    what = {PROBABILITY: "probabilities", LABEL: "labels", PREDICTION: "predictions"}[column]
+    mean = float(values.mean() or 0.0) if values.dtype.is_numeric() else None
     description = (
-        f"The champion's probabilities lie {found['distance']:.3f} from those on its training rows "
-        f"(limit {found['limit']:.3f}); their mean is {mean:.3f}."
+        f"The champion's {what} lie {found['distance']:.3f} from those on its training rows "
+        f"(limit {found['limit']:.3f})" + (f"; their mean is {mean:.4g}." if mean is not None else ".")
     )
-    return Verdict(not found["drifted"], True, description, found["distance"], found["limit"], {"mean": mean})
+    details = {"column": column} | ({"mean": mean} if mean is not None else {})
+    return Verdict(not found["drifted"], True, description, found["distance"], found["limit"], details)
 
 
-def performance_drift(labelled: pl.DataFrame, monitor: Monitor, reference_auc: float | None) -> Verdict:
+def performance_drift(labelled: pl.DataFrame, monitor: Monitor, info: Mapping[str, Any]) -> Verdict:
+    """Whether the champion, whose `info` is given, does worse than it should on predictions whose label is known."""
+    if (verdict := too_few(labelled.height, monitor, "labelled predictions by the champion")) is not None:
+        return verdict
+    overall = info.get("reference_predictions", {}).get("overall", {})
+    labelled = labelled.with_columns(pl.col("actual").cast(LABEL_TYPES[task_of(info)], strict=False)).drop_nulls(
+        "actual"
+    )
+    if task_of(info) == "regression":
+        return error_drift(labelled, monitor, overall)
+    return surprise_drift(labelled, monitor, info, overall)
+
+
+def surprise_drift(
+    labelled: pl.DataFrame, monitor: Monitor, info: Mapping[str, Any], overall: Mapping[str, Any]
+) -> Verdict:
     """Whether the log loss exceeds what the model's own probabilities promise.
 
     If the probabilities were right, the log loss would be their mean entropy. The excess must be over the tolerance
-    and over twice its standard error, the larger of the binomial one and the one between days.
+    and over twice its standard error, the larger of the one that the probabilities imply and the one between days.
     """
-    if (verdict := too_few(labelled.height, monitor, "labelled predictions by the champion")) is not None:
-        return verdict
-    loss, expected, error = log_loss_excess(labelled)
-    excess, auc = loss - expected, roc_auc(labelled["actual"].to_numpy(), labelled[PROBABILITY].to_numpy())
+    loss, expected, error = log_loss_excess(labelled, info)
+    excess = loss - expected
     drifted = excess > monitor.performance_tolerance and excess > SIGNIFICANCE * error
-    against = f", {reference_auc:.3f} on its test split" if reference_auc is not None else ""
+    name, quality = ranking(labelled, info)
+    known = overall.get(name.lower().replace(" ", "_"))
+    against = f", {known:.3f} on its test split" if known is not None else ""
     description = (
         f"Log loss {loss:.4f} on {labelled.height} labelled predictions where {expected:.4f} was to be expected: "
-        f"{excess:+.4f} ± {error:.4f} (tolerance {monitor.performance_tolerance}). ROC AUC {auc:.3f}{against}."
+        f"{excess:+.4f} ± {error:.4f} (tolerance {monitor.performance_tolerance}). {name} {quality:.3f}{against}."
     )
-    details = {"log loss": loss, "expected log loss": expected, "standard error": error, "roc auc": auc}
+    details = {"log loss": loss, "expected log loss": expected, "standard error": error, name.lower(): quality}
     return Verdict(not drifted, True, description, excess, monitor.performance_tolerance, details)
 
 
-def log_loss_excess(labelled: pl.DataFrame) -> tuple[float, float, float]:
+def error_drift(labelled: pl.DataFrame, monitor: Monitor, overall: Mapping[str, Any]) -> Verdict:
+    """Whether the RMSE exceeds the test split's by more than the tolerance, a share of it, and by more than twice the
+    standard error of the difference."""
+    if not overall.get("rmse"):
+        return undecided("the RMSE on the champion's test split is not known, or 0. Materialize evaluation.")
+    errors = (labelled[PREDICTION] - labelled["actual"]).to_numpy()
+    rmse, own_error = drift.rmse_with_error(errors, labelled[TIME])
+    excess = rmse / overall["rmse"] - 1
+    error = float(np.hypot(own_error, overall["rmse_error"])) / overall["rmse"]
+    drifted = excess > monitor.performance_tolerance and excess > SIGNIFICANCE * error
+    description = (
+        f"RMSE {rmse:.4g} on {labelled.height} labelled predictions, {overall['rmse']:.4g} on the test split: "
+        f"{excess:+.1%} ± {error:.1%} (tolerance {monitor.performance_tolerance:.1%}). "
+        f"Mean error {errors.mean():+.4g}."
+    )
+    details = {"rmse": rmse, "rmse of the test split": overall["rmse"], "standard error": error}
+    return Verdict(not drifted, True, description, excess, monitor.performance_tolerance, details)
+
+
+def log_loss_excess(labelled: pl.DataFrame, info: Mapping[str, Any]) -> tuple[float, float, float]:
     """Observed log loss, the one that the probabilities promise, and the standard error of their difference."""
-    p = labelled[PROBABILITY].to_numpy().clip(EPSILON, 1 - EPSILON)
-    actual = labelled["actual"].to_numpy().astype(float)
-    loss = -(actual * np.log(p) + (1 - actual) * np.log(1 - p))
-    expected = -(p * np.log(p) + (1 - p) * np.log(1 - p))
-    difference = loss - expected
-    binomial = np.sqrt((p * (1 - p) * np.log(p / (1 - p)) ** 2).sum()) / len(p)
-    days = labelled.select(pl.col(TIME).dt.date(), difference=pl.Series(difference - difference.mean()))
-    by_day = days.group_by(TIME).agg(pl.col("difference").sum())["difference"].to_numpy()
-    between = np.sqrt((by_day**2).sum() * len(by_day) / max(len(by_day) - 1, 1)) / len(p)
-    return float(loss.mean()), float(expected.mean()), float(max(binomial, between))
+    probabilities, codes = probabilities_and_codes(labelled, info)
+    loss = drift.surprise(probabilities, codes)
+    expected, variance = drift.expected_surprise(probabilities)
+    implied = float(np.sqrt(variance.sum()) / len(loss))
+    between = drift.error_between_days(loss - expected, labelled[TIME])
+    return float(loss.mean()), float(expected.mean()), max(implied, between)
+
+
+def probabilities_and_codes(labelled: pl.DataFrame, info: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Logged probabilities [rows, classes], and the places of what came true."""
+    if task_of(info) == "binary":
+        return drift.class_probabilities(labelled[PROBABILITY].to_numpy()), labelled["actual"].to_numpy().astype(int)
+    codes = drift.class_codes(labelled["actual"].to_list(), info["classes"])
+    return np.array(labelled[PROBABILITIES].to_list()), codes
+
+
+def ranking(labelled: pl.DataFrame, info: Mapping[str, Any]) -> tuple[str, float]:
+    """How well the model tells the classes apart: ROC AUC of two, macro F1 of several."""
+    if task_of(info) == "binary":
+        return "ROC AUC", roc_auc(labelled["actual"].to_numpy(), labelled[PROBABILITY].to_numpy())
+    from sklearn.metrics import f1_score
+
+    actual, said = labelled["actual"].to_list(), labelled[LABEL].to_list()
+    return "Macro F1", float(f1_score(actual, said, average="macro", zero_division=0))
 
 
 def roc_auc(actual: np.ndarray, probability: np.ndarray) -> float:

@@ -1,5 +1,6 @@
 """The request and answer models that BentoML publishes as OpenAPI. The hot path checks requests itself."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -24,11 +25,38 @@ class Answer(BaseModel):
     """One prediction."""
 
     request_id: str
-    probability: float
-    label: int = Field(description="1 when the probability reaches the project's threshold.")
     model_version: int
     latency_ms: float
     flags: Flags
+
+
+class BinaryAnswer(Answer):
+    """The prediction of a binary model."""
+
+    probability: float = Field(description="Probability of label 1.", examples=[0.27])
+    label: int = Field(description="1 when the probability reaches the project's threshold.", examples=[0])
+
+
+class MulticlassAnswer(Answer):
+    """The prediction of a model of several classes."""
+
+    label: str = Field(description="The most probable class.", examples=["b"])
+    probability: float = Field(description="Its probability.", examples=[0.7])
+    probabilities: dict[str, float] = Field(description="Of every class.", examples=[{"a": 0.3, "b": 0.7}])
+
+
+class RegressionAnswer(Answer):
+    """The prediction of a number."""
+
+    prediction: float = Field(examples=[42.5])
+
+
+ANSWERS: Mapping[str, type[Answer]] = {
+    "binary": BinaryAnswer,
+    "multiclass": MulticlassAnswer,
+    "regression": RegressionAnswer,
+}
+"""By task."""
 
 
 class Detail(BaseModel):
@@ -48,10 +76,16 @@ class Refusal(BaseModel):
     details: list[Detail]
 
 
-class Answers(BaseModel):
-    """Predictions in the order of the requests."""
+def answer(project: Project) -> type[BaseModel]:
+    """The model of one answer."""
+    return ANSWERS[project.model.task]
 
-    predictions: list[Answer | Refusal]
+
+def answers(project: Project) -> type[BaseModel]:
+    """The model of the answers to many requests, in their order."""
+    one: Any = list[answer(project) | Refusal]  # type: ignore[misc]
+    model: type[BaseModel] = create_model(f"{project.name}_answers", predictions=(one, ...))
+    return model
 
 
 def request(project: Project) -> type[BaseModel]:

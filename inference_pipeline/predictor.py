@@ -3,20 +3,21 @@
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
+from fti import prediction
 from fti.errors import NotReadyError
 from fti.project import Project
 from fti.stores.feature_store import FeatureStore
 from fti.stores.model_bundle import ModelBundle
 from fti.stores.model_registry import ModelRegistry, ModelVersion
 from fti.stores.prediction_log import PredictionLog
-from inference_pipeline.predict import LABEL, PROBABILITY, STALE, UNKNOWN, predict
+from inference_pipeline.predict import STALE, UNKNOWN, UTC_TIME, predict
 from inference_pipeline.refuse import StaleFeatures, refuse
 from inference_pipeline.request import REQUEST_ID, Row, example, schema
 
@@ -26,7 +27,6 @@ POLL_SECONDS = 1.0
 RETRY_SECONDS = 30.0
 """A version that did not load is tried again after this long."""
 WARM_UP_ROWS = (1, 64, 1)
-UTC_TIME = pl.Datetime("us", "UTC")
 UNKNOWN_FLAG, STALE_FLAG = "unknown_entities", "stale_views"
 """Flags of an answer: the feature views that had never seen its entity, and those whose values were too old."""
 
@@ -91,7 +91,7 @@ class Predictor:
         if refused:
             kept = [place for place in range(rows.height) if place not in refused]
             rows, arrivals = rows[kept], [arrivals[place] for place in kept]
-        given = iter(answers(self._log(rows, arrivals, champion)) if arrivals else [])
+        given = iter(answers(self._log(rows, arrivals, champion), champion.bundle.info) if arrivals else [])
         return [refused[place] if place in refused else next(given) for place in range(requests.height)]
 
     def _log(self, rows: pl.DataFrame, arrivals: Sequence[Arrival], champion: Champion) -> pl.DataFrame:
@@ -116,11 +116,13 @@ class Predictor:
         champion = self.champion
         return {
             "project": self.project.name,
+            "task": self.project.model.task,
             "ready": champion is not None,
             "model_version": champion.version.version if champion else None,
             "run_id": champion.version.run_id if champion else None,
             "dataset_version": champion.bundle.info.get("dataset_version") if champion else None,
             "feature_service": champion.bundle.info["feature_service"] if champion else None,
+            "classes": champion.bundle.info.get("classes") if champion else None,
             "loaded_at": champion.loaded_at.isoformat() if champion else None,
             "started_at": self.started_at.isoformat(),
             "requests_served": self.served,
@@ -178,14 +180,18 @@ class Predictor:
         )
 
 
-def answers(records: pl.DataFrame) -> list[dict[str, Any]]:
-    """The JSON answer of every record."""
-    names = [REQUEST_ID, PROBABILITY, LABEL, "model_version", "latency_ms"]
-    rows = zip(*(records[name].to_list() for name in names), strict=True)
+def answers(records: pl.DataFrame, info: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The JSON answer of every record; `info` is the bundle's. Probabilities of classes come by the classes' names."""
+    names = [REQUEST_ID, *prediction.COLUMNS[prediction.task_of(info)], "model_version", "latency_ms"]
+    columns = {name: records[name].to_list() for name in names}
+    if prediction.PROBABILITIES in columns:
+        columns[prediction.PROBABILITIES] = [
+            dict(zip(info["classes"], row, strict=True)) for row in columns[prediction.PROBABILITIES]
+        ]
     flags = zip(records[UNKNOWN].to_list(), records[STALE].to_list(), strict=True)
     return [
         {**dict(zip(names, row, strict=True)), "flags": flags_of(unknown, stale)}
-        for row, (unknown, stale) in zip(rows, flags, strict=True)
+        for row, (unknown, stale) in zip(zip(*columns.values(), strict=True), flags, strict=True)
     ]
 
 

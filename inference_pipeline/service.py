@@ -54,11 +54,11 @@ def bento_service(endpoint: "Endpoint") -> "bentoml.Service[Any]":
             gc.collect()
             gc.freeze()  # what is loaded now stays: collections need not look at it while requests wait
 
-        @bentoml.api(input_spec=openapi.request(project), output_spec=openapi.Answer)  # type: ignore[untyped-decorator]
+        @bentoml.api(input_spec=openapi.request(project), output_spec=openapi.answer(project))  # type: ignore[untyped-decorator]
         async def predict(self, **fields: Any) -> dict[str, Any]:
             return await endpoint.predict(openapi.body(fields))
 
-        @bentoml.api(input_spec=openapi.batch(project), output_spec=openapi.Answers)  # type: ignore[untyped-decorator]
+        @bentoml.api(input_spec=openapi.batch(project), output_spec=openapi.answers(project))  # type: ignore[untyped-decorator]
         async def predict_batch(self, **fields: Any) -> dict[str, Any]:
             return await endpoint.predict_batch(openapi.body(fields))
 

@@ -1,5 +1,5 @@
-"""The asset `evaluation`: the challenger on the untouched test split, beside a baseline, the class prior and the
-champion on the same rows; the project's gates are its checks, and a gate that fails stops the promotion."""
+"""The asset `evaluation`: the challenger on the untouched test split, beside a baseline, the prior and the champion on
+the same rows; the project's gates are its checks, and a gate that fails stops the promotion."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,28 +9,35 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from fti.gate import SliceFloor
+from fti import drift, prediction
+from fti.errors import DataError
+from fti.gate import METRICS, SliceFloor
 from fti.project import Project
 from fti.stores.dataset_store import DatasetStore, TrainingDataset
 from fti.stores.model_bundle import ModelBundle
 from fti.stores.model_registry import ModelRegistry, ModelVersion
 from training_pipeline import baseline, plots
-from training_pipeline.dataset import GROUP, TIME
+from training_pipeline.card import model_card, summary
+from training_pipeline.dataset import GROUP
 from training_pipeline.gates import check_names, verdicts
-from training_pipeline.measure import PROBABILITY, reference_predictions, scores, slice_scores
+from training_pipeline.measure import prior, reference_predictions, scores, slice_scores
+from training_pipeline.split import TIME
 from training_pipeline.tables import inline, markdown
 
 CURVES, SLICES = "curves.png", "slices.png"
+FIRST_METRIC = {task: next(iter(metrics)) for task, metrics in METRICS.items()}
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """`report` is kept with the model as `evaluation.json`: `metrics` by model (`challenger`, `baseline`, `prior`,
-    `champion`), `slices`, `gates`, `champion_version`, `reference_predictions`. `pictures` are PNG files by name."""
+    `champion`), `slices`, `gates`, `champion_version`, `reference_predictions`, `summary`. `pictures` are PNG files by
+    name, `card` is Markdown."""
 
     report: dict[str, Any]
     slices: pl.DataFrame
     pictures: Mapping[str, bytes]
+    card: str
 
 
 def evaluate(
@@ -38,44 +45,91 @@ def evaluate(
     dataset: TrainingDataset,
     challenger: ModelBundle,
     *,
-    baseline_probabilities: np.ndarray,
+    baseline_predictions: np.ndarray,
     champion: ModelVersion | None = None,
     champion_bundle: ModelBundle | None = None,
 ) -> Evaluation:
     """Measure every model on the test split and ask the gates."""
-    test, label = dataset.splits["test"], dataset.manifest["label"]
-    labels = test[label].to_numpy().astype(np.int64)
-    prior = float(dataset.splits["train"][label].to_numpy().mean())
-    predicted = {"challenger": challenger.predict(test), "baseline": baseline_probabilities}
-    predicted["prior"] = np.full(test.height, prior)
-    note = missing_features(champion_bundle, test)
+    test, train, label, info = (
+        dataset.splits["test"],
+        dataset.splits["train"],
+        dataset.manifest["label"],
+        dataset.manifest,
+    )
+    labels = test[label].to_numpy()
+    own = require_finite(challenger.predict(test))
+    predicted = {"challenger": own, "baseline": baseline_predictions}
+    predicted["prior"] = prior(train[label].to_numpy(), test.height, info)
+    note = incomparable(champion_bundle, test, info)
     if champion_bundle is not None and not note:
-        predicted["champion"] = champion_bundle.predict(test)
-    rows = test.with_columns(pl.Series(PROBABILITY, predicted["challenger"]))
-    train = dataset.splits["train"].select(TIME, pl.Series(PROBABILITY, challenger.predict(dataset.splits["train"])))
-    table = slice_scores(rows, slice_columns(project), label)
+        predicted["champion"] = in_classes(champion_bundle.predict(test), champion_bundle.info, info)
+    table = slice_scores(test, own, slice_columns(project), label, info)
+    seen = train.select(TIME).hstack(prediction.columns(challenger.predict(train), info))
     report = {
         "run_id": challenger.info["run_id"],
         "dataset_version": dataset.version,
-        "feature_service": dataset.manifest["feature_service"],
-        "versions": dataset.manifest.get("versions", {}),
-        "metrics": {name: scores(labels, probabilities) for name, probabilities in predicted.items()},
+        "feature_service": info["feature_service"],
+        "versions": info.get("versions", {}),
+        "task": prediction.task_of(info),
+        "metrics": {name: scores(labels, values, info) for name, values in predicted.items()},
         "slices": table.to_dicts(),
         "champion_version": champion.version if champion else None,
         "champion_note": note,
-        "reference_predictions": reference_predictions(train, rows, label, TIME),
+        "reference_predictions": reference_predictions(seen, test, own, label, info),
     }
     report["gates"] = [asdict(verdict) for verdict in verdicts(project.gates, report)]
-    shown = {name: probabilities for name, probabilities in predicted.items() if name != "prior"}
-    return Evaluation(report, table, {CURVES: plots.curves(labels, shown), SLICES: plots.slices(table)})
+    report["summary"] = summary(project, info, report)
+    card = model_card(project, info, report, challenger.info)
+    return Evaluation(report, table, pictures(test, predicted, table, label, info), card)
 
 
-def missing_features(bundle: ModelBundle | None, rows: pl.DataFrame) -> str:
+def require_finite(predicted: np.ndarray) -> np.ndarray:
+    """`predicted`, unless the model answers what is no number."""
+    bad = int((~np.isfinite(predicted)).reshape(len(predicted), -1).any(1).sum())
+    if bad:
+        raise DataError(
+            f"the model's answer to {bad} of {len(predicted)} test rows is not a finite number: look for infinite or "
+            "huge values among its features and labels, or train it with a lower learning rate."
+        )
+    return predicted
+
+
+def incomparable(bundle: ModelBundle | None, rows: pl.DataFrame, info: Mapping[str, Any]) -> str:
     """Why `bundle` cannot be asked about `rows`; empty when it can."""
     if bundle is None:
         return ""
+    theirs, ours = prediction.task_of(bundle.info), prediction.task_of(info)
+    if theirs != ours:
+        return f"it is a {theirs} model, the label is now {ours}"
     lacking = [name for name in (*bundle.encoder.numeric, *bundle.encoder.categorical) if name not in rows.columns]
     return f"it reads features that this dataset has not: {', '.join(lacking)}" if lacking else ""
+
+
+def in_classes(predicted: np.ndarray, info: Mapping[str, Any], target: Mapping[str, Any]) -> np.ndarray:
+    """A model's probabilities in the classes of another dataset: nothing for a class that it does not know."""
+    if prediction.task_of(target) != "multiclass" or list(info["classes"]) == list(target["classes"]):
+        return predicted
+    places = drift.class_codes(target["classes"], info["classes"])
+    chosen = np.where(places < 0, 0.0, predicted[:, places])
+    return chosen / np.maximum(chosen.sum(1, keepdims=True), 1e-12)
+
+
+def pictures(
+    test: pl.DataFrame,
+    predicted: Mapping[str, np.ndarray],
+    slices: pl.DataFrame,
+    label: str,
+    info: Mapping[str, Any],
+) -> dict[str, bytes]:
+    """PNG files by name, for the task."""
+    labels, own, task = test[label].to_numpy(), predicted["challenger"], prediction.task_of(info)
+    shown = {name: values for name, values in predicted.items() if name != "prior"}
+    found = {SLICES: plots.slices(slices, FIRST_METRIC[task])} if slices.height else {}
+    if task == "regression":
+        return {**found, **plots.regression(labels, own, test[TIME])}
+    if task == "multiclass":
+        return {**found, **plots.multiclass(drift.class_codes(labels, info["classes"]), shown, info["classes"])}
+    return {**found, CURVES: plots.curves(labels, shown)}
 
 
 def slice_columns(project: Project) -> list[str]:
@@ -95,9 +149,10 @@ def log(registry: ModelRegistry, run_id: str, evaluation: Evaluation) -> None:
         Metric(f"test_{name}" if model == "challenger" else f"{model}_{name}", value, now, 0)
         for model, measured in evaluation.report["metrics"].items()
         for name, value in measured.items()
+        if value is not None
     ]
     registry.client.log_batch(run_id, metrics=metrics)
-    registry.log_evaluation(run_id, evaluation.report, evaluation.pictures)
+    registry.log_evaluation(run_id, evaluation.report, evaluation.pictures, evaluation.card)
 
 
 def evaluation_asset(project: Project) -> dg.AssetsDefinition:
@@ -124,7 +179,7 @@ def evaluation_asset(project: Project) -> dg.AssetsDefinition:
             project,
             dataset,
             challenger,
-            baseline_probabilities=baseline.probabilities(
+            baseline_predictions=baseline.probabilities(
                 dataset, model_registry.folder("baselines"), project.model.seed
             ),
             champion=champion,
@@ -152,13 +207,16 @@ def check_results(key: dg.AssetKey, evaluation: Evaluation) -> list[dg.AssetChec
 
 def metadata(run_id: str, evaluation: Evaluation) -> dict[str, Any]:
     """What Dagster shows of an evaluation."""
-    rows = [{"model": name, **measured} for name, measured in evaluation.report["metrics"].items()]
+    metrics = evaluation.report["metrics"]
+    rows = [{"model": name, **measured} for name, measured in metrics.items()]
     return {
         "run_id": run_id,
-        "roc_auc": evaluation.report["metrics"]["challenger"]["roc_auc"],
-        "log_loss": evaluation.report["metrics"]["challenger"]["log_loss"],
-        "metrics": dg.MetadataValue.md(markdown(pl.DataFrame(rows))),
+        **{name: value for name, value in metrics["challenger"].items() if value is not None},
+        "metrics": dg.MetadataValue.md(markdown(pl.DataFrame(rows, infer_schema_length=None))),
+        "model_card": dg.MetadataValue.md(evaluation.card),
         "slices": dg.MetadataValue.md(markdown(evaluation.slices)),
-        "curves": dg.MetadataValue.md(inline(evaluation.pictures[CURVES], "ROC, precision and recall, calibration")),
-        "slice_plot": dg.MetadataValue.md(inline(evaluation.pictures[SLICES], "ROC AUC by slice")),
+        **{
+            name.removesuffix(".png"): dg.MetadataValue.md(inline(picture, name))
+            for name, picture in evaluation.pictures.items()
+        },
     }

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fti.gate import Floor, Gate, NoWorseThanBaseline, NoWorseThanChampion, SliceFloor
-from training_pipeline.measure import HIGHER_IS_BETTER
+from fti.gate import METRICS, Floor, Gate, NoWorseThanBaseline, NoWorseThanChampion, SliceFloor
+
+HIGHER_IS_BETTER = {name: better for metrics in METRICS.values() for name, better in metrics.items()}
+"""Metric of any task -> whether more of it is better."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +40,10 @@ def verdicts(gates: Sequence[Gate], evaluation: Mapping[str, Any]) -> list[Verdi
 
 
 def _check_name(gate: Gate) -> str:
-    if gate.metric not in HIGHER_IS_BETTER:
-        raise ValueError(f"gate on {gate.metric!r}: choose one of {', '.join(HIGHER_IS_BETTER)}")
     if isinstance(gate, NoWorseThanChampion):
         return f"{gate.metric}_no_worse_than_champion"
     if isinstance(gate, NoWorseThanBaseline):
         return f"{gate.metric}_no_worse_than_baseline"
-    if not HIGHER_IS_BETTER[gate.metric]:
-        raise ValueError(f"a floor on {gate.metric!r} is no gate, less of it is better: choose roc_auc or pr_auc")
     place = f"_in_every_{gate.column}" if isinstance(gate, SliceFloor) else ""
     return f"{gate.metric}_reaches_floor{place}"
 
@@ -62,9 +60,15 @@ def _answer(gate: Gate, evaluation: Mapping[str, Any]) -> tuple[bool, str]:
 
 def _floor(gate: Floor, evaluation: Mapping[str, Any]) -> tuple[bool, str]:
     value = evaluation["metrics"]["challenger"][gate.metric]
+    if value is None:
+        return _undefined(gate)
     passed = value >= gate.minimum
     verb = "reaches" if passed else "does not reach"
     return passed, f"{gate.metric} {value:.4f} on the test split {verb} the floor {gate.minimum:.4f}."
+
+
+def _undefined(gate: Gate) -> tuple[bool, str]:
+    return False, f"{gate.metric} is undefined on the test split, which holds one label only: make the split longer."
 
 
 def _no_worse_than_champion(gate: NoWorseThanChampion, evaluation: Mapping[str, Any]) -> tuple[bool, str]:
@@ -79,23 +83,28 @@ def _no_worse_than_champion(gate: NoWorseThanChampion, evaluation: Mapping[str, 
 def _no_worse(
     gate: NoWorseThanChampion | NoWorseThanBaseline,
     evaluation: Mapping[str, Any],
-    rival: Mapping[str, float],
+    rival: Mapping[str, float | None],
     whose: str,
 ) -> tuple[bool, str]:
     own, theirs = evaluation["metrics"]["challenger"][gate.metric], rival[gate.metric]
+    if own is None or theirs is None:
+        return _undefined(gate)
     loss = theirs - own if HIGHER_IS_BETTER[gate.metric] else own - theirs
-    passed = loss <= gate.tolerance
+    tolerance, how = gate.tolerance, f"{gate.tolerance:.4f}"
+    if isinstance(gate, NoWorseThanBaseline) and gate.relative:
+        part = 1 - theirs if gate.metric == "r2" else theirs
+        tolerance = gate.tolerance * abs(part)
+        how = f"{gate.tolerance:.1%}{' of what it leaves unexplained' if gate.metric == 'r2' else ''} ({tolerance:.4g})"
+    passed = loss <= tolerance
     verb = "is no worse than" if passed else "is worse than"
-    return passed, (
-        f"{gate.metric} {own:.4f} on the test split {verb} {whose.format(theirs)} by more than {gate.tolerance:.4f}."
-    )
+    return passed, f"{gate.metric} {own:.4f} on the test split {verb} {whose.format(theirs)} by more than {how}."
 
 
 def _slice_floor(gate: SliceFloor, evaluation: Mapping[str, Any]) -> tuple[bool, str]:
     rows = [row for row in evaluation["slices"] if row["column"] == gate.column]
     counted = [row for row in rows if row["rows"] >= gate.min_rows and row[gate.metric] is not None]
     if not counted:
-        return True, f"No value of {gate.column} has {gate.min_rows} test rows and both labels."
+        return True, f"No value of {gate.column} has {gate.min_rows} test rows with more than one label."
     worst = min(counted, key=lambda row: row[gate.metric])
     passed = worst[gate.metric] >= gate.minimum
     verb = "reaches" if passed else "does not reach"

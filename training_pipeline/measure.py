@@ -1,33 +1,86 @@
-"""Metrics of predicted probabilities, as pure functions of labels (0 or 1) and probabilities."""
+"""Metrics of predictions on labelled rows, by task, as pure functions.
+
+`info` is a dataset's manifest or a model's info: it holds `task` and, for multiclass, `classes`. What `predicted` is,
+`fti.stores.model_bundle.ModelBundle.predict` says. A metric that the rows do not define, because they hold one class
+only, is None.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from fti import drift
+from fti import drift, prediction
+from fti.gate import METRICS
 
-HIGHER_IS_BETTER = {"roc_auc": True, "pr_auc": True, "log_loss": False, "brier": False, "calibration_error": False}
-"""Every metric of `scores`, and whether more of it is better."""
+TIME = "event_timestamp"
+BINARY: Mapping[str, Any] = {"task": "binary"}
 CALIBRATION_BINS = 15
 WEEK = "7d"
-PROBABILITY = "probability"
+MAX_SLICES = 500
+"""Values of one column that are measured, those with the most rows."""
+
+Scores = dict[str, float | None]
 
 
-def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """All metrics; needs both labels."""
+def scores(labels: np.ndarray, predicted: np.ndarray, info: Mapping[str, Any] = BINARY) -> Scores:
+    """All metrics of the task."""
+    task = prediction.task_of(info)
+    if task == "regression":
+        return _regression_scores(labels, predicted)
+    if task == "multiclass":
+        return _multiclass_scores(drift.class_codes(labels, info["classes"]), predicted)
+    return _binary_scores(labels, predicted)
+
+
+def _binary_scores(labels: np.ndarray, probabilities: np.ndarray) -> Scores:
     from sklearn import metrics
 
+    both = 0 < labels.sum() < len(labels)
     return {
-        "roc_auc": float(metrics.roc_auc_score(labels, probabilities)),
-        "pr_auc": float(metrics.average_precision_score(labels, probabilities)),
+        "roc_auc": float(metrics.roc_auc_score(labels, probabilities)) if both else None,
+        "pr_auc": float(metrics.average_precision_score(labels, probabilities)) if both else None,
         "log_loss": float(metrics.log_loss(labels, probabilities, labels=[0, 1])),
         "brier": float(np.mean((probabilities - labels) ** 2)),
         "calibration_error": calibration_error(labels, probabilities),
     }
+
+
+def _multiclass_scores(codes: np.ndarray, probabilities: np.ndarray) -> Scores:
+    """Of ROC AUC the mean over the classes that occur, each against the rest."""
+    from sklearn import metrics
+
+    best = probabilities.argmax(1)
+    present = [code for code in np.unique(codes) if code >= 0 and (codes == code).sum() < len(codes)]
+    areas = [metrics.roc_auc_score(codes == code, probabilities[:, code]) for code in present]
+    return {
+        "macro_f1": float(metrics.f1_score(codes, best, average="macro", zero_division=0)),
+        "accuracy": float((codes == best).mean()),
+        "log_loss": float(drift.surprise(probabilities, codes, float(np.finfo(float).eps)).mean()),
+        "roc_auc": float(np.mean(areas)) if areas else None,
+    }
+
+
+def _regression_scores(labels: np.ndarray, values: np.ndarray) -> Scores:
+    errors = values - labels
+    spread = float(((labels - labels.mean()) ** 2).mean())
+    return {
+        "rmse": float(np.sqrt((errors**2).mean())),
+        "mae": float(np.abs(errors).mean()),
+        "r2": 1 - float((errors**2).mean()) / spread if spread > 0 else None,
+    }
+
+
+def prior(labels: np.ndarray, rows: int, info: Mapping[str, Any]) -> np.ndarray:
+    """What a model predicts for `rows` rows that knows the training labels and nothing else: their mean, or the shares
+    of their classes."""
+    if prediction.task_of(info) != "multiclass":
+        return np.full(rows, float(labels.mean()))
+    codes = drift.class_codes(labels, info["classes"])
+    return np.tile(np.bincount(codes, minlength=len(info["classes"])) / len(codes), (rows, 1))
 
 
 def calibration_table(labels: np.ndarray, probabilities: np.ndarray) -> pl.DataFrame:
@@ -51,53 +104,55 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
     return float(np.average(distance, weights=table["rows"].to_numpy()))
 
 
-def expected_log_loss(probabilities: np.ndarray) -> float:
+def expected_log_loss(predicted: np.ndarray) -> float:
     """Log loss that the probabilities promise: their mean entropy. More than this is surprise."""
-    p = np.clip(probabilities, 1e-12, 1 - 1e-12)
-    return float(np.mean(-(p * np.log(p) + (1 - p) * np.log1p(-p))))
+    return float(drift.expected_surprise(drift.class_probabilities(predicted))[0].mean())
 
 
-def slice_scores(rows: pl.DataFrame, columns: Sequence[str], label: str) -> pl.DataFrame:
-    """Metrics by value of each column: column, value, rows, positive_share, the metrics (null where a slice has one
-    label only). `rows` holds `probability`."""
+def slice_scores(
+    rows: pl.DataFrame, predicted: np.ndarray, columns: Sequence[str], label: str, info: Mapping[str, Any] = BINARY
+) -> pl.DataFrame:
+    """Metrics by value of each column: column, value, rows, for binary labels positive_share, the metrics."""
+    task, labels = prediction.task_of(info), rows[label].to_numpy()
     found: list[dict[str, Any]] = []
     for column in columns:
-        for (value,), part in rows.partition_by(column, as_dict=True).items():
-            labels, probabilities = part[label].to_numpy(), part[PROBABILITY].to_numpy()
-            both = 0 < labels.sum() < len(labels)
-            measured = scores(labels, probabilities) if both else dict.fromkeys(HIGHER_IS_BETTER)
-            share = float(labels.mean())
-            found.append(
-                {"column": column, "value": str(value), "rows": part.height, "positive_share": share, **measured}
-            )
-    schema = {"column": pl.String, "value": pl.String, "rows": pl.Int64, "positive_share": pl.Float64}
-    table = pl.DataFrame(found, schema={**schema, **dict.fromkeys(HIGHER_IS_BETTER, pl.Float64)})
-    return table.sort("column", "rows", descending=[False, True])
+        groups = rows.select(column).with_row_index("place").group_by(column).agg("place", pl.len())
+        for value, places, number in groups.sort("len", column, descending=[True, False]).head(MAX_SLICES).iter_rows():
+            own = labels[places]
+            share = {"positive_share": float(own.mean())} if task == "binary" else {}
+            measured = scores(own, predicted[places], info)
+            found.append({"column": column, "value": str(value), "rows": number, **share, **measured})
+    shares = {"positive_share": pl.Float64} if task == "binary" else {}
+    schema = {"column": pl.String, "value": pl.String, "rows": pl.Int64, **shares}
+    table = pl.DataFrame(found, schema={**schema, **dict.fromkeys(METRICS[task], pl.Float64)})
+    return table.sort("column", "rows", descending=[False, True], maintain_order=True)
 
 
-def reference_predictions(train: pl.DataFrame, rows: pl.DataFrame, label: str, time: str) -> dict[str, Any]:
-    """What monitoring compares with: see `fti.stores.model_bundle.ModelBundle`.
+def reference_predictions(
+    train: pl.DataFrame, rows: pl.DataFrame, predicted: np.ndarray, label: str, info: Mapping[str, Any] = BINARY
+) -> dict[str, Any]:
+    """What monitoring compares with: `predictions`, `overall`, `weeks`.
 
-    The spread of probabilities is taken from `train`, whose many weeks tell what an ordinary week is; how well the
-    model does is taken from `rows`, which it has not seen.
+    The spread of predictions (a `fti.drift.reference`) is taken from `train`, which holds `event_timestamp` and the
+    prediction's columns: its many weeks tell what an ordinary week is. How well the model does is taken from `rows`,
+    which it has not seen, with what it `predicted` for them.
     """
-    weeks = rows.sort(time).group_by_dynamic(time, every=WEEK)
+    weeks = rows.select(pl.col(TIME).dt.truncate(WEEK).alias("week")).with_row_index("place")
+    places = weeks.group_by("week").agg("place").sort("week")["place"].to_list()
+    labels, moments = rows[label].to_numpy(), rows[TIME]
     return {
-        "probability": drift.reference(train, numeric=[PROBABILITY], categorical=[], time=time),
-        "overall": _performance(rows, label, time),
-        "weeks": [_performance(week, label, time) for _, week in weeks],
+        "predictions": drift.reference(train, **prediction.WATCHED[prediction.task_of(info)], time=TIME),
+        "overall": _performance(labels, predicted, moments, info),
+        "weeks": [_performance(labels[week], predicted[week], moments[week], info) for week in places],
     }
 
 
-def _performance(rows: pl.DataFrame, label: str, time: str) -> dict[str, Any]:
-    labels, probabilities = rows[label].to_numpy(), rows[PROBABILITY].to_numpy()
-    both = 0 < labels.sum() < len(labels)
-    measured = scores(labels, probabilities) if both else {}
-    return {
-        "start": rows[time].min().isoformat(),  # type: ignore[union-attr]
-        "rows": rows.height,
-        "positive_share": float(labels.mean()),
-        "roc_auc": measured.get("roc_auc"),
-        "log_loss": measured.get("log_loss"),
-        "expected_log_loss": expected_log_loss(probabilities),
-    }
+def _performance(
+    labels: np.ndarray, predicted: np.ndarray, moments: pl.Series, info: Mapping[str, Any]
+) -> dict[str, Any]:
+    task = prediction.task_of(info)
+    found = {"start": moments.min().isoformat(), "rows": len(labels), **scores(labels, predicted, info)}  # type: ignore[union-attr]
+    if task == "regression":
+        return {**found, "rmse_error": drift.rmse_with_error(predicted - labels, moments)[1]}
+    share = {"positive_share": float(labels.mean())} if task == "binary" else {}
+    return {**found, **share, "expected_log_loss": expected_log_loss(predicted)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import dagster as dg
@@ -15,7 +16,7 @@ from fti.project import Project
 from fti.stores.dataset_store import DatasetStore, TrainingDataset
 from fti.stores.feature_store import FeatureStore
 from fti.stores.model_registry import ModelRegistry
-from training_pipeline.dataset import TIME
+from training_pipeline.split import TIME
 
 CHECK = "online_equals_offline"
 SAMPLE = 500
@@ -92,7 +93,9 @@ def challenger_parity(
     """The verdict about what the challenger reads, why, and what was asked."""
     bundle = registry.run_bundle(registry.challenger_run(project.name))
     service = bundle.info["feature_service"]
-    entities = newest_entities(dataset_store.load(bundle.info["dataset_version"]), [*project.service.request])
+    replaced = project.overriding(chain(*feature_store.feature_names(service).values()))
+    asked = [name for name in project.service.request if name not in replaced]
+    entities = newest_entities(dataset_store.load(bundle.info["dataset_version"]), asked)
     found, moment = parity(feature_store, service, entities)
     facts = {"num_rows": entities.height, "moment": moment.isoformat() if moment else "", "service": service}
     return *verdict(service, found, moment, entities.height), facts

@@ -25,7 +25,7 @@ def promote_challenger(registry: ModelRegistry, name: str, *, reason: str) -> tu
     champion = registry.champion(name)
     if champion is not None and champion.run_id == run_id:
         return champion, False
-    version = registry.register(run_id, name, version_tags(evaluation))
+    version = registry.register(run_id, name, version_tags(evaluation), evaluation.get("summary", ""))
     registry.promote(name, version.version, expected=evaluation["champion_version"], reason=reason)
     return version, True
 
@@ -39,7 +39,8 @@ def require_passed(name: str, evaluation: Mapping[str, Any]) -> None:
 
 def version_tags(evaluation: Mapping[str, Any]) -> dict[str, str]:
     """What the registry shows of a version."""
-    measured = {f"test_{name}": f"{value:.6f}" for name, value in evaluation["metrics"]["challenger"].items()}
+    own = evaluation["metrics"]["challenger"].items()
+    measured = {f"test_{name}": f"{value:.6f}" for name, value in own if value is not None}
     reads = model_tags(evaluation.get("feature_service", ""), evaluation.get("versions", {}))
     return {"dataset_version": evaluation["dataset_version"], "gates": "passed", **reads, **measured}
 

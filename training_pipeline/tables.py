@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+MAX_TEXT = 40
+"""Characters of a name in a picture."""
 
 
 def markdown(table: pl.DataFrame) -> str:
@@ -19,9 +23,11 @@ def markdown(table: pl.DataFrame) -> str:
 
 
 def png(figure: Figure) -> bytes:
-    """The picture, closed afterwards."""
+    """The picture. A letter that the font lacks is a box."""
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=80, bbox_inches="tight")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(content, format="png", dpi=80, bbox_inches="tight")
     return content.getvalue()
 
 
@@ -37,5 +43,13 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def plain(text: str) -> str:
+    """`text` for matplotlib, to which a dollar begins a formula; shortened."""
+    short = text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+    return short.replace("$", r"\$")
+
+
 def _cell(value: Any) -> str:
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).split()).replace("|", r"\|")

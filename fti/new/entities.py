@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import polars as pl
 
@@ -11,6 +12,17 @@ from fti.new.profiles import Entities
 
 SNAPSHOT_ROWS = 1.5
 """Mean rows per entity under which a table is a snapshot."""
+
+
+def rows_as_entities(num_rows: int) -> tuple[Entities, list[Finding]]:
+    """Every row is about somebody else, since no entity was named."""
+    found = Entities(
+        num_entities=num_rows, median_rows=1.0, max_rows=1, kind="snapshot", duplicates=0, backwards=0, null_keys=0,
+        at_once=1, median_gap=None,
+    )  # fmt: skip
+    message = "There is no --entity: every row is taken as an entity of its own, called by its row number."
+    remedy = "Name the column that says whom a row is about, if there is one: its history can then tell something."
+    return found, [hint("no_entity", message, remedy)]
 
 
 def entities_of(
@@ -35,8 +47,17 @@ def entities_of(
         duplicates=keyed.height - keyed.select(unit).n_unique() if keyed.height else 0,
         backwards=backwards,
         null_keys=nulls,
+        at_once=int(keyed.group_by(unit).len()["len"].max() or 1),  # type: ignore[arg-type]
+        median_gap=_median_gap(keyed, entity) if moments is not None else None,
     )
     return result, _findings(result, entity, moments, rows.height)
+
+
+def _median_gap(keyed: pl.DataFrame, entity: Sequence[str]) -> timedelta | None:
+    """Median time between neighbouring rows of an entity that have different times."""
+    gaps = keyed.drop_nulls().unique().sort("__time").select(pl.col("__time").diff().over(entity)).to_series()
+    gap = gaps.filter(gaps > timedelta(0)).median()
+    return gap if isinstance(gap, timedelta) else None
 
 
 def _findings(found: Entities, entity: Sequence[str], moments: pl.Series | None, rows: int) -> list[Finding]:
@@ -48,9 +69,11 @@ def _findings(found: Entities, entity: Sequence[str], moments: pl.Series | None,
     if found.duplicates:
         unit = f"{key} and {listed([moments.name])}" if moments is not None else key
         message = f"{found.duplicates:,} rows repeat the {unit} of another row."
-        remedy = "Of such rows the last one in the file is used; remove copies, or add a column to the entity."
+        remedy = (
+            "Copies are left out, other rows moved apart by a microsecond; add a column to the entity if it is one."
+        )
         if moments is None:
-            remedy = "Name the time of a row with --timestamp if they are events; else the last row is used."
+            remedy = "Name the time of a row with --timestamp if they are events; add a column to the entity if not."
         notes.append(warning("duplicates", message, remedy, *entity))
     if found.backwards and found.backwards > 0.001 * rows:
         message = f"The time goes backwards in {found.backwards:,} rows of an entity, in the order of the file."

@@ -16,6 +16,18 @@ RESERVED = frozenset(
         "event_timestamp",
         "created_timestamp",
         "event_time",
+        "known_at",
+        "request_id",
+        "probability",
+        "probabilities",
+        "prediction",
+        "label",
+        "actual",
+        "served_at",
+        "model_version",
+        "latency_ms",
+        "missing_views",
+        "stale_views",
         "all",
         "and",
         "as",
@@ -77,7 +89,7 @@ RESERVED = frozenset(
         "with",
     ]
 )
-"""Feast's own columns, and the words of SQL that no dialect takes unquoted as a column."""
+"""Feast's own columns, FTI's own, and the words of SQL that no dialect takes unquoted as a column."""
 
 
 def identifiers(names: Iterable[str]) -> dict[str, str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import polars as pl
 
 from fti.new import leaks
 from fti.new.columns import example_of, numbers, top_values
-from fti.new.entities import entities_of
-from fti.new.findings import Finding, ordered
+from fti.new.entities import entities_of, rows_as_entities
+from fti.new.findings import Finding, error, ordered
 from fti.new.label import target_of
 from fti.new.look import Look, checked, look
 from fti.new.notes import REASONS, column_findings, table_findings
@@ -20,6 +21,8 @@ from fti.new.times import split_of, times_of
 
 FEW_DISTINCT = 50
 """Numbers with at most so many values show their most frequent ones."""
+
+MICROSECOND = timedelta(microseconds=1)
 
 
 def profile(
@@ -33,17 +36,23 @@ def profile(
 ) -> Profile:
     """What is in the table, for whom (`entity` columns), at which time, and what is to be predicted.
 
-    Columns are named as in the table; a wrong name is a `DataError` that suggests the nearest. `task` (`binary`,
-    `multiclass`, `regression`) overrides the inferred one (rules: `fti.new.label.target_of`). What is wrong with the
-    data is in `Profile.findings`; `Profile.require_usable` raises the first that stops. Times later than `now` are
-    found odd. A table of over 24 million cells is sampled (`Profile.sampled`).
+    Without `entity` every row is an entity of its own. Columns are named as in the table; a wrong name is a
+    `DataError` that suggests the nearest. `task` (`binary`, `multiclass`, `regression`) overrides the inferred one
+    (rules: `fti.new.label.target_of`). What is wrong with the data is in `Profile.findings`;
+    `Profile.require_usable` raises the first that stops. Times later than `now` are found odd. A table of over 24
+    million cells is sampled (`Profile.sampled`).
     """
     table = checked(table, entity, timestamp, label)
     looked = look(table, entity, timestamp)
-    entities, about_entities = entities_of(looked.keys, entity, looked.key_moments, factor=looked.factor)
-    times, about_times = _times(looked, timestamp, now or datetime.now(UTC))
+    now = now or datetime.now(UTC)
+    entities, about_entities = (
+        entities_of(looked.keys, entity, looked.key_moments, factor=looked.factor)
+        if entity
+        else rows_as_entities(looked.num_rows)
+    )
+    times, about_times = _times(looked, timestamp, now)
     target, about_label = target_of(looked.rows[label], task, looked.moments)
-    split, about_split = _split(looked, target)
+    split, about_split = _split(looked, target, now)
     reasons, about_columns = _features(looked, entity, timestamp, target)
     found = [*table_findings(looked.num_rows, timestamp), *about_entities, *about_times, *about_label, *about_split]
     return Profile(
@@ -61,15 +70,37 @@ def profile(
         target=target,
         split=split,
         findings=ordered([*found, *about_columns, *table.findings]),
+        row=_row(looked, entity, label),
     )
 
 
-def _split(looked: Look, target: Target) -> tuple[Split, list[Finding]]:
-    """The split of the rows whose label is known."""
-    span = looked.span
-    if span and target.unknown_from:
-        span = (span[0], target.unknown_from - timedelta(microseconds=1))
-    return split_of(looked.moments, looked.rows[target.name], target.classes, span=span)
+def _row(looked: Look, entity: tuple[str, ...], label: str) -> dict[str, Any]:
+    """The newest sampled row with an entity and a label; empty when there is none."""
+    moments = looked.moments if looked.moments is not None else pl.int_range(looked.rows.height, eager=True)
+    rows = looked.rows.with_columns(moments.alias("__at")).drop_nulls([*entity, label, "__at"])
+    return rows.sort("__at").drop("__at").tail(1).to_dicts()[0] if rows.height else {}
+
+
+def _split(looked: Look, target: Target, now: datetime) -> tuple[Split, list[Finding]]:
+    """The split of the rows whose label is known, of days that are over."""
+    if looked.span is None or looked.moments is None:
+        return split_of(None, looked.rows[target.name], target.classes, span=None)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    if looked.span[0] >= midnight:
+        message = f"All rows of `{looked.moments.name}` are of today or later."
+        remedy = "Features are made of days that are over, UTC: come back tomorrow, or name another --timestamp."
+        return split_of(None, looked.rows[target.name], target.classes, span=None)[0], [
+            error("no_past", message, remedy)
+        ]
+    ends = [looked.span[1], midnight - MICROSECOND]
+    ends += [target.unknown_from - MICROSECOND] if target.unknown_from else []
+    past = looked.moments.is_null() | (looked.moments < midnight)
+    return split_of(
+        looked.moments.filter(past),
+        looked.rows[target.name].filter(past),
+        target.classes,
+        span=(looked.span[0], min(ends)),
+    )
 
 
 def _roles(
@@ -106,7 +137,9 @@ def _features(
         moments = [name for name, kind in others.items() if kind == "datetime"]
         suspects += leaks.known_later(looked.rows, looked.moments, moments)
     usable = {name: kind for name, kind in others.items() if name not in dict(suspects)}
-    groups = looked.rows.select(pl.struct(entity)).to_series()
+    groups = (
+        looked.rows.select(pl.struct(entity)).to_series() if entity else pl.int_range(looked.rows.height, eager=True)
+    )
     suspects += leaks.disguised(looked.rows, target, usable, groups)
     reasons = {name: REASONS[kind] for name, kind in others.items() if kind in REASONS}
     reasons |= {name: WHY[finding.code] for name, finding in suspects}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from fti.errors import DataError
@@ -72,6 +72,10 @@ class Entities:
     """Rows whose time is before the time of the entity's previous row in the file."""
     null_keys: int
     """Rows without a value in an entity column; a project drops them."""
+    at_once: int
+    """Most rows that one entity has at one time."""
+    median_gap: timedelta | None
+    """Median time between neighbouring rows of an entity; None without times, or when no entity has two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +140,7 @@ class Profile:
     sampled: int
     """Rows that statistics were made of; equal to `rows` when the table is small enough."""
     entity: tuple[str, ...]
+    """Empty: every row is an entity of its own."""
     timestamp: str | None
     """None: the table has no time; a project gives every row one constant moment and splits at random."""
     columns: tuple[Column, ...]
@@ -145,6 +150,8 @@ class Profile:
     split: Split
     findings: tuple[Finding, ...]
     """Errors first, then warnings, then hints."""
+    row: Mapping[str, Any] = field(default_factory=dict)
+    """Column -> its value in one row, the newest sampled one whose label is known."""
 
     @property
     def errors(self) -> tuple[Finding, ...]:

@@ -25,26 +25,36 @@ def read(
     time: str | None = None,
     start: datetime | None = None,
     end: datetime | None = None,
+    number: str | None = None,
 ) -> pl.DataFrame:
     """The rows of `spec` with `start <= time < end` (both UTC-aware), in the table's own order.
 
     `columns` are names of `spec.columns` (all without it); `time` is one of them and comes back as UTC datetimes, as
-    do all datetimes. A table without a time is read whole. Columns that the table no longer has, a file that is gone
-    or cannot be read: `DataError` or `NotReadyError` in one sentence.
+    do all datetimes. A table without a time is read whole. `number` names a column to add: the row's place in the
+    table, from 0. Columns that the table no longer has, a file that is gone or cannot be read: `DataError` or
+    `NotReadyError` in one sentence.
     """
-    names = list(columns or spec.columns)
-    wanted = spec.only(dict.fromkeys([*names, *([time] if time else [])]))
+    names = [*(spec.columns if columns is None else columns), *([number] if number else [])]
+    wanted = spec.only(name for name in dict.fromkeys([*names, *([time] if time else [])]) if name != number)
+
+    def typed(frame: pl.LazyFrame, first: int = 0) -> pl.LazyFrame:
+        return _typed(frame, wanted, time, start, end, number=(number, first) if number else None).select(names)
+
     if spec.format == "database":
         from fti.new.database import fetch
 
-        return _typed(fetch(wanted, time=time, start=start, end=end).lazy(), wanted, time, start, end).collect()[names]
+        span = {} if number else {"start": start, "end": end}
+        return typed(fetch(wanted, time=time, **span).lazy()).collect()
     with plain_errors(spec):
         frame = raw(wanted)
         frame = frame.select(name for name in frame.collect_schema() if name in wanted.columns)
         if not is_text(spec):
-            return _typed(frame, wanted, time, start, end).select(names).collect(engine="streaming")
-    parts = [_typed(batch.lazy(), wanted, time, start, end).collect() for batch in batches(frame, spec)]
-    return pl.concat(parts or [_typed(frame.head(0), wanted, time, start, end).collect()]).select(names)
+            return typed(frame).collect(engine="streaming")
+    parts, first = [typed(frame.head(0)).collect()], 0
+    for batch in batches(frame, spec):
+        parts.append(typed(batch.lazy(), first).collect())
+        first += batch.height
+    return pl.concat(parts)
 
 
 def batches(frame: pl.LazyFrame, spec: TableSpec) -> Iterator[pl.DataFrame]:
@@ -73,16 +83,25 @@ def scan(spec: TableSpec, frame: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _typed(
-    frame: pl.LazyFrame, spec: TableSpec, time: str | None, start: datetime | None, end: datetime | None
+    frame: pl.LazyFrame,
+    spec: TableSpec,
+    time: str | None,
+    start: datetime | None,
+    end: datetime | None,
+    *,
+    number: tuple[str, int] | None = None,
 ) -> pl.LazyFrame:
-    """Typed columns with times in UTC, cut to `[start, end)`."""
+    """Typed columns with times in UTC, cut to `[start, end)`; with the rows' numbers under a name, from a first one."""
     stored = frame.collect_schema()
     missing = [name for name in spec.columns if name not in stored]
     if missing:
         raise DataError(f"{place(spec)} has no column {missing[0]!r} any more; its columns: {', '.join(stored)}.")
+    if number:
+        frame = frame.with_row_index(number[0], offset=number[1])
     if time and spec.columns[time] == AS_STORED and stored[time].is_temporal():
         frame = frame.filter(_bounds(time, stored[time], start, end))  # before any cast: row groups can be skipped
-    typed = frame.select(value(name, how, stored[name]) for name, how in spec.columns.items())
+    made = [value(name, how, stored[name]) for name, how in spec.columns.items()]
+    typed = frame.select(*made, *([number[0]] if number else []))
     moments: dict[str, pl.DataType] = {
         name: dtype for name, dtype in typed.collect_schema().items() if isinstance(dtype, pl.Datetime)
     }

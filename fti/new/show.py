@@ -50,7 +50,9 @@ def summary(profile: Profile) -> list[tuple[str, str]]:
     rows = f"median {found.median_rows:g}, at most {found.max_rows:,} rows each"
     lines = [
         ("table", f"{profile.rows:,} rows x {len(profile.columns):,} columns{sampled}"),
-        ("entity", f"{', '.join(profile.entity)}: {found.num_entities:,}, {found.kind} ({rows})"),
+        ("entity", f"{', '.join(profile.entity)}: {found.num_entities:,}, {found.kind} ({rows})")
+        if profile.entity
+        else ("entity", "every row is its own"),
     ]
     if times:
         span = f"{times.start:%Y-%m-%d %H:%M} to {times.end:%Y-%m-%d %H:%M}, {times.granularity}"

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from fti.stores.dataset_remote import DatasetRemote
 
 SPLITS = ("train", "validation", "test")
+LABEL_TYPES = {"binary": pl.Int8(), "multiclass": pl.String(), "regression": pl.Float64()}
+"""Task -> type of the label's column."""
 MANIFEST = "manifest.json"
 PATIENCE = 300
 """Seconds to wait while somebody else holds DVC's own lock."""
@@ -38,9 +40,9 @@ T = TypeVar("T")
 class TrainingDataset:
     """One version: rows by split and the manifest that says what they are.
 
-    The manifest holds `project`, `feature_service`, `feature_views`, `numeric`, `categorical`, `label`, `ranges`,
-    `rows`, `statistics`, `reference` (see `fti.drift.reference`), `versions` (of the service and its views) and what
-    it was created from.
+    The manifest holds `project`, `task` and, for multiclass, `classes`; `feature_service`, `feature_views`, `numeric`,
+    `categorical`, `label`, `ranges`, `rows`, `statistics`, `reference` (see `fti.drift.reference`), `versions` (of the
+    service and its views), `shares` of a random split, and what it was created from.
     """
 
     version: str

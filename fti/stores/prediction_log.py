@@ -32,12 +32,14 @@ SERVED = "served_at"
 LABEL_COLUMNS = ("actual", "known_at")
 """Columns of the label table beside the row key and `event_timestamp`."""
 UTC_TIME = pl.Datetime("us", "UTC")
-_SCALARS = (pl.String, pl.Boolean, pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.Float32, pl.Float64, pl.Date)
+_INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
+_SCALARS = (pl.String, pl.Boolean, *_INTEGERS, pl.Float32, pl.Float64, pl.Date)
+_LISTS = (pl.List(pl.String), pl.List(pl.Float64))
 _TYPES: dict[str, pl.DataType] = {
-    str(dtype): dtype for dtype in (*(scalar() for scalar in _SCALARS), UTC_TIME, pl.List(pl.String))
+    str(dtype): dtype for dtype in (*(scalar() for scalar in _SCALARS), UTC_TIME, *_LISTS)
 }
 FEW_ROWS = 8
-_NARROW: dict[Any, Any] = {pl.Int8: pl.Int32, pl.Int16: pl.Int32}
+_NARROW: dict[Any, Any] = {pl.Int8: pl.Int32, pl.Int16: pl.Int32, pl.UInt8: pl.Int32, pl.UInt16: pl.Int32}
 """Types that polars cannot read from JSON: it reads the wider ones."""
 _LOCK = threading.Lock()
 

@@ -1,0 +1,171 @@
+"""The `Project` of a generated project: sources, features, label, dataset, model, gates, service, monitor."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from fti.new import choices
+from fti.new.draft import Draft
+from fti.new.render import block, line, listed, moment, span, text, tupled
+
+DAY = timedelta(days=1)
+
+
+def declaration(draft: Draft) -> str:
+    """`project = Project(...)`."""
+    first, last = draft.days
+    days = (last - first).days
+    end = f"    partitions_end={moment(last)},  # the table ends; leave this out when new days come\n"
+    chunk = choices.chunk_days(draft.profile.rows, days)
+    chunks = f"    chunk_days={chunk},  # about two million rows in memory at once, here the whole table\n"
+    if chunk < days:
+        chunks = chunks.replace(", here the whole table", "")
+    slices = f"    slices={tupled(draft.slices)},  # each value gets metrics of its own\n" if draft.slices else ""
+    return (
+        "project = Project(\n"
+        f"    name={text(draft.name)},\n"
+        "    description=__doc__.strip().splitlines()[0],\n"
+        f"    partitions_start={moment(first)},\n"
+        f"{end}{chunks}"
+        f"{_sources(draft)}{_features(draft)}{_label(draft)}{_dataset(draft)}{_model(draft)}{_gates(draft)}"
+        f"    service=Service(request=REQUEST),\n{_monitor(draft)}{slices})\n"
+    )
+
+
+def complete(draft: Draft) -> list[str]:
+    """Features without a null in the table, at most `MAX_EXPECTED`."""
+    own = {column.name for column in draft.own}
+    found = [column.identifier for column in draft.profile.features if not column.nulls and column.identifier in own]
+    return found[: choices.MAX_EXPECTED]
+
+
+def expectations(draft: Draft) -> list[str]:
+    """What the profile saw, in Great Expectations' own names."""
+    rules = []
+    if complete(draft):
+        rules = ['*(expect("expect_column_values_to_not_be_null", column=name) for name in COMPLETE)']
+    for name, values in list(choices.categories(draft.profile).items())[: choices.MAX_EXPECTED]:
+        kind, column = text("expect_column_values_to_be_in_set"), f"column={text(name)}"
+        allowed = f"value_set={listed(values, indent=20, lead=len('value_set='))}"
+        rules.append(block("expect(", [kind, column, allowed], ")", indent=16))
+    return rules
+
+
+def _sources(draft: Draft) -> str:
+    rules = expectations(draft)
+    expected = "".join(f"                {rule},\n" for rule in rules)
+    expected = f"            expectations=(\n{expected}            ),\n" if rules else ""
+    if len(rules) == 1 and "\n" not in rules[0]:
+        expected = f"            expectations=({rules[0]},),\n"
+    return (
+        "    sources=(\n        Source(\n"
+        f"            name={text(draft.name)},\n"
+        f"            read=read_{draft.name},\n"
+        "            schema=SCHEMA,\n"
+        "            key=(*ENTITY, TIME),\n"
+        "            timestamp=TIME,\n"
+        "            max_quarantined_share=0.05,  # rows that break a rule are set aside; more of them stop the run\n"
+        f"{expected}"
+        "        ),\n    ),\n"
+    )
+
+
+def _features(draft: Draft) -> str:
+    back = choices.lookback(draft.windows)
+    why = "the longest span, and the day of the row" if draft.windows else "a row needs no other"
+    names = [f"{draft.time}_{part}" for part in draft.parts]
+    on_demand = ""
+    if names:
+        made = tupled(names, indent=8, lead=len("on_demand_names="))
+        on_demand = f"        on_demand=on_demand,\n        on_demand_names={made},\n"
+    return (
+        "    features=Features(\n"
+        f"        repo={text(f'{draft.name}.features')},\n"
+        f"        service={text(f'{draft.name}_v1')},\n"
+        f"        sources=({text(draft.name)},),\n"
+        "        transform=transform,\n"
+        f"        lookback={span(back)},  # {why}\n"
+        f"{on_demand}    ),\n"
+    )
+
+
+def _label(draft: Draft) -> str:
+    return (
+        "    label=Label(\n"
+        f"        name={text(draft.label)},\n"
+        "        rows=labels,\n"
+        f"        sources=({text(draft.name)},),\n"
+        "        key=(*ENTITY, TIME),\n"
+        "        time=TIME,\n"
+        "        horizon=timedelta(0),  # how long before its time a row is predicted\n"
+        "        delay=timedelta(0),  # how long after its time a label becomes known\n"
+        "    ),\n"
+    )
+
+
+def _dataset(draft: Draft) -> str:
+    split, (first, _) = draft.profile.split, draft.days
+    validation, test, shares, why = timedelta(0), timedelta(0), "", "at random: " + choices.why_random(draft.profile)
+    if split.by_time and split.start and split.validation and split.test:
+        why = "the oldest {} of the labelled rows train, the next {} validate, the newest {} test".format(
+            *(f"{share:.0%}".replace("%", " %") for share in split.shares)
+        )
+        first, validation, test = split.start, split.test - split.validation, draft.until - split.test
+    else:
+        shares = f"        shares={split.shares!r},\n"
+    return (
+        f"    dataset=Dataset(  # {line(why)}\n"
+        f"        start={moment(first)},\n"
+        f"        until={moment(draft.until)},\n"
+        f"        validation={span(validation)},\n"
+        f"        test={span(test)},\n"
+        f"{shares}    ),\n"
+    )
+
+
+def _model(draft: Draft) -> str:
+    categorical = tupled(draft.categorical, indent=8, lead=len("categorical=")) if draft.categorical else "()"
+    return (
+        "    model=Model(\n"
+        f"        task={text(draft.profile.target.task)},  # {line(draft.profile.target.why)}\n"
+        f"        categorical={categorical},\n"
+        "        params=DEFAULTS,\n"
+        "        search_space=search_space,\n"
+        f"        num_trials={choices.NUM_TRIALS},\n"
+        f"        max_epochs={choices.max_epochs(draft.profile.rows)},\n"
+        "    ),\n"
+    )
+
+
+def _gates(draft: Draft) -> str:
+    profile = draft.profile
+    floor, least = choices.floor(profile)
+    metric, loss, share = choices.metric(profile), choices.loss(profile), choices.tolerance(profile)
+    return (
+        "    gates=(\n"
+        f"        Floor(metric={text(floor)}, minimum={least}),  # better than guessing\n"
+        f"        # as good as gradient boosting, less 2 % and what chance makes of the test rows\n"
+        f"        NoWorseThanBaseline(metric={text(metric)}, tolerance={share}, relative=True),\n"
+        f"        NoWorseThanChampion(metric={text(loss)}, tolerance={choices.champion_tolerance(profile)}),\n"
+        "    ),\n"
+    )
+
+
+def _monitor(draft: Draft) -> str:
+    first, last = draft.days
+    days = choices.monitor_days(last - first)
+    return (
+        "    monitor=Monitor(\n"
+        f"        window=timedelta(days={days}),  # what is compared with the training data\n"
+        "        min_rows=200,\n"
+        "        quantile=1.0,\n"
+        "        factor=1.0,\n"
+        "        max_drifted_share=0.25,\n"
+        "        performance_tolerance=0.05,\n"
+        '        retrain_on=("no_data_drift", "no_prediction_drift", "no_performance_drift"),\n'
+        f"        cooldown=timedelta(days={2 * days}),\n"
+        "        max_retrains_per_30_days=2,\n"
+        f"        retrain_validation=timedelta(days={2 * days}),\n"
+        f"        retrain_test=timedelta(days={2 * days}),\n"
+        "    ),\n"
+    )

@@ -1,0 +1,121 @@
+"""What a training dataset is, in JSON's types: its columns, its rows, its label, and what it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from fti import drift
+from fti.fingerprint import daily_fingerprints
+from fti.project import Dataset, Project
+from fti.stores.lake import Lake
+from training_pipeline.split import TIME
+
+SHOWN_CLASSES = 5
+
+
+def manifest(
+    project: Project,
+    views: Mapping[str, list[str]],
+    splits: Mapping[str, pl.DataFrame],
+    cut: Dataset,
+    *,
+    versions: Mapping[str, str] | None = None,
+    raw: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What the dataset is, in JSON's types. Without the time of making: equal data is an equal version.
+
+    `versions` of the feature service and its views by name, `raw` what `raw_fingerprints` says of the sources.
+    """
+    features = [*(name for names in views.values() for name in names), *project.features.on_demand_names]
+    numeric = [name for name in features if name not in project.model.categorical]
+    categorical = list(project.model.categorical)
+    train = splits["train"]
+    return {
+        "project": project.name,
+        **describe_label(splits, project.label.name, project.model.task),
+        "feature_service": project.features.service,
+        "feature_views": {view: list(names) for view, names in views.items()},
+        "numeric": numeric,
+        "categorical": categorical,
+        "label": project.label.name,
+        "ranges": {name: time_range(part) for name, part in splits.items()},
+        "rows": {name: part.height for name, part in splits.items()},
+        **({"shares": list(cut.shares)} if cut.shares else {}),
+        "statistics": statistics(train, numeric).to_dicts(),
+        "reference": drift.reference(train, numeric=numeric, categorical=categorical, time=TIME),
+        "versions": dict(versions or {}),
+        "created_from": {
+            "label_sources": list(project.label.sources),
+            "until": cut.until.isoformat(),
+            "raw": dict(raw or {}),
+        },
+    }
+
+
+def raw_fingerprints(project: Project, lake: Lake, start: datetime, end: datetime) -> dict[str, dict[str, str]]:
+    """Source -> day -> fingerprint of the raw rows that the features and labels of a dataset come from."""
+    found: dict[str, dict[str, str]] = {}
+    for name in sorted({*project.features.sources, *project.label.sources}):
+        source, table = project.source(name), f"{project.name}/raw/{name}"
+        found[name] = {}
+        if source.timestamp is None:
+            found[name] = daily_fingerprints(source, lake.load(table), [])
+            continue
+        for day in lake.days(table):
+            first = datetime(day.year, day.month, day.day, tzinfo=UTC)
+            if first + timedelta(days=1) > start and first < end:
+                rows = lake.load(table, start=first, end=first + timedelta(days=1))
+                found[name] |= daily_fingerprints(source, rows, [day.isoformat()])
+    return found
+
+
+def time_range(rows: pl.DataFrame) -> list[str]:
+    """First and last moment of prediction, ISO 8601."""
+    return [moment.isoformat() for moment in rows.select(pl.col(TIME).min(), pl.col(TIME).max().alias("last")).row(0)]
+
+
+def describe_label(splits: Mapping[str, pl.DataFrame], label: str, task: str) -> dict[str, Any]:
+    """The task and what its label looks like in each split: `positive_share`; `classes` and `class_shares`; or
+    `label_statistics`."""
+    if task == "binary":
+        return {"task": task, "positive_share": {name: float(part[label].mean()) for name, part in splits.items()}}  # type: ignore[arg-type]
+    if task == "multiclass":
+        classes = sorted({value for part in splits.values() for value in part[label].unique()})
+        shares = {
+            name: {value: float((part[label] == value).mean()) for value in classes} for name, part in splits.items()
+        }
+        return {"task": task, "classes": classes, "class_shares": shares}
+    described = {name: statistics(part, [label]).row(0, named=True) for name, part in splits.items()}
+    return {"task": task, "label_statistics": described}
+
+
+def statistics(rows: pl.DataFrame, numeric: list[str]) -> pl.DataFrame:
+    """Missing share, mean, deviation, minimum and maximum of every numeric feature."""
+    numbers = rows.select(pl.col(numeric).cast(pl.Float64))
+    return pl.DataFrame(
+        {
+            "feature": numeric,
+            "missing": [numbers[name].null_count() / max(rows.height, 1) for name in numeric],
+            "mean": [numbers[name].mean() for name in numeric],
+            "deviation": [numbers[name].std() for name in numeric],
+            "minimum": [numbers[name].min() for name in numeric],
+            "maximum": [numbers[name].max() for name in numeric],
+        },
+        schema_overrides=dict.fromkeys(("missing", "mean", "deviation", "minimum", "maximum"), pl.Float64),
+    )
+
+
+def balance(described: Mapping[str, Any], split: str) -> str:
+    """The label of a split in words: share of label 1, the largest classes, or the range of its numbers."""
+    if "positive_share" in described:
+        return f"{described['positive_share'][split]:.1%} positive"
+    if "class_shares" in described:
+        shares = sorted(described["class_shares"][split].items(), key=lambda item: -item[1])
+        listed = ", ".join(f"{name} {share:.1%}" for name, share in shares[:SHOWN_CLASSES])
+        return listed + (f", {len(shares) - SHOWN_CLASSES} classes more" if len(shares) > SHOWN_CLASSES else "")
+    found = described["label_statistics"][split]
+    return f"mean {found['mean']:.4g}, from {found['minimum']:.4g} to {found['maximum']:.4g}"

@@ -1,0 +1,93 @@
+"""How labelled rows become training, validation and test rows: by time, or at random by a hash of their key."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+
+from fti.errors import DataError
+from fti.project import Dataset
+from fti.stores.dataset_store import LABEL_TYPES, SPLITS
+
+TIME = "event_timestamp"
+EXAMPLES = 3
+"""Values named in a message."""
+
+
+def split(rows: pl.DataFrame, cut: Dataset, *, key: Sequence[str] = ()) -> dict[str, pl.DataFrame]:
+    """Train, validation and test rows of `[start, until)`, whose label was known by then.
+
+    By time each follows the other. With `cut.shares` they are drawn by a hash of the columns `key`.
+    """
+    splits = _by_hash(rows, cut, key) if cut.shares else _by_time(rows, cut)
+    empty = [name for name in SPLITS if splits[name].is_empty()]
+    if empty:
+        remedy = (
+            "bring more rows, or give it a larger share"
+            if cut.shares
+            else "materialize the raw tables and features of that time, or move `until`"
+        )
+        raise DataError(
+            f"no rows in the {' and '.join(empty)} split of {cut.start:%Y-%m-%d} .. {cut.until:%Y-%m-%d}: {remedy}."
+        )
+    return splits
+
+
+def _by_time(rows: pl.DataFrame, cut: Dataset) -> dict[str, pl.DataFrame]:
+    """A label that became known only after its split's end leaves: a model trained at that moment could not have
+    learned from it."""
+    test = cut.until - cut.test
+    splits, start = {}, cut.start
+    for name, end in zip(SPLITS, (test - cut.validation, test, cut.until), strict=True):
+        splits[name] = rows.filter(_known_between(start, end))
+        start = end
+    return splits
+
+
+def _by_hash(rows: pl.DataFrame, cut: Dataset, key: Sequence[str]) -> dict[str, pl.DataFrame]:
+    assert cut.shares is not None
+    assert key, "a random split needs the key that is hashed"
+    rows = rows.filter(_known_between(cut.start, cut.until))
+    ends = np.cumsum(cut.shares)
+    chosen = pl.Series(np.searchsorted(ends[:-1] / ends[-1], unit_hashes(rows.select(key)), side="right"))
+    return {name: rows.filter(chosen == place) for place, name in enumerate(SPLITS)}
+
+
+def _known_between(start: datetime, end: datetime) -> pl.Expr:
+    return pl.col(TIME).is_between(start, end, closed="left") & (pl.col("known_at") < end)
+
+
+def unit_hashes(key: pl.DataFrame) -> np.ndarray:
+    """A number in [0, 1) of each row of `key`, the same on every machine and with every version of every library."""
+    plain = key.select(pl.col(pl.Datetime).dt.epoch("us"), pl.exclude(pl.Datetime)).select(key.columns)
+    texts = plain.select(pl.concat_str(pl.all().cast(pl.String).fill_null("\x00"), separator="\x1f")).to_series()
+    digests = b"".join(hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
+    found: np.ndarray = np.frombuffer(digests, "<u8") / 2.0**64
+    return found
+
+
+def typed_label(rows: pl.DataFrame, name: str, task: str) -> pl.DataFrame:
+    """`rows` whose label is known, in the type of its task; DataError when there is a value that the task cannot have.
+    A number that is not finite is not known."""
+    rows = rows.filter(pl.col(name).is_not_null())
+    values = rows[name].cast(LABEL_TYPES[task], strict=False)
+    bad = values.is_null() if task != "binary" else ~values.is_in([0, 1]).fill_null(False)
+    if bad.any():
+        examples = ", ".join(repr(value) for value in rows[name].filter(bad).unique(maintain_order=True)[:EXAMPLES])
+        takes = {"binary": "0 or 1", "multiclass": "text", "regression": "a number"}[task]
+        raise DataError(f"the label {name!r} of a {task} model is {takes}, not {examples}: map it in `Label.rows`.")
+    rows = rows.with_columns(values)
+    return rows.filter(values.is_finite()) if task == "regression" else rows
+
+
+def require_two_classes(rows: pl.DataFrame, name: str, task: str) -> None:
+    """Raise DataError when the training rows have one label only: there is nothing to learn."""
+    if task != "regression" and rows[name].n_unique() < 2:
+        raise DataError(
+            f"every row of the train split has the label {rows[name][0]!r}: there is nothing to learn. "
+            "Bring rows with another label, or move the splits."
+        )
