@@ -16,7 +16,7 @@ HEAD = """# Reference
 Made by `docs/reference.py` from the docstrings; change those. `fti/projects/flights.py` is a whole project to look at.
 """
 PARTS = {
-    "project.py": "A project says what a use case *is*: `from fti.project import Project`. It is a frozen value.",
+    "project.py": "A project says what a use case is: `from fti.project import Project`. Its parts are frozen values.",
     "source.py": "Where raw rows come from: `from fti.project import Source, expect`.",
     "gate.py": "Gates say what a challenger must show: `from fti.gate import Floor`.",
     "settings.py": "Settings say where things run. Each is an environment variable, or a line of `.env`.",

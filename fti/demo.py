@@ -172,10 +172,9 @@ def compare_champions(loop: Loop) -> None:
     )
     with loop.step("old champion against new on the weeks after"):
         loop.figures["new_model"] = _model_figures(loop, new)
-        measured = {
-            name: scores(rows["actual"].to_numpy(), registry.bundle(version).predict(rows))
-            for name, version in (("old_champion", old), ("new_champion", new))
-        }
+        bundles = {"old_champion": registry.bundle(old), "new_champion": registry.bundle(new)}
+        actual = rows["actual"].to_numpy()
+        measured = {name: scores(actual, bundle.predict(rows), bundle.info) for name, bundle in bundles.items()}
         loop.figures["after_retraining"] = {"rows": rows.height, **measured}
 
 

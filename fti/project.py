@@ -168,12 +168,23 @@ class Model:
     """Hyperparameters that a trial suggests; they override `params`."""
     num_trials: int
     """Trials of the study, the first of which has the defaults."""
-    build: str = "training_pipeline.model:TabularNetwork"
-    """`module:attribute` of the LightningModule class."""
+    build: str | Callable[..., Any] = "training_pipeline.model:TabularNetwork"
+    """`module:attribute` of a LightningModule class or of a scikit-learn-like estimator, see `training_pipeline.build`;
+    the class or function itself is kept as its name."""
     seed: int = 7
     """Decides every random number of study and training."""
     max_epochs: int = 12
     """Training stops earlier when the validation loss falls no more."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.build, str):
+            return
+        name = getattr(self.build, "__qualname__", "<instance>")
+        if "<" in name:
+            raise ValueError(
+                f"Model.build is {name}, which has no name to import it by: define it at the top of a module"
+            )
+        object.__setattr__(self, "build", f"{self.build.__module__}:{name}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ def promote_challenger(
     if champion is not None and champion.run_id == run_id:
         return champion, False
     require_parity()
-    version = registry.register(run_id, name, version_tags(evaluation))
+    version = registry.register(run_id, name, version_tags(evaluation), evaluation.get("summary", ""))
     registry.promote(name, version.version, expected=evaluation["champion_version"], reason=reason)
     return version, True
 

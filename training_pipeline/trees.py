@@ -7,6 +7,7 @@ trees are compared at once, without branches, so that the exported program is sh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from fti.stores.encoder import Encoder
-from training_pipeline.baseline import MAX_CATEGORIES
+from training_pipeline.baseline import MAX_CATEGORIES, boostable
 from training_pipeline.datamodule import Batch
 from training_pipeline.threads import num_threads
 
+Rows = tuple[np.ndarray, np.ndarray]
 TREES = "trees"
 """Parameter: iterations of boosting at most; 0 for a network alone."""
-DEFAULTS: Mapping[str, Any] = {"tree_learning_rate": 0.08, "min_samples_leaf": 20, "l2_regularization": 1.0}
+DEFAULTS: Mapping[str, Any] = {TREES: 0, "tree_learning_rate": 0.08, "min_samples_leaf": 20, "l2_regularization": 1.0}
 PATIENCE = 20
 """Iterations without a lower validation loss after which no more trees are added."""
 MAX_LEAVES = 31
@@ -46,7 +48,8 @@ class Trees(nn.Module):
     def __init__(self, arrays: Mapping[str, np.ndarray], num_outputs: int) -> None:
         super().__init__()
         for name, values in arrays.items():
-            self.register_buffer(name, torch.from_numpy(values))
+            if values.size:  # an archive cannot hold two empty tensors
+                self.register_buffer(name, torch.from_numpy(values))
         self.num_outputs = num_outputs
         self.num_rounds = len(arrays["leaves"]) // num_outputs
         self.has_categories = len(arrays["slots"]) > 0
@@ -70,15 +73,58 @@ class Trees(nn.Module):
         return outputs.squeeze(1) if self.num_outputs == 1 else outputs
 
 
-def fit_trees(encoder: Encoder, train: Batch, validation: Batch, params: Mapping[str, Any], seed: int) -> Trees:
-    """Boost on the training rows until the validation loss falls no more, and keep the trees up to its lowest."""
+def tree_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that concern the trees."""
+    return {name: params.get(name, default) for name, default in DEFAULTS.items()}
+
+
+class KnownClasses(nn.Module):
+    """Trees that have seen some of the classes only: the logits of the others are `unseen`."""
+
+    known: Tensor
+
+    def __init__(self, trees: Trees, known: np.ndarray, num_classes: int, unseen: float) -> None:
+        super().__init__()
+        self.trees, self.num_classes, self.unseen, self.num_rounds = trees, num_classes, unseen, trees.num_rounds
+        self.register_buffer("known", torch.from_numpy(known))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        outputs = self.trees(rows)
+        if self.trees.num_outputs == 1:  # of two classes, scikit-learn has the log-odds of the second
+            outputs = torch.stack([-outputs / 2, outputs / 2], dim=1)
+        every = outputs.new_full((rows.shape[0], self.num_classes), self.unseen)
+        return every.index_copy(1, self.known, outputs)
+
+
+def fit_trees(
+    encoder: Encoder, train: Batch, validation: Batch, params: Mapping[str, Any], seed: int
+) -> Trees | KnownClasses | None:
+    """Boost on the training rows until the validation loss falls no more, and keep the trees up to its lowest. None
+    where there is nothing to learn: the training labels, or those of them in the validation split, are no two classes.
+    """
+    (rows, labels), (other_rows, other_labels) = ((part.numpy() for part in batch) for batch in (train, validation))
+    target = encoder.target
+    if target.task == "regression":
+        return boosted(encoder, (rows, labels), (other_rows, other_labels), params=params, seed=seed)
+    known = np.unique(labels).astype(np.int64)
+    seen = np.isin(other_labels, known)
+    if len(known) < 2 or not seen.any():
+        return None
+    places = np.searchsorted(known, labels), np.searchsorted(known, other_labels[seen])
+    trees = boosted(encoder, (rows, places[0]), (other_rows[seen], places[1]), params=params, seed=seed)
+    if target.task == "binary" or len(known) == target.num_outputs:
+        return trees
+    return KnownClasses(trees, known, target.num_outputs, unseen=-math.log(2 * len(labels)))
+
+
+def boosted(encoder: Encoder, train: Rows, validation: Rows, *, params: Mapping[str, Any], seed: int) -> Trees:
+    """scikit-learn's boosting, stopped early, as tensors."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from threadpoolctl import threadpool_limits
 
-    chosen = {**DEFAULTS, **params}
-    kind = HistGradientBoostingRegressor if encoder.target.task == "regression" else HistGradientBoostingClassifier
+    chosen, regression = tree_params(params), encoder.target.task == "regression"
     few = [len(encoder.numeric) + at for at, size in enumerate(encoder.sizes) if size <= MAX_CATEGORIES]
-    model = kind(
+    model = (HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier)(
         max_iter=int(chosen[TREES]),
         learning_rate=float(chosen["tree_learning_rate"]),
         min_samples_leaf=int(chosen["min_samples_leaf"]),
@@ -89,11 +135,11 @@ def fit_trees(encoder: Encoder, train: Batch, validation: Batch, params: Mapping
         n_iter_no_change=PATIENCE,
         random_state=seed,
     )
-    (rows, labels), (other_rows, other_labels) = ((part.numpy() for part in batch) for batch in (train, validation))
     with threadpool_limits(num_threads()):
-        model.fit(rows, labels, X_val=other_rows, y_val=other_labels)
+        rows, other_rows = boostable(train[0], train[0]), boostable(train[0], validation[0])
+        model.fit(rows, train[1], X_val=other_rows, y_val=validation[1])
     best = max(int(np.argmax(model.validation_score_)), 1)
-    return Trees(tree_arrays(model, best), encoder.target.num_outputs)
+    return Trees(tree_arrays(model, best), int(model.n_trees_per_iteration_))
 
 
 def tree_arrays(model: Any, num_iterations: int) -> dict[str, np.ndarray]:
