@@ -13,6 +13,7 @@ from fti.new.profiles import Column, Profile
 from fti.new.source import NO_TIME, SERIES
 
 DAY = timedelta(days=1)
+MAX_DAYS = 36_525
 MAX_STATISTICS = 4
 """Columns with statistics over an entity's earlier rows."""
 FEW_ENTITIES, MANY_ROWS = 1_000, 30
@@ -237,8 +238,13 @@ def _days(profile: Profile, now: datetime) -> tuple[datetime, datetime]:
     """First day of the table and the end of its last one that is over."""
     if profile.times is None:
         return NO_TIME, NO_TIME + DAY
-    first, today = _floor(profile.times.start), _floor(now)
-    return first, min(_floor(profile.times.end) + DAY, today)
+    first, last = _floor(profile.times.start), min(_floor(profile.times.end) + DAY, _floor(now))
+    if (last - first).days > MAX_DAYS:
+        raise DataError(
+            f"The rows span {(last - first).days // 365} years, from {first:%Y} on. Features are kept by day, for a "
+            "century at most: give later rows only, or leave --timestamp out."
+        )
+    return first, last
 
 
 def _floor(moment: datetime) -> datetime:
