@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +12,6 @@ from fti.settings import Settings
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-
-def write_json(path: Path, figures: dict[str, Any]) -> None:
-    """Write `figures` aside, then rename: a reader sees the old or the new file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(figures, indent=2, default=str) + "\n")
-    os.replace(aside, path)
 
 
 def print_demo(console: Console, figures: dict[str, Any]) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from fti.errors import FtiError
+from fti.files import replace_file
 from training_pipeline.job import TrainingJob
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def train(job: TrainingJob, report: Report = print) -> TrainingResult:
             result = TrainingResult(**{**json.loads(finished.read_text()), "reused": True})
         else:
             result = _train(job, run_id, report)
-            _write(finished, json.dumps(result.__dict__))
+            replace_file(finished, json.dumps(result.__dict__))
             for checkpoint in job.folder.glob("*.ckpt"):
                 checkpoint.unlink()
     job.registry.set_challenger(job.project, result.run_id)
@@ -123,7 +123,7 @@ def _open_run(job: TrainingJob) -> str:
         job.folder.mkdir()
     client = job.registry.client
     run = client.create_run(job.registry.experiment(job.project), run_name=f"train-{job.key[:8]}")
-    _write(path, str(run.info.run_id))
+    replace_file(path, str(run.info.run_id))
     return str(run.info.run_id)
 
 
@@ -150,12 +150,6 @@ def _close(job: TrainingJob, run_id: str, metrics: Mapping[str, float]) -> None:
     for name, value in metrics.items():
         job.registry.client.log_metric(run_id, name, value)
     job.registry.client.set_terminated(run_id)
-
-
-def _write(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}.aside")
-    aside.write_text(text)
-    os.replace(aside, path)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
