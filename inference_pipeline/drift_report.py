@@ -96,8 +96,8 @@ def _is_plain(values: pl.Series) -> bool:
     """Whether there is a value, and no number that a histogram cannot hold."""
     if values.dtype == pl.String:
         return values.null_count() < len(values)
-    largest = values.abs().max()
-    return largest is not None and largest < LARGEST  # type: ignore[operator]
+    largest: Any = values.abs().max()
+    return largest is not None and bool(largest < LARGEST)
 
 
 def _sample(frame: pl.DataFrame, names: Sequence[str], categorical: Sequence[str]) -> pl.DataFrame:
