@@ -13,7 +13,6 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,21 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from fti.stores.search import (
+    FIRST,
+    LAST,
+    ascending,
+    differs_from_next,
+    gathered,
+    last_until,
+    match,
+    sorted_places,
+    spans,
+)
+
 FORMAT = 1
 KNOWN, EVENT = "__known", "__event"
-_FIRST, _LAST, _ENTITY = "__first", "__last", "__entity"
+_ENTITY = "__entity"
 _CHUNK = 1 << 14
 CASTS = pl.ScanCastOptions(
     integer_cast="upcast",
@@ -52,12 +63,12 @@ class Layout:
     def of(cls, rows: pl.DataFrame, keys: list[str]) -> Layout:
         """The layout of `rows`; of two rows of one entity known from one moment, the later one stays."""
         entities = rows.select(keys).unique().sort(keys).with_row_index(_ENTITY) if keys else pl.DataFrame()
-        code = _match(rows.select(keys), entities)[_ENTITY] if keys else pl.zeros(rows.height, pl.UInt32, eager=True)
-        order = _order(code, rows[KNOWN])
-        last = np.flatnonzero(_differs_from_next(code, order) | _differs_from_next(rows[KNOWN], order))
-        order, ends = order[last], np.flatnonzero(_differs_from_next(code, order[last]))
+        code = match(rows.select(keys), entities)[_ENTITY] if keys else pl.zeros(rows.height, pl.UInt32, eager=True)
+        order = sorted_places(code, rows[KNOWN])
+        last = np.flatnonzero(differs_from_next(code, order) | differs_from_next(rows[KNOWN], order))
+        order, ends = order[last], np.flatnonzero(differs_from_next(code, order[last]))
         first = np.append(0, ends[:-1] + 1)[: len(ends)]
-        spans = pl.DataFrame({_FIRST: first.astype(np.int64), _LAST: ends.astype(np.int64)})
+        spans = pl.DataFrame({FIRST: first.astype(np.int64), LAST: ends.astype(np.int64)})
         known = entities.select(keys).hstack(spans) if keys else spans
         return cls(known, rows.drop(keys)[order])
 
@@ -67,68 +78,28 @@ class Layout:
         A row older than `ttl` microseconds has expired; 0 keeps rows for ever.
         """
         row = self._find(keys, moments.fill_null(np.iinfo(np.int64).min).to_numpy(), ttl)
-        place = pl.select(pl.when(pl.lit(row >= 0)).then(pl.lit(row.astype(np.uint32)))).to_series()
-        return self.rows.select(pl.col(features).gather(place))
+        return gathered(self.rows, row, features)
+
+    def order(self, keys: pl.DataFrame) -> pl.Series:
+        """Places of `keys` by where their entities lie, so that what is read for them lies side by side."""
+        return ascending(match(keys, self.entities)[FIRST].fill_null(0).to_numpy())
 
     def _find(self, keys: pl.DataFrame, moments: np.ndarray, ttl: int) -> np.ndarray:
         """The row in force for each question, -1 where there is none."""
+        row = np.full(len(moments), -1, np.int64)
         if not self.rows.height:
-            return np.full(len(moments), -1, np.int64)
-        if keys.width:
-            spans = _match(keys, self.entities)
-            first, last = (spans[name].fill_null(gone).to_numpy() for name, gone in ((_FIRST, 0), (_LAST, -1)))
-        else:
-            first, last = (np.broadcast_to(self.entities[name].to_numpy(), len(moments)) for name in (_FIRST, _LAST))
+            return row
+        first, last = spans(keys, self.entities, len(moments))
         known = self.rows[KNOWN].to_numpy()
         event = self.rows[EVENT].to_numpy() if EVENT in self.rows.columns else known
-
-        def search(piece: slice) -> np.ndarray:
-            asked = moments[piece]
-            row = _last_until(known, first[piece], last[piece], asked)
-            found = row >= first[piece]
+        for start in range(0, len(moments), _CHUNK):
+            piece = slice(start, start + _CHUNK)
+            found = last_until(known, first[piece], last[piece], moments[piece])
+            is_there = found >= first[piece]
             if ttl:
-                found &= event[row] >= asked - ttl
-            return np.where(found, row, -1)
-
-        pieces = [slice(start, start + _CHUNK) for start in range(0, len(moments), _CHUNK)]
-        with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
-            return np.concatenate([np.empty(0, np.int64), *pool.map(search, pieces)])
-
-
-def _last_until(known: np.ndarray, first: np.ndarray, last: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """For each question the last place of `first..last` where `known <= asked`; `first - 1` where there is none.
-
-    A binary search of all questions at once, so that their cache misses overlap.
-    """
-    place = first - 1
-    step = 1 << max(int((last - first).max(initial=0)) + 1, 1).bit_length() - 1
-    while step:
-        further = np.minimum(place + step, last)
-        np.copyto(place, further, where=known[further] <= asked)
-        step >>= 1
-    return place
-
-
-def _match(keys: pl.DataFrame, entities: pl.DataFrame) -> pl.DataFrame:
-    """What `entities` has beside each of `keys`, null for a key that it has not."""
-    joined = keys.join(entities, on=keys.columns, how="left", maintain_order="left")
-    return joined.drop(keys.columns)
-
-
-def _order(code: pl.Series, known: pl.Series) -> np.ndarray:
-    """Row numbers sorted by code and time, stable; one integer of both sorts five times as fast as two columns."""
-    if not len(code):
-        return np.empty(0, np.uint32)
-    low, span = known.min(), known.max() - known.min() + 1  # type: ignore[operator]
-    frame = pl.DataFrame({"code": code, "known": known}).with_row_index("row")
-    if (int(code.max()) + 1) * span <= np.iinfo(np.int64).max:  # type: ignore[arg-type]
-        frame = frame.select("row", code=pl.col("code").cast(pl.Int64) * span + (pl.col("known") - low))
-    return frame.sort(pl.exclude("row"), maintain_order=True)["row"].to_numpy()
-
-
-def _differs_from_next(values: pl.Series, order: np.ndarray) -> np.ndarray:
-    ordered = values.to_numpy()[order]
-    return np.append(ordered[1:] != ordered[:-1], True)[: len(ordered)]
+                is_there &= event.take(found, mode="clip") >= moments[piece] - ttl
+            np.copyto(row[piece], found, where=is_there)
+        return row
 
 
 # --- on disk -----------------------------------------------------------------------------------------------------

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import polars as pl
 
 from fti.errors import DataError
 from fti.stores.layout import EVENT, KNOWN, Layout, Place, scan, state_of
+from fti.stores.questions import Questions
+from fti.stores.search import gathered
 
 UTC_TIME = pl.Datetime("us", "UTC")
 MANY_ROWS, BYTES_PER_ROW = 100_000, 1024
 """The second join of this many entity rows builds a missing layout, if its source has no more bytes for each."""
-_TIME, _RANK = "__time", "__rank"
+_RANK = "__rank"
+_PIECE = 1 << 15
+"""Entity rows that a processor looks up at least."""
 logger = logging.getLogger(__name__)
 
 
@@ -49,17 +55,64 @@ def point_in_time_join(
     """`entity_rows`, all of them and in their order, with the features of `histories` as known at column `time`."""
     moments = entity_rows.select(utc(entity_rows.schema, time)).to_series()
     layouts = [_layout(history, entity_rows.height) for history in histories]
-    order = pl.Series([], dtype=pl.UInt32) if all(layouts) else moments.arg_sort()
-    asked, asked_moments, back = entity_rows[order], moments[order], order.arg_sort()
-
-    def answer(history: History, layout: Layout | None) -> pl.DataFrame:
-        if layout:
-            return features_of(layout, entity_rows, moments, history)
-        return features_at(asked, asked_moments, history)[back]
-
+    sorted_views = [(history, layout) for history, layout in zip(histories, layouts, strict=True) if layout]
+    others = [history for history, layout in zip(histories, layouts, strict=True) if not layout]
     with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
-        frames = list(pool.map(answer, histories, layouts))
-    return pl.concat([entity_rows, *frames], how="horizontal")
+        frames = _by_rows(entity_rows, moments, others, pool) if others else []
+        if sorted_views:
+            frames.append(_by_layouts(entity_rows, moments, sorted_views, pool))
+    found = pl.concat([entity_rows, *frames], how="horizontal")
+    return found.select(*entity_rows.columns, *(name for own in histories for name in own.features.values()))
+
+
+def _by_rows(
+    entity_rows: pl.DataFrame, moments: pl.Series, histories: Sequence[History], pool: Executor
+) -> list[pl.DataFrame]:
+    """The features of histories without a layout; the entity rows are sorted once for all that share their keys."""
+    asked: dict[tuple[Any, ...], Questions] = {}
+    questions = []
+    for history in histories:
+        keys = _keys(entity_rows, history, history.rows.collect_schema()).rename(_numbered(history))
+        meaning = (*history.keys.values(), *keys.dtypes)
+        if meaning not in asked:
+            asked[meaning] = Questions.of(keys, moments.dt.epoch("us"))
+        questions.append(asked[meaning])
+    return list(pool.map(lambda history, own: features_at(own, moments, history), histories, questions))
+
+
+def _by_layouts(
+    entity_rows: pl.DataFrame, moments: pl.Series, views: Sequence[tuple[History, Layout]], pool: Executor
+) -> pl.DataFrame:
+    """The features of histories with a layout; the entity rows are shared among all processors."""
+    together: dict[tuple[str, ...], list[tuple[History, Layout]]] = {}
+    for history, layout in views:
+        together.setdefault(tuple(history.keys.values()), []).append((history, layout))
+
+    size = max(-(-entity_rows.height // pl.thread_pool_size()), _PIECE)
+
+    def answer(start: int) -> pl.DataFrame:
+        rows, asked = entity_rows.slice(start, size), moments.slice(start, size)
+        return pl.concat([_by_entity(rows, asked, group) for group in together.values()], how="horizontal")
+
+    return pl.concat(pool.map(answer, range(0, max(entity_rows.height, 1), size)))
+
+
+def _by_entity(entity_rows: pl.DataFrame, moments: pl.Series, views: Sequence[tuple[History, Layout]]) -> pl.DataFrame:
+    """The features of histories of the same keys, looked up entity after entity: their rows lie side by side."""
+    history, layout = views[0]
+    order = layout.order(_keys(entity_rows, history, layout.entities.schema)) if history.keys else None
+    if order is not None:
+        entity_rows, moments = entity_rows.select(*history.keys.values())[order], moments[order]
+    found = [features_of(layout, entity_rows, moments, history) for history, layout in views]
+    made = pl.concat(found, how="horizontal")
+    return made if order is None else made[_inverse(order)]
+
+
+def _inverse(order: pl.Series) -> pl.Series:
+    """What undoes `order`."""
+    places = np.empty(len(order), np.uint32)
+    places[order.to_numpy()] = np.arange(len(order), dtype=np.uint32)
+    return pl.Series(places)
 
 
 def optimize(history: History) -> Layout | None:
@@ -77,23 +130,14 @@ def features_of(layout: Layout, entity_rows: pl.DataFrame, moments: pl.Series, h
     return layout.features_at(keys, moments.dt.epoch("us"), ttl, list(history.features)).rename(dict(history.features))
 
 
-def features_at(entity_rows: pl.DataFrame, moments: pl.Series, history: History) -> pl.DataFrame:
-    """The features of `history` for `entity_rows` at `moments`, which ascend, by sorting all its rows."""
-    known = _known(history).sort(KNOWN, maintain_order=True)
-    own = {key: f"__key_{key}" for key in history.keys}
-    asked = moments.alias(_TIME).to_frame().hstack(_keys(entity_rows, history, known.schema).rename(own))
-    joined = asked.join_asof(
-        known.rename(own),
-        left_on=_TIME,
-        right_on=KNOWN,
-        by=list(own.values()) or None,
-        strategy="backward",
-        check_sortedness=False,  # polars cannot check it by group; both sides are sorted above
-    )
-    features = pl.col(list(history.features))
-    if history.ttl > timedelta(0):
-        features = pl.when(pl.col(_TIME) - pl.col(EVENT) <= history.ttl).then(features)
-    return joined.select(features).rename(dict(history.features))
+def features_at(questions: Questions, moments: pl.Series, history: History) -> pl.DataFrame:
+    """The features of `history` for `questions`, asked at `moments`, found among all its rows."""
+    known = _known(history)
+    row = questions.newest(known.select(*history.keys).rename(_numbered(history)), known[KNOWN].dt.epoch("us"))
+    if history.ttl > timedelta(0) and known.height:
+        age = moments.dt.epoch("us").fill_null(0).to_numpy() - known[EVENT].dt.epoch("us").to_numpy().take(row)
+        row[age > history.ttl // timedelta(microseconds=1)] = -1
+    return gathered(known, row, list(history.features)).rename(dict(history.features))
 
 
 def latest(history: History) -> pl.LazyFrame:
@@ -147,6 +191,11 @@ def require(history: History) -> pl.LazyFrame:
 def _keys(entity_rows: pl.DataFrame, history: History, schema: pl.Schema) -> pl.DataFrame:
     """The entity columns of `history` in `entity_rows`, in the names and types of the history."""
     return entity_rows.select(pl.col(key).cast(schema[own]).alias(own) for own, key in history.keys.items())
+
+
+def _numbered(history: History) -> dict[str, str]:
+    """Names of the keys that histories have in common."""
+    return {own: f"__key_{place}" for place, own in enumerate(history.keys)}
 
 
 def _times(history: History) -> list[str]:

@@ -1,5 +1,7 @@
 """What only Redis does: one round trip, entities that expire, a server that goes away and comes back."""
 
+import os
+
 import pandas as pd
 import polars as pl
 import pytest
@@ -7,6 +9,7 @@ import redis
 
 from fti.errors import NotReadyError
 from fti.stores.feature_store import FeatureStore
+from fti.stores.online.redis_backend import RedisBackend
 from tests.redis_server import free_port, redis_server
 from tests.stores.test_online_store import NOON, ROWS, driver, moods, read, store_at, trips, write
 
@@ -97,3 +100,39 @@ def test_concurrent_writers_leave_the_newest_row(tmp_path, empty_redis):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(send, [7, 3, 19, 11, 2, 18, 5, 13]))
     assert read(store, ["trips:count"], driver=drivers)["count"] == [19] * 50
+
+
+def test_a_connection_that_the_server_has_closed_costs_no_answer(tmp_path, empty_redis):
+    store = store_at(tmp_path, empty_redis, [driver, trips])
+    write(store, "trips", {"driver": ["ann"], "count": [1], "mean": [0.0]})
+    assert read(store, ["trips:count"], driver=["ann"])["count"] == [1]
+    with redis.Redis.from_url(empty_redis) as client:
+        assert client.client_kill_filter(_type="normal", skipme=True) > 0
+    assert read(store, ["trips:count"], driver=["ann"])["count"] == [1]
+
+
+def test_a_forked_process_reads_on_connections_of_its_own(empty_redis):
+    backend = RedisBackend(empty_redis, "test", None)
+    backend.client.set("key", "value")
+    assert backend.get([b"key"]) == [b"value"]
+    child = os.fork()
+    if child == 0:
+        answered = False
+        try:
+            answered = backend.get([b"key"] * 3) == [b"value"] * 3
+        finally:
+            os._exit(0 if answered else 1)  # this process is a copy of pytest
+    assert backend.get([b"key"] * 2) == [b"value"] * 2
+    assert os.waitpid(child, 0)[1] == 0
+    backend.close()
+
+
+def test_many_threads_read_at_once(empty_redis):
+    from concurrent.futures import ThreadPoolExecutor
+
+    backend = RedisBackend(empty_redis, "test", None)
+    names = [str(number).encode() for number in range(200)]
+    backend.client.mset({name: name for name in names})
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda name: backend.get([name, name]), names * 5)) == [[name, name] for name in names * 5]
+    backend.close()

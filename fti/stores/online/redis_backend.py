@@ -5,6 +5,7 @@ Redis Cluster is not supported: one request's keys lie in many slots. A server w
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any, TypeVar
@@ -80,6 +81,8 @@ class RedisBackend:
         self._url, self._expiry = url, key_ttl_seconds or 0
         self._facts = orjson.dumps([project]) + b"facts"
         self._layouts: dict[int, Layout] = {}
+        self._idle: list[Any] = []
+        """Connections that are kept for reading: to ask the client's pool for one costs half as much as a read."""
 
     @cached_property
     def client(self) -> redis.Redis:
@@ -94,11 +97,31 @@ class RedisBackend:
 
     def _get(self, client: Any, keys: Sequence[bytes]) -> list[bytes | None]:
         if len(keys) <= MGET:
-            return list(client.mget(keys))
+            return self._mget(client, keys)
         with client.pipeline(transaction=True) as pipeline:
             for first in range(0, len(keys), MGET):
                 pipeline.mget(keys[first : first + MGET])
             return [value for values in pipeline.execute() for value in values]
+
+    def _mget(self, client: Any, keys: Sequence[bytes]) -> list[bytes | None]:
+        """One command on a connection of our own. When the server has closed that meanwhile, the client asks anew."""
+        pool = client.connection_pool
+        connection = self._idle.pop() if self._idle else pool.get_connection()
+        if connection.pid != os.getpid():  # after a fork, the socket is the parent's
+            return self._mget(client, keys)
+        found: list[bytes | None] | None = None
+        try:
+            connection.send_command("MGET", *keys)
+            found = connection.read_response()
+        except redis.exceptions.ConnectionError:
+            return list(client.mget(keys))
+        finally:
+            if found is None:
+                connection.disconnect()
+                pool.release(connection)
+            else:
+                self._idle.append(connection)
+        return found
 
     def write(self, rows: Written) -> None:
         """A script call for every `CHUNK` rows: each row is put or left as a whole."""
@@ -158,6 +181,8 @@ class RedisBackend:
 
     def close(self) -> None:
         """All connections."""
+        while self._idle:
+            self._idle.pop().disconnect()
         if "client" in self.__dict__:
             self.client.close()
             del self.__dict__["client"]
