@@ -181,9 +181,7 @@ class Model:
             return
         name = getattr(self.build, "__qualname__", "<instance>")
         if "<" in name:
-            raise ValueError(
-                f"Model.build is {name}, which has no name to import it by: define it at the top of a module"
-            )
+            raise ValueError(f"Model.build is {name}, which no import finds: define it at the top of a module")
         object.__setattr__(self, "build", f"{self.build.__module__}:{name}")
 
 

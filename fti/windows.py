@@ -105,8 +105,9 @@ def _filled(
         for target, values in zip(made, found, strict=True):
             target[here] = values
 
+    pieces = _pieces(sizes, span)
     with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
-        list(pool.map(fill, _pieces(sizes, span)))
+        list((pool.map if len(pieces) > 1 else map)(fill, pieces))
     return made
 
 

@@ -22,7 +22,7 @@ from training_pipeline.build import build_model
 from training_pipeline.datamodule import TabularData
 from training_pipeline.fit import fit
 from training_pipeline.threads import num_threads
-from training_pipeline.trees import TREES, fit_trees, tree_params
+from training_pipeline.trees import TREES, Boosted, fit_trees, tree_params
 
 
 @dataclass(frozen=True)
@@ -74,26 +74,27 @@ def with_trees(
     seed: int,
     epochs: int,
 ) -> Learned:
-    """The fitted network blended with boosted trees."""
+    """The fitted network blended with boosted trees. Losses and weight are those of trees that have not seen the
+    validation split; the trees of the model then learn from it too."""
     labels = data.validation.labels
     outputs = outputs_of(network, data.validation.rows)
     key = f"{seed} {tree_params(params)}"
     if key not in data.kept:
         batches = (data.train.rows, data.train.labels), (data.validation.rows, labels)
         data.kept[key] = fit_trees(encoder, *batches, params, seed)
-    trees = data.kept[key]
-    if trees is None:
+    boosted: Boosted | None = data.kept[key]
+    if boosted is None:
         return Learned(network, encoder, mean_loss(encoder, outputs, labels), epochs, {})
-    tree_outputs = outputs_of(trees, data.validation.rows)
+    tree_outputs = outputs_of(boosted.trees, data.validation.rows)
     weight = best_weight(encoder.target.task, outputs, tree_outputs, labels)
     loss = mean_loss(encoder, (1 - weight) * outputs + weight * tree_outputs, labels)
     measured = {
         "network_validation_loss": mean_loss(encoder, outputs, labels),
         "trees_validation_loss": mean_loss(encoder, tree_outputs, labels),
-        "num_tree_rounds": trees.num_rounds,
+        "num_tree_rounds": boosted.num_rounds,
         "blend_weight": weight,
     }
-    return Learned(blend(network, trees, weight).eval(), encoder, loss, epochs, measured)
+    return Learned(blend(network, boosted.final, weight).eval(), encoder, loss, epochs, measured)
 
 
 def learn_estimator(estimator: Any, encoder: Encoder, data: TabularData) -> Learned:

@@ -6,6 +6,7 @@ a second one waits, and takes over when the first one ends, however it ends.
 
 import argparse
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -29,8 +30,8 @@ from fti.stores.lake import Lake
 
 MAX_BATCH = 5000
 WAIT_SECONDS = 0.2
-LINGER_SECONDS = 0.05
-"""How long a first event waits for company: a batch of one costs as much as a batch of a thousand."""
+FEW, LINGER_SECONDS = 250, 0.05
+"""How long so few events wait for company: a batch of one costs as much as a batch of a thousand."""
 FOLLOW_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 STANDBY_SECONDS = 0.2
@@ -68,7 +69,7 @@ class Consumer:
 
     def _read(self) -> list[bytes]:
         lines = self.log.read(MAX_BATCH, WAIT_SECONDS)
-        if lines and len(lines) < MAX_BATCH:
+        if 0 < len(lines) < FEW:
             time.sleep(LINGER_SECONDS)
             lines += self.log.read(MAX_BATCH - len(lines), 0)
         return lines
@@ -140,6 +141,8 @@ def run(settings: Settings, project: Project, stop: threading.Event) -> None:
         log = open_event_log(settings, project.name, checkpoint.facts()["position"])
         applier = prepared(project, stores, checkpoint, stop)
         consumer = Consumer(log, applier, checkpoint) if applier else None
+        gc.collect()
+        gc.freeze()  # what is loaded now stays: collections need not look at it while events wait
         while consumer and not stop.is_set():
             consumer.step()
 

@@ -7,6 +7,7 @@ of them are durable; a request with a wrong event is refused as a whole. `GET /s
 
 import argparse
 import asyncio
+import gc
 import hmac
 import logging
 import os
@@ -203,6 +204,8 @@ async def serve(settings: Settings, project: Project, host: str, port: int, *, c
     log, checkpoint = open_event_log(settings, project.name), checkpoint_of(settings, project.name)
     log.append([])  # fails now, not at the first event, when another service writes this log
     app = IngestService(project, log, checkpoint, token=settings.events_token)
+    gc.collect()
+    gc.freeze()  # what is loaded now stays: collections need not look at it while events wait
     server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, access_log=False, log_level="info"))
     consumer = asyncio.create_task(keep_consumer(project.name)) if consume else None
     try:

@@ -102,11 +102,6 @@ def loss(profile: Profile) -> str:
     return "rmse" if profile.target.task == "regression" else "log_loss"
 
 
-def max_epochs(rows: int) -> int:
-    """More rounds for fewer rows."""
-    return 60 if rows < 5_000 else 30 if rows < 50_000 else 15
-
-
 def monitor_days(span: timedelta) -> int:
     """Length of the window that is compared with training: a twentieth of the time, from a day to a month."""
     return max(1, min(30, round(span.days / 20)))

@@ -54,7 +54,7 @@ def _head(draft: Draft) -> str:
             "from fti.new.source import read_rows",
             "from fti.new.spec import UTC_TIME, TableSpec",
             "from fti.project import (\n" + "".join(f"    {name},\n" for name in declared) + ")",
-            "from fti.tabular import DEFAULTS, search_space",
+            "from fti.tabular import DEFAULTS, MAX_EPOCHS, search_space",
             *(["from fti.windows import Statistic, rolling_statistics, window_names"] if draft.windows else []),
         ]
     )

@@ -48,9 +48,9 @@ class ModelBundle:
     `info` holds `task`, `classes` (of a multiclass label, in the order of the probabilities), `dataset_version`,
     `feature_service`, `label`, `numeric`, `categorical`, `params`, `seed`, `run_id` and, once the model has been
     evaluated, `reference_predictions`:
-    `{"probability": fti.drift.reference(...) on the training split, "overall": {...}, "weeks": [...]}`
-    where `overall` and each week hold `start`, `rows`, `positive_share`, `roc_auc`, `log_loss` and
-    `expected_log_loss` (the log loss that the model's own probabilities promise).
+    `{"predictions": fti.drift.reference(...) on the training split, "overall": {...}, "weeks": [...]}`
+    where `overall` and each week of the test split hold `start`, `rows`, the metrics and, of a classifier,
+    `expected_log_loss` (what its own probabilities promise), of a regressor, `rmse_error` (a standard error).
     """
 
     encoder: Encoder

@@ -34,7 +34,7 @@ class RedisEventLog:
         with self._errors():
             pipeline = self._redis.pipeline(transaction=False)
             for event in events:
-                pipeline.xadd(self.stream, {FIELD: event})
+                pipeline.execute_command("XADD", self.stream, "*", FIELD, event)
             pipeline.execute()
 
     def read(self, limit: int, wait: float) -> list[bytes]:
@@ -48,9 +48,11 @@ class RedisEventLog:
         if not self._pending:
             return
         with self._errors():
-            self._redis.xack(self.stream, GROUP, *self._pending)
             milliseconds, _, number = self._pending[-1].partition(b"-")
-            self._redis.xtrim(self.stream, minid=f"{int(milliseconds)}-{int(number) + 1}", approximate=True)
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.xack(self.stream, GROUP, *self._pending)
+            pipeline.xtrim(self.stream, minid=f"{int(milliseconds)}-{int(number) + 1}", approximate=True)
+            pipeline.execute()
         self._pending.clear()
 
     def backlog(self, position: str) -> int:
