@@ -14,6 +14,10 @@ from fti.new.source import NO_TIME, SERIES
 
 DAY = timedelta(days=1)
 MAX_DAYS = 36_525
+NOTHING = (
+    "No column is left that tells something about a row: give more columns, or name with --entity the column that says "
+    "whom a row is about, so that its earlier rows can tell something."
+)
 MAX_STATISTICS = 4
 """Columns with statistics over an entity's earlier rows."""
 FEW_ENTITIES, MANY_ROWS = 1_000, 30
@@ -110,10 +114,7 @@ def draft(profile: Profile, name: str, now: datetime) -> Draft:
         statistics = {short[profile.target.name]: "mean"}
     parts = choices.calendar_parts(profile.times)
     if not own and not windows and not (moments and profile.timestamp):
-        raise DataError(
-            "No column is left that tells something about a row: give more columns, or name with --entity the column "
-            "that says whom a row is about, so that its earlier rows can tell something."
-        )
+        raise DataError(NOTHING)
     days = _days(profile, now)
     return Draft(
         name=name,
