@@ -183,6 +183,15 @@ def test_rows_of_today_and_later_wait(tmp_path: Path) -> None:
         new(tmp_path / "projects", "later", tmp_path / "t.parquet", "churned", timestamp="observed_at")
 
 
+def test_a_database_file_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    visits().drop("signed_up").write_database("visits", f"sqlite:///{tmp_path}/shop.db", engine="sqlalchemy")
+    monkeypatch.chdir(tmp_path)
+    new(tmp_path / "projects", "shop", "sqlite:///shop.db", "churned", query="SELECT * FROM visits")
+    monkeypatch.chdir("/")
+    with imported(tmp_path / "projects", "shop") as (project, _):
+        assert raw_rows(project)["shop"].height == 900
+
+
 def test_more_than_a_century_of_days_is_refused(tmp_path: Path) -> None:
     frame = pl.DataFrame({"year": range(1700, 2000), "spots": [at % 11 + at / 1e3 for at in range(300)]})
     frame.write_csv(tmp_path / "t.csv")
