@@ -7,8 +7,6 @@ the files that lie in the lake. The record is written after the files: what a ki
 from __future__ import annotations
 
 import hashlib
-import os
-import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -20,6 +18,7 @@ from typing import Any
 import orjson
 import polars as pl
 
+from fti.files import replace_file
 from fti.project import Project
 from fti.source_hash import digest, source_hash
 from fti.stores.lake import STATIC, UTC_TIME, Lake, days_between
@@ -136,7 +135,7 @@ class Journal:
         for day in days:
             made = {view: files[str(day)] for view, files in outputs.items() if str(day) in files}
             record = {"version": self.version, "inputs": self._read(day, inputs), "outputs": made}
-            replace_file(self.folder / f"{day}.json", orjson.dumps(record))
+            replace_file(self.folder / f"{day}.json", orjson.dumps(record), durable=False)
 
     def days(self) -> list[date]:
         """Days that have a record, oldest first."""
@@ -179,16 +178,6 @@ class Journal:
             for name in sorted(now.keys() | known["inputs"].keys())
             for stem in _changed(known["inputs"].get(name, {}), now.get(name, {}))
         ]
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write aside, then rename."""
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        aside.write_bytes(content)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _changed(known: Files, now: Files) -> list[str]:

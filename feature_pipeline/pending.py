@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 
-from feature_pipeline.chunks import replace_file
+from fti.files import replace_file
 from fti.project import Project
 from fti.stores.lake import Lake
 
@@ -23,7 +23,7 @@ def mark(lake: Lake, project: Project, days: Iterable[date]) -> None:
     folder = _folder(lake, project)
     folder.mkdir(parents=True, exist_ok=True)
     for day in days:
-        replace_file(folder / str(day), uuid.uuid4().bytes)
+        replace_file(folder / str(day), uuid.uuid4().bytes, durable=False)
 
 
 def pending(lake: Lake, project: Project) -> Marks:

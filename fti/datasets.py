@@ -62,12 +62,19 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]
         ),
         "rows": _pairs(old.get("rows", {}), new.get("rows", {})),
         "ranges": _pairs(old.get("ranges", {}), new.get("ranges", {})),
-        "positive_share": _pairs(old.get("positive_share", {}), new.get("positive_share", {})),
+        "label": _pairs(_labels(old), _labels(new)),
         "columns": {"added": sorted(columns[1] - columns[0]), "removed": sorted(columns[0] - columns[1])},
         "versions": _pairs(old.get("versions", {}), new.get("versions", {})),
         "raw": _raw(old, new),
         "statistics": [asdict(shift) for shift in shifts(old, new)],
     }
+
+
+def _labels(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Split -> its label in words."""
+    from training_pipeline.manifest import balance
+
+    return {split: balance(manifest, split) for split in manifest.get("rows", {})}
 
 
 def _pairs(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -164,7 +171,7 @@ def diff(settings: Settings, old: str, new: str, *, as_json: bool) -> int:
         return 0
     console = Console()
     console.print(f"{versions[0][:SHORT]} -> {versions[1][:SHORT]}")
-    for title in ("service", "rows", "ranges", "positive_share", "versions"):
+    for title in ("service", "rows", "ranges", "label", "versions"):
         for name, (before, after) in found[title].items():
             console.print(f"  {title.replace('_', ' ')}: {name}  {_short(before)} -> {_short(after)}", highlight=False)
     for kind, names in found["columns"].items():

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fti import servers
+from fti.files import replace_json
 from fti.loading import load_projects
 from fti.loop import Loop, daily_nouns, days, drift_checks, missing_days, open_loop, retraining, sensor_request
 from fti.replay import requests_of, send
@@ -45,7 +46,7 @@ def run(settings: Settings, *, weeks: int, share: float) -> dict[str, Any]:
     count(loop)
     compare_champions(loop)
     loop.figures |= {"seconds": loop.seconds, "total_seconds": round(time.perf_counter() - begun, 1)}
-    report.write_json(settings.root / "demo.json", loop.figures)
+    replace_json(settings.root / "demo.json", loop.figures)
     report.print_demo(console, loop.figures)
     return loop.figures
 
@@ -172,10 +173,9 @@ def compare_champions(loop: Loop) -> None:
     )
     with loop.step("old champion against new on the weeks after"):
         loop.figures["new_model"] = _model_figures(loop, new)
-        measured = {
-            name: scores(rows["actual"].to_numpy(), registry.bundle(version).predict(rows))
-            for name, version in (("old_champion", old), ("new_champion", new))
-        }
+        bundles = {"old_champion": registry.bundle(old), "new_champion": registry.bundle(new)}
+        actual = rows["actual"].to_numpy()
+        measured = {name: scores(actual, bundle.predict(rows), bundle.info) for name, bundle in bundles.items()}
         loop.figures["after_retraining"] = {"rows": rows.height, **measured}
 
 

@@ -18,7 +18,9 @@ class Floor:
     """Gate: `metric` on the test split is at least `minimum`."""
 
     metric: str
+    """One of the task's metrics of which more is better."""
     minimum: float
+    """Least value that passes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,9 @@ class NoWorseThanChampion:
     """Gate: on the same test rows `metric` is no worse than the champion's by more than `tolerance`."""
 
     metric: str
+    """One of the task's metrics."""
     tolerance: float
+    """How much worse still passes. Without a champion the gate passes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +38,9 @@ class NoWorseThanBaseline:
     """Gate: on the same test rows `metric` is no worse than gradient boosting's by more than `tolerance`."""
 
     metric: str
+    """One of the task's metrics."""
     tolerance: float
+    """How much worse still passes."""
     relative: bool = False
     """Whether `tolerance` is a share of the baseline's value: 0.02 lets a loss be 2 % higher, any other metric 2 %
     lower. Of `r2`, which may be negative, it is a share of what the baseline leaves unexplained, `1 - r2`."""
@@ -45,9 +51,13 @@ class SliceFloor:
     """Gate: `metric` is at least `minimum` in every value of `column` that has `min_rows` test rows."""
 
     column: str
+    """Request field or feature whose values are the slices."""
     metric: str
+    """One of the task's metrics of which more is better."""
     minimum: float
+    """Least value that passes, in the worst slice."""
     min_rows: int
+    """Smaller slices do not count."""
 
 
 Gate = Floor | NoWorseThanChampion | NoWorseThanBaseline | SliceFloor

@@ -11,6 +11,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from fti.gate import Gate, require_measurable
+from fti.source import Expectation as Expectation
+from fti.source import Source as Source
+from fti.source import expect as expect
 
 if TYPE_CHECKING:
     import optuna
@@ -20,47 +23,6 @@ Tables = Mapping[str, "pl.DataFrame"]
 """Raw rows by source name."""
 Task = Literal["binary", "multiclass", "regression"]
 """What a label is: 0 or 1, the name of a class (text), or a number."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Expectation:
-    """One Great Expectations expectation by its own name, for example
-    `Expectation("expect_column_values_to_be_in_set", column="origin", value_set=["EWR"])`."""
-
-    type: str
-    kwargs: Mapping[str, Any]
-
-
-def expect(type: str, **kwargs: Any) -> Expectation:
-    """`expect("expect_column_values_to_not_be_null", column="carrier")`."""
-    return Expectation(type=type, kwargs=kwargs)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """Raw rows that come from outside; becomes the asset `raw_<name>`.
-
-    `read(start, end)` returns the rows with `start <= timestamp < end` (UTC). Without a `timestamp` the source is a
-    reference table: not partitioned, read whole, both arguments ignored.
-    """
-
-    name: str
-    read: Callable[[datetime, datetime], pl.DataFrame]
-    schema: Mapping[str, Any]
-    """Column name -> polars data type, of every column that the project uses."""
-    key: tuple[str, ...]
-    """Columns that identify a row: never null, never twice."""
-    timestamp: str | None = None
-    expectations: tuple[Expectation, ...] = ()
-    max_quarantined_share: float = 0.0
-    """Share of rows that may be set aside because they break a rule; one more and nothing is written."""
-    description: str = ""
-    streamed: bool = False
-    """Whether rows also come one by one, as events (docs/streaming.md). The timestamp is then part of the key."""
-
-    def __post_init__(self) -> None:
-        if self.streamed and self.timestamp not in self.key:
-            raise ValueError(f"source {self.name!r} is streamed: its timestamp must be one of the columns of its key")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +36,9 @@ class Freshness:
     """
 
     max_age: timedelta
+    """Older values are stale."""
     on_stale: Literal["default", "null", "reject"] = "null"
+    """What is done with them."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Feature -> value, for `default` only."""
 
@@ -107,10 +71,13 @@ class Features:
     sources: tuple[str, ...]
     """Sources the transform reads; every one of them becomes an upstream asset of `features`."""
     transform: Callable[[Tables, datetime, datetime], dict[str, pl.DataFrame]]
+    """See above. It draws no random numbers, reads no clock, and does not depend on the order of raw rows."""
     lookback: timedelta
+    """How much older the oldest raw row is that a feature row may need: at least the longest window."""
     on_demand: Callable[[pl.DataFrame], pl.DataFrame] = _unchanged
     """Request columns in, the same frame with the on-demand features added out; used offline and by the service."""
     on_demand_names: tuple[str, ...] = ()
+    """The features that `on_demand` adds; the model reads them beside those of the service."""
     expectations: Mapping[str, tuple[Expectation, ...]] = field(default_factory=dict)
     """Feature view -> expectations on its rows."""
     accept_changes: tuple[str, ...] = ()
@@ -128,8 +95,11 @@ class RequestField:
     dtype: Any
     """Polars data type. Datetimes are timezone-aware and travel as ISO 8601."""
     description: str
+    """In words, for the API's page and for refusals."""
     example: Any
+    """A value as JSON has it; the examples of all fields are a request that is answered."""
     optional: bool = False
+    """Whether a request may leave it out or send null."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,14 +111,18 @@ class Label:
     """
 
     name: str
+    """Column of the label, in the type of the task: 0 or 1, text, or a number."""
     rows: Callable[[Tables], pl.DataFrame]
+    """See above; a pure function of the raw tables."""
     sources: tuple[str, ...]
+    """Sources that `rows` reads."""
     key: tuple[str, ...]
     """Request fields that identify the row; joins logged predictions with their labels."""
     time: str
     """Request field that the prediction is about, for example the scheduled departure. Where the field is optional, a
     request without it asks about now: the moment of the request is the moment of prediction."""
     horizon: timedelta
+    """How long before `time` the prediction is asked for."""
     delay: timedelta
     """How long after `time` a label can still become known."""
 
@@ -168,10 +142,13 @@ class Dataset:
     """
 
     start: datetime
+    """Oldest moment of prediction; leave the windows of the features time to fill."""
     until: datetime
     """End of the first dataset; a retraining moves it to the present."""
     validation: timedelta
+    """Decides when training stops and which trial is best."""
     test: timedelta
+    """What the gates and the model card look at; nothing else sees it."""
     shares: tuple[float, float, float] | None = None
     """Shares of train, validation and test rows in `[start, until)`, chosen by a hash of the label's key, so that a row
     stays where it is. For rows without a time: the test score is then not the future's, and the model card says so."""
@@ -182,6 +159,7 @@ class Model:
     """The model, its fixed and its searched hyperparameters."""
 
     task: Task
+    """Decides label, loss, metrics and answers."""
     categorical: tuple[str, ...]
     """Features to embed; all others are numeric."""
     params: Mapping[str, Any]
@@ -189,10 +167,22 @@ class Model:
     search_space: Callable[[optuna.Trial], dict[str, Any]]
     """Hyperparameters that a trial suggests; they override `params`."""
     num_trials: int
-    build: str = "training_pipeline.model:TabularNetwork"
-    """`module:attribute` of the LightningModule class."""
+    """Trials of the study, the first of which has the defaults."""
+    build: str | Callable[..., Any] = "training_pipeline.model:TabularNetwork"
+    """`module:attribute` of a LightningModule class or of a scikit-learn-like estimator, see `training_pipeline.build`;
+    the class or function itself is kept as its name."""
     seed: int = 7
+    """Decides every random number of study and training."""
     max_epochs: int = 12
+    """Training stops earlier when the validation loss falls no more."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.build, str):
+            return
+        name = getattr(self.build, "__qualname__", "<instance>")
+        if "<" in name:
+            raise ValueError(f"Model.build is {name}, which no import finds: define it at the top of a module")
+        object.__setattr__(self, "build", f"{self.build.__module__}:{name}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +195,7 @@ class Service:
     threshold: float = 0.5
     """Binary tasks: a probability at or over it answers label 1."""
     max_batch_size: int = 1000
+    """Requests that `POST /predict_batch` takes at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +207,7 @@ class Monitor:
     """
 
     window: timedelta
+    """Logged predictions of this long before a report are compared with the training rows."""
     min_rows: int
     """Fewer logged rows in the window decide nothing."""
     quantile: float
@@ -229,7 +221,9 @@ class Monitor:
     retrain_on: tuple[str, ...]
     """Checks whose failure requests a retraining."""
     cooldown: timedelta
+    """Least time between two retrainings that drift asks for."""
     max_retrains_per_30_days: int
+    """Most retrainings that drift may ask for in 30 days."""
     retrain_validation: timedelta
     retrain_test: timedelta
     """Validation and test of a retraining's dataset: short, because the newest rows are the ones to learn from."""
@@ -240,15 +234,25 @@ class Project:
     """One use case. `fti.testing.check_project` says whether it holds together."""
 
     name: str
+    """A Python identifier: first part of the asset keys, name of the model and of the folders below `FTI_HOME`."""
     description: str
+    """The question that the model answers, in a sentence."""
     sources: tuple[Source, ...]
+    """Where raw rows come from."""
     features: Features
+    """What is made of them."""
     label: Label
+    """What is predicted."""
     dataset: Dataset
+    """How rows become training, validation and test."""
     model: Model
+    """What learns."""
     gates: tuple[Gate, ...]
+    """What a challenger must show on the test split before it may serve."""
     service: Service
+    """What is asked."""
     monitor: Monitor
+    """When to worry, and when to train again."""
     partitions_start: datetime
     """First day of the daily partitions, UTC."""
     partitions_end: datetime | None = None
@@ -258,6 +262,7 @@ class Project:
     slices: tuple[str, ...] = ()
     """Columns whose values get metrics of their own."""
     owner: str = "fti"
+    """Team that is shown as the owner of the assets."""
 
     def __post_init__(self) -> None:
         require_measurable(self.gates, self.model.task)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,16 +12,6 @@ from fti.settings import Settings
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-METRICS = ("roc_auc", "pr_auc", "log_loss", "brier")
-
-
-def write_json(path: Path, figures: dict[str, Any]) -> None:
-    """Write `figures` aside, then rename: a reader sees the old or the new file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(figures, indent=2, default=str) + "\n")
-    os.replace(aside, path)
 
 
 def print_demo(console: Console, figures: dict[str, Any]) -> None:
@@ -55,12 +43,15 @@ def print_demo(console: Console, figures: dict[str, Any]) -> None:
     console.print(_seconds(figures["seconds"], figures["total_seconds"]))
 
 
-def _metrics(title: str, rows: dict[str, dict[str, float]]) -> Any:
+def _metrics(title: str, rows: dict[str, dict[str, float | None]]) -> Any:
+    """Models by metrics; a metric that the rows do not define is blank."""
     from rich.table import Table
 
-    table = Table("", *METRICS, title=title)
+    metrics = list(dict.fromkeys(metric for values in rows.values() for metric in values))
+    table = Table("", *metrics, title=title)
     for name, values in rows.items():
-        table.add_row(name, *(f"{values[metric]:.4f}" for metric in METRICS))
+        found = (values.get(metric) for metric in metrics)
+        table.add_row(name, *("" if value is None else f"{value:#.4g}" for value in found))
     return table
 
 

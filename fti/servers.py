@@ -6,6 +6,7 @@ import contextlib
 import importlib.resources
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -217,6 +218,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "FTI_HOME": str(settings.root),
         "FTI_PROJECTS": ",".join(absolute(settings.project_modules)),
         "DAGSTER_HOME": str(home),
+        "DAGSTER_EVENT_BATCH_SIZE": "1000",
         "DAGSTER_DISABLE_TELEMETRY": "yes",
         "BENTOML_DO_NOT_TRACK": "True",
         "DO_NOT_TRACK": "1",
@@ -228,11 +230,18 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def dagster_home(settings: Settings) -> Path:
-    """Dagster's instance folder below the FTI home, with a dagster.yaml in it."""
+    """Dagster's instance folder below the FTI home, with a dagster.yaml in it that knows where it lies."""
     home = settings.root / "dagster"
     home.mkdir(parents=True, exist_ok=True)
-    if not (home / "dagster.yaml").exists():
-        (home / "dagster.yaml").write_bytes(importlib.resources.files("fti").joinpath("dagster.yaml").read_bytes())
+    file = home / "dagster.yaml"
+    known = file.read_text() if file.exists() else None
+    text = known or importlib.resources.files("fti").joinpath("dagster.yaml").read_text()
+    place = f"base_dir: {json.dumps(str(home / 'history' / 'runs'))}"
+    text = re.sub(r"base_dir: .*", lambda _: place, text)
+    if text != known:
+        aside = file.with_name(f".{file.name}.{os.getpid()}")
+        aside.write_text(text)
+        os.replace(aside, file)
     return home
 
 

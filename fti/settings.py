@@ -18,9 +18,13 @@ class Settings(BaseSettings):
     """Comma-separated modules, each with a `project`, and folders (with a slash or a leading dot), whose subfolders
     with a `project.py` are projects. A folder that is not there has no projects."""
     lake_uri: str = ""
+    """Root of raw and feature rows."""
     mlflow_uri: str = ""
+    """MLflow's tracking server or database."""
     feast_registry_uri: str = ""
+    """Database of Feast's registry, an SQLAlchemy URL."""
     online_store_uri: str = ""
+    """SQLite file of the online features, or `redis://host:6379/0`."""
     events_uri: str = ""
     """Where accepted events wait: empty for a log below `home`, or `redis://host:6379/0` for a Redis Stream."""
     events_token: str = ""
@@ -28,10 +32,15 @@ class Settings(BaseSettings):
     dataset_remote: str = ""
     """Folder or `s3://bucket/prefix` to which training datasets are pushed; empty: none."""
     host: str = "127.0.0.1"
+    """Address that servers listen on."""
     service_port: int = 3000
+    """Port of the first project's prediction service; the others follow."""
     dagster_port: int = 3001
+    """Port of Dagster's UI."""
     mlflow_port: int = 5000
+    """Port of MLflow's UI."""
     events_port: int = 3100
+    """Port of the service that accepts events."""
 
     @property
     def root(self) -> Path:

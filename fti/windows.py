@@ -212,8 +212,9 @@ class _Sums:
 
     def since(self, first: np.ndarray) -> np.ndarray:
         """The sums from the rows `first` to where the windows end."""
-        total, *rest = (end - part.take(first) for part, end in zip(self.parts, self.ends, strict=True))
-        for part in rest:
+        sums = (end - part.take(first) for part, end in zip(self.parts, self.ends, strict=True))
+        total: np.ndarray = next(sums)
+        for part in sums:
             total += part
         return total
 
@@ -275,7 +276,8 @@ def _deviations(square: np.ndarray, offset: np.ndarray, number: np.ndarray) -> n
     left[left <= _ROUNDING * square] = 0.0
     left[number < 2] = np.nan
     left /= number - 1
-    return np.sqrt(left, out=left)
+    deviation: np.ndarray = np.sqrt(left, out=left)
+    return deviation
 
 
 def _offsets(values: np.ndarray, known: np.ndarray | None, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

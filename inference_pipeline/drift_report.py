@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from fti import drift
+from fti.files import aside
 from fti.prediction import LABEL, PREDICTION, PROBABILITY
 from inference_pipeline.predict import TIME
 
@@ -44,10 +44,8 @@ def evidently_html(
         for frame in (current, reference)
     ]
     report = Report([DataDriftPreset(num_method="psi", cat_method="psi")]).run(*sides)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}")
-    report.save_html(str(aside))
-    os.replace(aside, path)
+    with aside(path) as own:
+        report.save_html(str(own))
     return path
 
 

@@ -21,7 +21,8 @@ def predict(project: Project, feature_store: FeatureStore, bundle: ModelBundle, 
     """`requests` with their features of this moment, the prediction's columns and the two columns above, order kept."""
     rows = at_prediction_time(project, requests)
     features = feature_store.online(bundle.info["feature_service"], rows, project.features.freshness)
-    return score(project, bundle, project.features.on_demand(with_given(project, rows, features)))
+    rows, features = completed(project, rows, features)
+    return score(project, bundle, project.features.on_demand(rows).hstack(features))
 
 
 def at_prediction_time(project: Project, requests: pl.DataFrame, now: datetime | None = None) -> pl.DataFrame:
@@ -35,17 +36,19 @@ def at_prediction_time(project: Project, requests: pl.DataFrame, now: datetime |
     return requests.with_columns(label.moment())
 
 
-def with_given(project: Project, rows: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
-    """`rows` and their `features`; a value that the request gives takes the place of the feature of its name."""
+def completed(project: Project, rows: pl.DataFrame, features: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """`rows` whose fields that replace a feature hold, where the request gives none, the feature's value; and the
+    other features."""
     replaced = project.overriding(features.columns)
     if not replaced:
-        return rows.hstack(features)
+        return rows, features
+    filled = []
     for name in replaced:
-        given = rows[name]
+        known, given = features[name], rows[name]
         if given.null_count() < rows.height:
-            own = features[name]
-            features = features.with_columns(given.cast(own.dtype).zip_with(given.is_not_null(), own))
-    return rows.drop(replaced).hstack(features)
+            known = given.cast(known.dtype).zip_with(given.is_not_null(), known)
+        filled.append(known)
+    return rows.with_columns(filled), features.drop(replaced)
 
 
 def score(project: Project, bundle: ModelBundle, rows: pl.DataFrame) -> pl.DataFrame:

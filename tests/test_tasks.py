@@ -4,6 +4,7 @@ import asyncio
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -103,6 +104,24 @@ def test_the_model_beats_the_prior_and_the_gate_says_so(home: Home) -> None:
         assert metrics["challenger"]["roc_auc"] > 0.7 > metrics["prior"]["roc_auc"]
     (check,) = home.trained.get_asset_check_evaluations()
     assert "the baseline's" in (check.description or "")
+
+
+def test_the_model_card_travels_with_the_version(home: Home) -> None:
+    registry, version = home.stores["model_registry"], home.endpoint.predictor.champion.version
+    folder = registry.client.get_logged_model(registry.model_id(version.run_id)).artifact_location
+    card = Path(folder.removeprefix("file://"), "model_card.md").read_text()
+    task = home.project.model.task
+    assert card.startswith(f"# houses\n\n{home.project.description}\n\n{task.capitalize()} model of")
+    assert "The split is random: the test score is" in card
+    assert "| yardstick (gradient boosting) |" in card
+    assert f"`{version.tags['dataset_version']}`" in card
+    assert "kind | loft" in card
+    if task == "multiclass":
+        assert r"mid\|dle" in card
+    described = registry.client.get_model_version("houses", str(version.version)).description
+    assert card.startswith(f"# houses\n\n{described}")
+    (event,) = home.trained.asset_materializations_for_node("houses__evaluation")
+    assert event.metadata["model_card"].value == card
 
 
 def check_answer(task: str, answer: dict[str, Any]) -> None:

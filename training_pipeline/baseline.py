@@ -29,6 +29,11 @@ def probabilities(dataset: TrainingDataset, folder: Path, seed: int) -> np.ndarr
     return found
 
 
+def boostable(train: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """`rows` as scikit-learn's boosting takes them: it fails on a column of which no training row is known."""
+    return np.where(np.isnan(train).all(axis=0), np.float32(0), rows)
+
+
 def fit_and_predict(dataset: TrainingDataset, seed: int) -> np.ndarray:
     """Fit on the training split and predict the test split."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -42,5 +47,6 @@ def fit_and_predict(dataset: TrainingDataset, seed: int) -> np.ndarray:
     if encoder.target.task != "regression" and len(np.unique(labels)) == 1:
         return class_columns(np.ones((test.height, 1)), labels[:1], encoder.target)
     with threadpool_limits(num_threads()):
-        model = kind(categorical_features=few, random_state=seed).fit(encoder.encode(train), labels)
-        return predictions(model, encoder.encode(test), encoder.target)
+        rows = encoder.encode(train)
+        model = kind(categorical_features=few, random_state=seed).fit(boostable(rows, rows), labels)
+        return predictions(model, boostable(rows, encoder.encode(test)), encoder.target)

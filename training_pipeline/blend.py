@@ -11,6 +11,8 @@ from fti.project import Task
 STEPS = 20
 """Weights that are tried: 0, 1/20, ... 1."""
 BLOCK = 1024
+EQUAL = 1e-7
+"""Losses that differ by less differ by rounding."""
 
 
 class Blend(nn.Module):
@@ -56,5 +58,5 @@ def best_weight(task: Task, network: Tensor, trees: Tensor, labels: Tensor) -> f
     losses = np.stack([row_losses(task, (1 - w) * network + w * trees, labels) for w in weights])
     excess = losses - losses[losses.mean(1).argmin()]
     error = excess.std(1) / np.sqrt(max(len(labels), 1))
-    near = [weight for weight, mean, noise in zip(weights, excess.mean(1), error, strict=True) if mean <= noise]
+    near = [weight for weight, mean, noise in zip(weights, excess.mean(1), error, strict=True) if mean <= noise + EQUAL]
     return min(near, key=lambda weight: abs(weight - 0.5))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import polars as pl
 import pytorch_lightning as L
@@ -64,6 +65,8 @@ class TabularData(L.LightningDataModule):
     ) -> None:
         """Without a `batch_size`, one that suits the number of rows."""
         super().__init__()
+        self.kept: dict[str, Any] = {}
+        """What several fits on the same rows share."""
         batch_size = batch_size or default_batch_size(splits["train"].height)
         self.train = SliceLoader(*tensors(splits["train"], encoder, label), batch_size=batch_size, seed=seed)
         self.validation = SliceLoader(

@@ -17,6 +17,7 @@ from fti.stores.dataset_store import DatasetStore, TrainingDataset
 from fti.stores.model_bundle import ModelBundle
 from fti.stores.model_registry import ModelRegistry, ModelVersion
 from training_pipeline import baseline, plots
+from training_pipeline.card import model_card, summary
 from training_pipeline.dataset import GROUP
 from training_pipeline.gates import check_names, verdicts
 from training_pipeline.measure import prior, reference_predictions, scores, slice_scores
@@ -30,11 +31,13 @@ FIRST_METRIC = {task: next(iter(metrics)) for task, metrics in METRICS.items()}
 @dataclass(frozen=True)
 class Evaluation:
     """`report` is kept with the model as `evaluation.json`: `metrics` by model (`challenger`, `baseline`, `prior`,
-    `champion`), `slices`, `gates`, `champion_version`, `reference_predictions`. `pictures` are PNG files by name."""
+    `champion`), `slices`, `gates`, `champion_version`, `reference_predictions`, `summary`. `pictures` are PNG files by
+    name, `card` is Markdown."""
 
     report: dict[str, Any]
     slices: pl.DataFrame
     pictures: Mapping[str, bytes]
+    card: str
 
 
 def evaluate(
@@ -75,7 +78,9 @@ def evaluate(
         "reference_predictions": reference_predictions(seen, test, own, label, info),
     }
     report["gates"] = [asdict(verdict) for verdict in verdicts(project.gates, report)]
-    return Evaluation(report, table, pictures(test, predicted, table, label, info))
+    report["summary"] = summary(project, info, report)
+    card = model_card(project, info, report, challenger.info)
+    return Evaluation(report, table, pictures(test, predicted, table, label, info), card)
 
 
 def require_finite(predicted: np.ndarray) -> np.ndarray:
@@ -147,7 +152,7 @@ def log(registry: ModelRegistry, run_id: str, evaluation: Evaluation) -> None:
         if value is not None
     ]
     registry.client.log_batch(run_id, metrics=metrics)
-    registry.log_evaluation(run_id, evaluation.report, evaluation.pictures)
+    registry.log_evaluation(run_id, evaluation.report, evaluation.pictures, evaluation.card)
 
 
 def evaluation_asset(project: Project) -> dg.AssetsDefinition:
@@ -208,6 +213,7 @@ def metadata(run_id: str, evaluation: Evaluation) -> dict[str, Any]:
         "run_id": run_id,
         **{name: value for name, value in metrics["challenger"].items() if value is not None},
         "metrics": dg.MetadataValue.md(markdown(pl.DataFrame(rows, infer_schema_length=None))),
+        "model_card": dg.MetadataValue.md(evaluation.card),
         "slices": dg.MetadataValue.md(markdown(evaluation.slices)),
         **{
             name.removesuffix(".png"): dg.MetadataValue.md(inline(picture, name))

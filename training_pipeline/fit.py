@@ -39,7 +39,7 @@ class Best(L.Callback):
 
     def __init__(self) -> None:
         self.loss = math.inf
-        self.state: dict[str, torch.Tensor] = {}
+        self.state: dict[str, Any] = {}
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         loss = float(trainer.callback_metrics[MONITOR])

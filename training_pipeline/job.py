@@ -17,7 +17,15 @@ from fti.project import Project
 from fti.stores.dataset_store import DatasetStore
 from fti.stores.model_registry import ModelRegistry
 
-CODE = ("training_pipeline.datamodule", "training_pipeline.fit", "fti.stores.encoder", "fti.stores.target")
+CODE = (
+    "training_pipeline.datamodule",
+    "training_pipeline.fit",
+    "training_pipeline.learn",
+    "training_pipeline.trees",
+    "training_pipeline.blend",
+    "fti.stores.encoder",
+    "fti.stores.target",
+)
 """Modules that, beside the model's own, decide what a training gives."""
 
 
@@ -81,7 +89,7 @@ def training_job(
     """The job that trains the project's model on its latest dataset."""
     return TrainingJob(
         project=project.name,
-        build=project.model.build,
+        build=str(project.model.build),
         dataset_version=datasets.latest(project.name),
         params=dict(params),
         seed=project.model.seed,

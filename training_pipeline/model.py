@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
@@ -20,9 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fti.errors import NotReadyError
 from fti.project import Task
-from fti.stores.encoder import Encoder
+from fti.stores.encoder import NUM_QUANTILES, Encoder
 
 DEFAULTS: Mapping[str, Any] = {
     "hidden": 64,
@@ -36,17 +34,6 @@ DEFAULTS: Mapping[str, Any] = {
 """Parameters that `TabularNetwork` reads, where neither the project nor the study says otherwise."""
 RARELY_MISSING = 0.005
 LIMIT = 4.0
-
-
-def build_model(path: str, encoder: Encoder, params: Mapping[str, Any]) -> L.LightningModule:
-    """The LightningModule that `module:attribute` names."""
-    module, _, attribute = path.partition(":")
-    try:
-        build = getattr(import_module(module), attribute)
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise NotReadyError(f"Model.build names {path!r}, which cannot be imported: {error}") from error
-    model: L.LightningModule = build(encoder, params)
-    return model
 
 
 def symmetric_log(values: Tensor) -> Tensor:
@@ -66,8 +53,12 @@ class Scaler(nn.Module):
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
-        self.num_numeric = len(encoder.numeric)
-        points = torch.tensor([encoder.quantiles[name] for name in encoder.numeric]).reshape(self.num_numeric, -1)
+        self.num_numeric = self.num_outputs = len(encoder.numeric)
+        if not encoder.numeric:
+            return
+        points = torch.tensor([encoder.quantiles[name] for name in encoder.numeric]).reshape(
+            self.num_numeric, NUM_QUANTILES
+        )
         center, low, high = (points[:, points.shape[1] * share // 4].clone() for share in (2, 1, 3))
         spread = torch.where(high - low > 1e-6, high - low, (points[:, -1] - points[:, 0]).clamp(min=1e-3))
         curved = symmetric_log((points - center[:, None]) / spread[:, None])
@@ -81,6 +72,8 @@ class Scaler(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         numbers = rows[:, : self.num_numeric]
+        if not self.num_numeric:
+            return numbers
         scaled = (symmetric_log((numbers - self.center) / self.spread) - self.mean) / self.deviation
         missing = torch.isnan(scaled)
         known = torch.where(missing, 0.0, scaled).clamp(-LIMIT, LIMIT)

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from fti.errors import FtiError
+from fti.errors import FtiError, GateError
 from fti.project import Project
 from fti.stores.dataset_store import DatasetStore, TrainingDataset
 from fti.stores.feature_store import FeatureStore
@@ -99,6 +99,15 @@ def challenger_parity(
     found, moment = parity(feature_store, service, entities)
     facts = {"num_rows": entities.height, "moment": moment.isoformat() if moment else "", "service": service}
     return *verdict(service, found, moment, entities.height), facts
+
+
+def require_parity(
+    project: Project, dataset_store: DatasetStore, feature_store: FeatureStore, registry: ModelRegistry
+) -> None:
+    """Raise GateError unless the stores agree now: `champion` can be materialized alone, past the blocking check."""
+    passed, description, _ = challenger_parity(project, dataset_store, feature_store, registry)
+    if not passed:
+        raise GateError(f"{project.name}: the challenger is not promoted. {description}")
 
 
 def parity_check(project: Project) -> dg.AssetChecksDefinition:

@@ -1,23 +1,30 @@
 """The asset `champion`: the challenger that passed its gates is registered and takes the champion's place."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
 from fti.errors import GateError
 from fti.project import Project
+from fti.stores.dataset_store import DatasetStore
+from fti.stores.feature_store import FeatureStore
 from fti.stores.model_registry import ModelRegistry, ModelVersion
 from fti.versions import model_tags, served_model
 from training_pipeline.dataset import GROUP
+from training_pipeline.parity import require_parity
 
 TRIGGER, REASON = "fti/trigger", "fti/reason"
 
 
-def promote_challenger(registry: ModelRegistry, name: str, *, reason: str) -> tuple[ModelVersion, bool]:
+def promote_challenger(
+    registry: ModelRegistry, name: str, *, reason: str, require_parity: Callable[[], None]
+) -> tuple[ModelVersion, bool]:
     """Register the challenger and make it champion, once; whether this call did it is the second value.
 
-    The champion must still be the one that the evaluation compared with: ConflictError otherwise.
+    `require_parity` raises GateError when the challenger's features are not online as they are offline. The champion
+    must still be the one that the evaluation compared with: ConflictError otherwise.
     """
     run_id = registry.challenger_run(name)
     evaluation = registry.evaluation(run_id)
@@ -25,7 +32,8 @@ def promote_challenger(registry: ModelRegistry, name: str, *, reason: str) -> tu
     champion = registry.champion(name)
     if champion is not None and champion.run_id == run_id:
         return champion, False
-    version = registry.register(run_id, name, version_tags(evaluation))
+    require_parity()
+    version = registry.register(run_id, name, version_tags(evaluation), evaluation.get("summary", ""))
     registry.promote(name, version.version, expected=evaluation["champion_version"], reason=reason)
     return version, True
 
@@ -74,11 +82,15 @@ def champion_asset(project: Project) -> dg.AssetsDefinition:
         owners=[f"team:{project.owner}"],
     )
     def champion(
-        context: dg.AssetExecutionContext, model_registry: dg.ResourceParam[ModelRegistry]
+        context: dg.AssetExecutionContext,
+        dataset_store: dg.ResourceParam[DatasetStore],
+        feature_store: dg.ResourceParam[FeatureStore],
+        model_registry: dg.ResourceParam[ModelRegistry],
     ) -> dg.MaterializeResult:
         tags = context.run.tags
         reason = tags.get(REASON) or tags.get(TRIGGER) or "materialized by hand"
-        version, promoted = promote_challenger(model_registry, project.name, reason=reason)
+        parity = partial(require_parity, project, dataset_store, feature_store, model_registry)
+        version, promoted = promote_challenger(model_registry, project.name, reason=reason, require_parity=parity)
         return dg.MaterializeResult(
             metadata={
                 "version": version.version,

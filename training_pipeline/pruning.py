@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
 import optuna
 import pytorch_lightning as L
 
 
 class Pruning(L.Callback):
-    """`best` is the lowest value of `monitor` so far."""
-
     def __init__(self, trial: optuna.Trial, monitor: str) -> None:
-        self.trial, self.monitor, self.best = trial, monitor, math.inf
+        self.trial, self.monitor = trial, monitor
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         value = float(trainer.callback_metrics[self.monitor])
-        self.best = min(self.best, value)
         self.trial.report(value, trainer.current_epoch)
         if self.trial.should_prune():
             raise optuna.TrialPruned

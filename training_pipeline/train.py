@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +18,11 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from fti.errors import FtiError
+from fti.files import replace_file
 from training_pipeline.job import TrainingJob
 
 if TYPE_CHECKING:
-    import pytorch_lightning as L
-
     from fti.stores.dataset_store import TrainingDataset
-    from fti.stores.encoder import Encoder
 
 RUN_FILE, RESULT_FILE = "run_id", "result.json"
 Report = Callable[[str], None]
@@ -56,7 +53,7 @@ def train(job: TrainingJob, report: Report = print) -> TrainingResult:
             result = TrainingResult(**{**json.loads(finished.read_text()), "reused": True})
         else:
             result = _train(job, run_id, report)
-            _write(finished, json.dumps(result.__dict__))
+            replace_file(finished, json.dumps(result.__dict__))
             for checkpoint in job.folder.glob("*.ckpt"):
                 checkpoint.unlink()
     job.registry.set_challenger(job.project, result.run_id)
@@ -68,33 +65,35 @@ def _train(job: TrainingJob, run_id: str, report: Report) -> TrainingResult:
 
     from fti.stores.encoder import Encoder
     from training_pipeline.datamodule import TabularData
-    from training_pipeline.fit import fit
+    from training_pipeline.learn import learn
     from training_pipeline.recorder import Recorder
 
     dataset = job.datasets.load(job.dataset_version)
-    manifest = dataset.manifest
-    encoder = Encoder.of(manifest, dataset.splits["train"])
+    encoder = Encoder.of(dataset.manifest, dataset.splits["train"])
     batch_size = int(job.params.get("batch_size", 0))
-    data = TabularData(dataset.splits, encoder, label=manifest["label"], batch_size=batch_size, seed=job.seed)
-    model = _seeded_model(job, encoder)
+    label = dataset.manifest["label"]
+    data = TabularData(dataset.splits, encoder, label=label, batch_size=batch_size, seed=job.seed)
     _record(job, run_id, dataset)
     recorder = Recorder(job.registry, run_id, report)
     began = time.perf_counter()
-    trainer = fit(model, data, seed=job.seed, max_epochs=job.max_epochs, callbacks=[recorder], folder=job.folder)
-    seconds = time.perf_counter() - began
-    best = float(trainer.checkpoint_callback.best_model_score)
-    model_id = job.registry.log_model(run_id, network=model, encoder=encoder, info=_info(job, run_id, dataset))
-    _close(job, run_id, best)
-    return TrainingResult(run_id, model_id, best, trainer.current_epoch, seconds, recorder.seconds)
-
-
-def _seeded_model(job: TrainingJob, encoder: Encoder) -> L.LightningModule:
-    import torch
-
-    from training_pipeline.model import build_model
-
-    torch.manual_seed(job.seed)
-    return build_model(job.build, encoder, job.params)
+    learned = learn(
+        encoder,
+        data,
+        build=job.build,
+        params=job.params,
+        seed=job.seed,
+        max_epochs=job.max_epochs,
+        callbacks=[recorder],
+        folder=job.folder,
+    )
+    seconds, best = time.perf_counter() - began, learned.validation_loss
+    report(
+        "  ".join([f"validation loss {best:.4f}", *(f"{name} {value:.4g}" for name, value in learned.metrics.items())])
+    )
+    info = _info(job, run_id, dataset)
+    model_id = job.registry.log_model(run_id, network=learned.model, encoder=encoder, info=info)
+    _close(job, run_id, {"best_validation_loss": best, **learned.metrics})
+    return TrainingResult(run_id, model_id, best, learned.epochs, seconds, recorder.seconds)
 
 
 def _info(job: TrainingJob, run_id: str, dataset: TrainingDataset) -> dict[str, Any]:
@@ -124,7 +123,7 @@ def _open_run(job: TrainingJob) -> str:
         job.folder.mkdir()
     client = job.registry.client
     run = client.create_run(job.registry.experiment(job.project), run_name=f"train-{job.key[:8]}")
-    _write(path, str(run.info.run_id))
+    replace_file(path, str(run.info.run_id))
     return str(run.info.run_id)
 
 
@@ -147,15 +146,10 @@ def _record(job: TrainingJob, run_id: str, dataset: TrainingDataset) -> None:
     client.log_dict(run_id, record, "record.json")
 
 
-def _close(job: TrainingJob, run_id: str, best: float) -> None:
-    job.registry.client.log_metric(run_id, "best_validation_loss", best)
+def _close(job: TrainingJob, run_id: str, metrics: Mapping[str, float]) -> None:
+    for name, value in metrics.items():
+        job.registry.client.log_metric(run_id, name, value)
     job.registry.client.set_terminated(run_id)
-
-
-def _write(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}.aside")
-    aside.write_text(text)
-    os.replace(aside, path)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

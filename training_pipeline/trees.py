@@ -7,7 +7,9 @@ trees are compared at once, without branches, so that the exported program is sh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,15 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from fti.stores.encoder import Encoder
-from training_pipeline.baseline import MAX_CATEGORIES
+from training_pipeline.baseline import MAX_CATEGORIES, boostable
 from training_pipeline.datamodule import Batch
 from training_pipeline.threads import num_threads
 
+Rows = tuple[np.ndarray, np.ndarray]
 TREES = "trees"
 """Parameter: iterations of boosting at most; 0 for a network alone."""
-DEFAULTS: Mapping[str, Any] = {"tree_learning_rate": 0.08, "min_samples_leaf": 20, "l2_regularization": 1.0}
+DEFAULTS: Mapping[str, Any] = {TREES: 0, "tree_learning_rate": 0.08, "min_samples_leaf": 20, "l2_regularization": 1.0}
 PATIENCE = 20
 """Iterations without a lower validation loss after which no more trees are added."""
+MAX_TREES, FEWEST_ROUNDS = 1500, 100
+"""Trees in all: a round has one for each class, so that many classes get fewer rounds, though no fewer than 100."""
 MAX_LEAVES = 31
 """Leaves of a tree: one bit each in an int32."""
 NUM_SLOTS = 32
@@ -46,7 +51,8 @@ class Trees(nn.Module):
     def __init__(self, arrays: Mapping[str, np.ndarray], num_outputs: int) -> None:
         super().__init__()
         for name, values in arrays.items():
-            self.register_buffer(name, torch.from_numpy(values))
+            if values.size:  # an archive cannot hold two empty tensors
+                self.register_buffer(name, torch.from_numpy(values))
         self.num_outputs = num_outputs
         self.num_rounds = len(arrays["leaves"]) // num_outputs
         self.has_categories = len(arrays["slots"]) > 0
@@ -70,30 +76,107 @@ class Trees(nn.Module):
         return outputs.squeeze(1) if self.num_outputs == 1 else outputs
 
 
-def fit_trees(encoder: Encoder, train: Batch, validation: Batch, params: Mapping[str, Any], seed: int) -> Trees:
-    """Boost on the training rows until the validation loss falls no more, and keep the trees up to its lowest."""
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+def tree_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that concern the trees."""
+    return {name: params.get(name, default) for name, default in DEFAULTS.items()}
+
+
+class KnownClasses(nn.Module):
+    """Trees that have seen some of the classes only: the logits of the others are `unseen`."""
+
+    known: Tensor
+
+    def __init__(self, trees: Trees, known: np.ndarray, num_classes: int, unseen: float) -> None:
+        super().__init__()
+        self.trees, self.num_classes, self.unseen, self.num_rounds = trees, num_classes, unseen, trees.num_rounds
+        self.register_buffer("known", torch.from_numpy(known))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        outputs = self.trees(rows)
+        if self.trees.num_outputs == 1:  # of two classes, scikit-learn has the log-odds of the second
+            outputs = torch.stack([-outputs / 2, outputs / 2], dim=1)
+        every = outputs.new_full((rows.shape[0], self.num_classes), self.unseen)
+        return every.index_copy(1, self.known, outputs)
+
+
+Ensemble = Trees | KnownClasses
+
+
+@dataclass(frozen=True)
+class Boosted:
+    """`trees` of the training split for as many rounds as the validation split bears; `final` are as many rounds on
+    both splits, which have seen the newest rows and the most: the model that serves."""
+
+    trees: Ensemble
+    final: Ensemble
+
+    @property
+    def num_rounds(self) -> int:
+        """Rounds of boosting."""
+        return self.trees.num_rounds
+
+
+def fit_trees(
+    encoder: Encoder, train: Batch, validation: Batch, params: Mapping[str, Any], seed: int
+) -> Boosted | None:
+    """None where there is nothing to learn: the training labels, or those of them that the validation split has, are no
+    two classes."""
+    (rows, labels), (others, other_labels) = ((part.numpy() for part in batch) for batch in (train, validation))
+    if encoder.target.task != "regression":
+        labels, other_labels = labels.astype(np.int64), other_labels.astype(np.int64)
+        seen = np.isin(other_labels, labels)
+        if len(np.unique(labels)) < 2 or not seen.any():
+            return None
+        checked = others[seen], other_labels[seen]
+    else:
+        checked = others, other_labels
+    trees = ensemble(encoder, (rows, labels), params=params, seed=seed, validation=checked)
+    every = np.concatenate([rows, others]), np.concatenate([labels, other_labels])
+    return Boosted(trees, ensemble(encoder, every, params={**params, TREES: trees.num_rounds}, seed=seed))
+
+
+def ensemble(
+    encoder: Encoder, train: Rows, *, params: Mapping[str, Any], seed: int, validation: Rows | None = None
+) -> Ensemble:
+    """scikit-learn's boosting as tensors; with `validation`, the rounds up to the lowest loss there."""
     from threadpoolctl import threadpool_limits
 
-    chosen = {**DEFAULTS, **params}
-    kind = HistGradientBoostingRegressor if encoder.target.task == "regression" else HistGradientBoostingClassifier
+    target, (rows, labels) = encoder.target, train
+    known = np.unique(labels) if target.task != "regression" else labels[:0]
+    if target.task != "regression":
+        labels = np.searchsorted(known, labels)
+    model = booster(encoder, params, seed, early_stopping=validation is not None)
+    with threadpool_limits(num_threads()):
+        if validation is None:
+            model.fit(boostable(rows, rows), labels)
+        else:
+            checked = np.searchsorted(known, validation[1]) if target.task != "regression" else validation[1]
+            model.fit(boostable(rows, rows), labels, X_val=boostable(rows, validation[0]), y_val=checked)
+    rounds = model.n_iter_ if validation is None else max(int(np.argmax(model.validation_score_)), 1)
+    trees = Trees(tree_arrays(model, rounds), int(model.n_trees_per_iteration_))
+    if target.task != "multiclass" or len(known) == target.num_outputs:
+        return trees
+    return KnownClasses(trees, known, target.num_outputs, unseen=-math.log(2 * len(labels)))
+
+
+def booster(encoder: Encoder, params: Mapping[str, Any], seed: int, *, early_stopping: bool) -> Any:
+    """The unfitted HistGradientBoosting."""
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    chosen, target = tree_params(params), encoder.target
     few = [len(encoder.numeric) + at for at, size in enumerate(encoder.sizes) if size <= MAX_CATEGORIES]
-    model = kind(
-        max_iter=int(chosen[TREES]),
+    kind = HistGradientBoostingRegressor if target.task == "regression" else HistGradientBoostingClassifier
+    return kind(
+        max_iter=min(int(chosen[TREES]), max(MAX_TREES // target.num_outputs, FEWEST_ROUNDS)),
         learning_rate=float(chosen["tree_learning_rate"]),
         min_samples_leaf=int(chosen["min_samples_leaf"]),
         l2_regularization=float(chosen["l2_regularization"]),
         max_leaf_nodes=MAX_LEAVES,
         categorical_features=few,
-        early_stopping=True,
+        early_stopping=early_stopping,
         n_iter_no_change=PATIENCE,
         random_state=seed,
     )
-    (rows, labels), (other_rows, other_labels) = ((part.numpy() for part in batch) for batch in (train, validation))
-    with threadpool_limits(num_threads()):
-        model.fit(rows, labels, X_val=other_rows, y_val=other_labels)
-    best = max(int(np.argmax(model.validation_score_)), 1)
-    return Trees(tree_arrays(model, best), encoder.target.num_outputs)
 
 
 def tree_arrays(model: Any, num_iterations: int) -> dict[str, np.ndarray]:

@@ -96,10 +96,8 @@ class Objective:
         self.data: dict[int, TabularData] = {}
 
     def __call__(self, trial: "optuna.Trial") -> float:
-        import torch
-
-        from training_pipeline.fit import MONITOR, fit
-        from training_pipeline.model import build_model
+        from training_pipeline.fit import MONITOR
+        from training_pipeline.learn import learn
         from training_pipeline.pruning import Pruning
 
         model = self.project.model
@@ -108,11 +106,16 @@ class Objective:
         batch_size = int(params.get("batch_size", 0))
         if batch_size not in self.data:
             self.data = {batch_size: self.make_data(params)}
-        torch.manual_seed(model.seed)
-        network = build_model(model.build, self.encoder, params)
-        pruning = Pruning(trial, MONITOR)
-        fit(network, self.data[batch_size], seed=model.seed, max_epochs=self.config.epochs, callbacks=[pruning])
-        return pruning.best
+        learned = learn(
+            self.encoder,
+            self.data[batch_size],
+            build=str(model.build),
+            params=params,
+            seed=model.seed,
+            max_epochs=self.config.epochs,
+            callbacks=[Pruning(trial, MONITOR)],
+        )
+        return learned.validation_loss
 
 
 def best_params(project: Project, version: str, registry: ModelRegistry) -> dict[str, Any]:

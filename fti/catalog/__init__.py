@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 def write(settings: Settings, out: Path) -> Path:
     """Write `index.html` into `out`, aside and then renamed; returns its path."""
-    from feature_pipeline.chunks import replace_file
     from fti.catalog.contents import entry
     from fti.catalog.page import page
+    from fti.files import replace_file
     from fti.loading import load_projects
     from fti.stores import open_stores
 
@@ -22,5 +22,5 @@ def write(settings: Settings, out: Path) -> Path:
     entries = [entry(project, stores) for project in load_projects(settings.project_modules)]
     out.mkdir(parents=True, exist_ok=True)
     path = out / "index.html"
-    replace_file(path, page(entries, made_at=datetime.now(UTC)).encode())
+    replace_file(path, page(entries, made_at=datetime.now(UTC)))
     return path

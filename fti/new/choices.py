@@ -15,8 +15,8 @@ SPANS = (
 )  # fmt: skip
 ROWS_IN_SPAN = (5, 20, 80)
 """Rows of an entity that a span should hold, by the median gap between them."""
-MAX_SHARE_OF_TIME = 4
-"""A span is at most this part of the table's time."""
+MAX_SHARE_OF_TIME = 3
+"""A span is at most a third of the table's time."""
 MAX_SLICE_VALUES = 12
 MAX_EXAMPLE = 60
 MAX_EXPECTED = 20
@@ -24,14 +24,18 @@ MAX_EXPECTED = 20
 NUM_TRIALS = 4
 
 
-def windows(gap: timedelta | None, span: timedelta) -> tuple[str, ...]:
-    """Two or three spans that hold about 5, 20 and 80 rows of an entity, none over a quarter of the table's time."""
+def windows(gap: timedelta | None, span: timedelta, *, last: bool = False) -> tuple[str, ...]:
+    """Two or three spans that hold about 5, 20 and 80 rows of an entity, none over a third of the table's time.
+
+    With `last` also one that holds the last row alone.
+    """
     fitting = [name for name in SPANS if parse_window(name) * MAX_SHARE_OF_TIME <= span] or list(SPANS[:1])
     gap = gap or span / 40
     wanted = [
         next((name for name in fitting if parse_window(name) >= gap * rows), fitting[-1]) for rows in ROWS_IN_SPAN
     ]
-    return tuple(dict.fromkeys(wanted))
+    alone = [name for name in fitting if parse_window(name) <= gap][-1:] if last else []
+    return tuple(dict.fromkeys([*alone, *wanted]))
 
 
 def calendar_parts(times: Times | None) -> tuple[str, ...]:
@@ -96,11 +100,6 @@ def metric(profile: Profile) -> str:
 def loss(profile: Profile) -> str:
     """The metric that is compared with the champion."""
     return "rmse" if profile.target.task == "regression" else "log_loss"
-
-
-def max_epochs(rows: int) -> int:
-    """More rounds for fewer rows."""
-    return 60 if rows < 5_000 else 30 if rows < 50_000 else 15
 
 
 def monitor_days(span: timedelta) -> int:

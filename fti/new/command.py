@@ -39,15 +39,26 @@ def run(arguments: argparse.Namespace) -> int:
         force=arguments.force,
     )
     folder = create(wish, Console())
-    name = arguments.name
+    name, hint = arguments.name, _setting(folder)
     lines = [
         "",
         f"{folder}/features.py   whom features are about, and the views that hold them",
         f"{folder}/project.py    the table, the features, the label, the model, its gates",
         "",
+        *([hint] if hint else []),
         f"fti check {name}   # does the project hold together",
         f"fti run {name}     # features, model, gates, service",
         "fti up       # beside the others in Dagster",
     ]
     print("\n".join(lines))
     return 0
+
+
+def _setting(folder: Path) -> str:
+    """What to set so that FTI finds the project; empty when it does."""
+    from fti.loading import folders
+    from fti.settings import Settings
+
+    settings, parent = Settings(), folder.resolve().parent
+    known = parent in folders(settings.project_modules)
+    return "" if known else f"export FTI_PROJECTS={settings.projects},{parent}/"

@@ -132,7 +132,7 @@ def _model(draft: Draft) -> str:
         "        params=DEFAULTS,\n"
         "        search_space=search_space,\n"
         f"        num_trials={choices.NUM_TRIALS},\n"
-        f"        max_epochs={choices.max_epochs(draft.profile.rows)},\n"
+        f"        max_epochs=MAX_EPOCHS,\n"
         "    ),\n"
     )
 

@@ -10,15 +10,15 @@ from typing import Any
 from fti.errors import DataError
 from fti.new import choices
 from fti.new.profiles import Column, Profile
-from fti.new.source import NO_TIME
+from fti.new.source import NO_TIME, SERIES
 
 DAY = timedelta(days=1)
 MAX_STATISTICS = 4
 """Columns with statistics over an entity's earlier rows."""
-FEW_ENTITIES, MANY_ROWS = 1_000, 10
+FEW_ENTITIES, MANY_ROWS = 1_000, 30
 """An entity's name is a feature when there are few of them and each has many rows."""
-ROW_NUMBER, TIME = "row_id", "event_time"
-"""Columns that are made when the table names no entity, or no time."""
+ROW_NUMBER, ONE_SERIES, TIME = "row_id", "series", "event_time"
+"""Columns that are made when the table names no entity, has nothing but values in time, or names no time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,8 @@ class Draft:
     """End of the dataset."""
     left_out: Mapping[str, str]
     """Column of the table -> why."""
+    series: bool
+    """Whether all rows are one entity: a table of a time and a number."""
 
     @property
     def timed(self) -> bool:
@@ -71,7 +73,12 @@ class Draft:
     @property
     def numbered(self) -> bool:
         """Whether every row is an entity of its own."""
-        return not self.profile.entity
+        return not self.profile.entity and not self.series
+
+    @property
+    def label_is_history(self) -> bool:
+        """Whether the label's earlier values are features: rows are nothing but values in time."""
+        return self.label in self.statistics
 
     @property
     def features(self) -> tuple[Own, ...]:
@@ -90,13 +97,16 @@ def draft(profile: Profile, name: str, now: datetime) -> Draft:
     """The project `name` for a usable profile. DataError when there is nothing to learn from."""
     profile.require_usable()
     short = profile.identifiers
-    entity = {short[column]: _key_type(profile.column(column)) for column in profile.entity} or {
-        _free(ROW_NUMBER, short): "Int64"
-    }
     time = short[profile.timestamp] if profile.timestamp else _free(TIME, short)
     own = tuple(_own(column, profile.row) for column in profile.features if column.kind != "datetime")
     moments = [column for column in profile.features if column.kind == "datetime"]
-    statistics, windows = _history(profile, own)
+    bare = profile.times is not None and not own and not moments
+    series = bare and not profile.entity and profile.target.task == "regression"
+    entity = {short[column]: _key_type(profile.column(column)) for column in profile.entity}
+    entity = entity or ({_free(ONE_SERIES, short): "String"} if series else {_free(ROW_NUMBER, short): "Int64"})
+    statistics, windows = _history(profile, own, series=series)
+    if bare and windows and profile.target.task == "regression":
+        statistics = {short[profile.target.name]: "mean"}
     parts = choices.calendar_parts(profile.times)
     if not own and not windows and not (moments and profile.timestamp):
         raise DataError(
@@ -108,7 +118,7 @@ def draft(profile: Profile, name: str, now: datetime) -> Draft:
         name=name,
         profile=profile,
         entity=entity,
-        key_examples={column: _key_example(profile, column) for column in entity},
+        key_examples={column: SERIES if series else _key_example(profile, column) for column in entity},
         time=time,
         moment=_moment(profile),
         label=short[profile.target.name],
@@ -123,6 +133,7 @@ def draft(profile: Profile, name: str, now: datetime) -> Draft:
         days=days,
         until=min(days[1], _ceil(profile.split.until)) if profile.split.until else days[1],
         left_out=_left_out(profile),
+        series=series,
     )
 
 
@@ -195,16 +206,20 @@ def _own(column: Column, row: Mapping[str, Any]) -> Own:
     return Own(name=column.identifier, dtype=dtype, example=_text(example) if dtype == "String" else example)
 
 
-def _history(profile: Profile, own: tuple[Own, ...]) -> tuple[dict[str, str], tuple[str, ...]]:
+def _history(profile: Profile, own: tuple[Own, ...], *, series: bool) -> tuple[dict[str, str], tuple[str, ...]]:
     """Statistics over an entity's earlier rows, and their spans; nothing where rows have no earlier ones."""
-    if not profile.entity or profile.times is None or profile.times.start == profile.times.end:
+    times, snapshot = profile.times, profile.entities.kind == "snapshot" and bool(own)
+    if times is None or times.start == times.end or snapshot or not (profile.entity or series):
         return {}, ()
-    if profile.entities.kind == "snapshot" and own:
-        return {}, ()
-    windows = choices.windows(profile.entities.median_gap, profile.times.end - profile.times.start)
+    span = times.end - times.start
+    gap = span / max(1, times.num_times - 1) if series else profile.entities.median_gap
+    windows = choices.windows(gap, span, last=not own)
     kinds = {column.identifier: column.kind for column in profile.features}
-    chosen = [column for column in own if kinds[column.name] in ("numeric", "boolean")][:MAX_STATISTICS]
-    return {column.name: "share" if kinds[column.name] == "boolean" else "mean" for column in chosen}, windows
+    chosen = [column for column in own if kinds[column.name] == "numeric"]
+    chosen += [column for column in own if kinds[column.name] == "boolean"]
+    return {
+        column.name: "share" if kinds[column.name] == "boolean" else "mean" for column in chosen[:MAX_STATISTICS]
+    }, windows
 
 
 def _categorical(profile: Profile, entity: Mapping[str, str], time: str, parts: tuple[str, ...]) -> tuple[str, ...]:

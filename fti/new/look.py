@@ -14,12 +14,13 @@ from fti.new.columns import Facts, facts, joined, kind_of, read_facts
 from fti.new.dates import epoch
 from fti.new.names import require_column
 from fti.new.profiles import Kind
-from fti.new.spec import utc
+from fti.new.spec import SHORT_YEAR, utc
 from fti.new.tables import Table
 
 SAMPLE_CELLS = 24_000_000
 SAMPLE_BYTES = 1 << 29
 KEY_CELLS = 12_000_000
+SHORT_YEARS = (30, 99)
 """A larger table is sampled for statistics; rows, nulls, ranges and infinite values are counted over all rows."""
 
 
@@ -134,7 +135,7 @@ def _with_times(table: Table, timestamp: str) -> Table:
         raise DataError(f"--timestamp {timestamp!r} is null in every row: name another column, or leave it out.")
     if dtype.is_numeric():
         low, high = read.collect(table.scan.select(low=column.min(), high=column.max()), table.spec).row(0)
-        how = epoch(int(low), int(high))
+        how = epoch(int(low), int(high)) or (SHORT_YEAR if SHORT_YEARS[0] <= low <= high <= SHORT_YEARS[1] else "")
         if how:
             return table.retyped(timestamp, how)
     shown = ", ".join(repr(value) for value in few.to_list())

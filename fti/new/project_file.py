@@ -54,7 +54,7 @@ def _head(draft: Draft) -> str:
             "from fti.new.source import read_rows",
             "from fti.new.spec import UTC_TIME, TableSpec",
             "from fti.project import (\n" + "".join(f"    {name},\n" for name in declared) + ")",
-            "from fti.tabular import DEFAULTS, search_space",
+            "from fti.tabular import DEFAULTS, MAX_EPOCHS, search_space",
             *(["from fti.windows import Statistic, rolling_statistics, window_names"] if draft.windows else []),
         ]
     )
@@ -87,6 +87,8 @@ def _table(draft: Draft) -> str:
 def _about_entity(draft: Draft) -> str:
     if draft.numbered:
         return "Every row is an entity of its own: its number in the file."
+    if draft.series:
+        return "The rows are one series of values in time: one entity, with one name."
     found = draft.profile.entities
     return f"Whom a row is about: {found.num_entities:,} of them, with {found.median_rows:g} rows each (median)."
 
@@ -123,7 +125,7 @@ def _columns(draft: Draft) -> str:
 
 
 def _read(draft: Draft) -> str:
-    names = ", names=NAMES" if draft.names else ""
+    names = (", names=NAMES" if draft.names else "") + (", series=True" if draft.series else "")
     return (
         f"def read_{draft.name}(start: datetime, end: datetime) -> pl.DataFrame:\n"
         '    """The rows of `[start, end)`, without copies, infinite numbers, and rows that lack entity or time."""\n'
@@ -134,13 +136,24 @@ def _read(draft: Draft) -> str:
 def _history(draft: Draft) -> str:
     """Statistics over an entity's earlier rows."""
     statistics = {name: block("(", [text(name), text(kind)], ")") for name, kind in draft.statistics.items()}
-    delay = "milliseconds=1" if draft.profile.entities.at_once <= SPACED_BY_MILLISECOND else "seconds=1"
+    times, crowd = draft.profile.times, draft.profile.entities.at_once
+    if draft.series and times:
+        crowd = 10 * draft.profile.rows // times.num_times
+    delay = "milliseconds=1" if crowd <= SPACED_BY_MILLISECOND else "seconds=1"
     lead = "STATISTICS: dict[str, Statistic] = "
     kind = "mean" if draft.label_type in ("Int64", "Float64") else "share"
     label = text(draft.label)
-    return (
+    about = (
         "# Of an entity's earlier rows: their number, and these. The label may be one of them only if it is known\n"
         f'# before the next row comes: then add {label}: ({label}, "{kind}").\n'
+    )
+    if draft.label_is_history:
+        about = (
+            "# A row is a value in time: known when the next one comes: earlier values may tell the next.\n"
+            "# If the label becomes known later than its row, take it out: the model would see the future.\n"
+        )
+    return (
+        f"{about}"
         f"{lead}{dictionary(statistics, lead=len(lead))}\n"
         f"WINDOWS = {tupled(draft.windows)}  # by the usual time between two rows of an entity\n\n\n"
         "def history(rows: pl.DataFrame) -> pl.DataFrame:\n"

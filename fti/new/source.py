@@ -13,6 +13,8 @@ from fti.new.spec import UTC_TIME, TableSpec, utc
 
 NO_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 """The moment of every row of a table without times."""
+SERIES = "all"
+"""The one entity of a table that is a series."""
 _COPY = "__copy"
 
 
@@ -25,11 +27,13 @@ def read_rows(
     start: datetime,
     end: datetime,
     names: Mapping[str, str] | None = None,
+    series: bool = False,
 ) -> pl.DataFrame:
     """The rows of `table` with `start <= time < end` in the columns of `schema`, in the order of the file.
 
     `names` maps the table's columns to those of `schema`, where they differ. An `entity` column that the table does
-    not have is made: the row's number in the file, from 0. A `time` that it does not have is `NO_TIME` in every row.
+    not have is made: the row's number in the file, from 0, or one name for all rows where the table is a `series`. A
+    `time` that it does not have is `NO_TIME` in every row.
     Infinite numbers become null, a time without a zone is UTC. Rows without an entity or a time are left out, and so
     are copies of a row; other rows of one entity and time are moved apart (`spaced`).
     """
@@ -42,11 +46,13 @@ def read_rows(
         time=stored.get(time),
         start=start if time in stored else None,
         end=end if time in stored else None,
-        number=numbered,
+        number=None if series else numbered,
     )
     columns = [typed(rows[name], schema[fresh]).alias(fresh) for fresh, name in stored.items()]
-    columns += [rows[numbered].cast(schema[numbered])] if numbered else []
+    columns += [rows[numbered].cast(schema[numbered])] if numbered and not series else []
     frame = pl.DataFrame(columns)
+    if series:
+        frame = frame.with_columns(pl.lit(SERIES).alias(name) for name in entity)
     if time not in stored:
         moment = pl.lit(NO_TIME, UTC_TIME).alias(time)
         frame = frame.with_columns(moment).filter(pl.lit(start <= NO_TIME < end))

@@ -16,7 +16,7 @@ TEXT, INTEGER, NUMBER, BOOLEAN = "text", "integer", "number", "boolean"
 COMMA_NUMBER, GROUPED_NUMBER = "number 1.234,5", "number 1,234.5"
 EPOCHS = {"epoch s": 1, "epoch ms": 1_000, "epoch us": 1_000_000}
 """Whole numbers that count units since 1970, with the units in a second."""
-YEAR = "year"
+YEAR, SHORT_YEAR = "year", "year 19xx"
 TEXT_FORMATS = ("csv", "jsonl", "json")
 UTC_TIME = pl.Datetime("us", "UTC")
 
@@ -29,7 +29,8 @@ class TableSpec:
 
     `as stored`: the file's own type; `text`, `integer`, `number`, `boolean` (yes/no, true/false, y/n, t/f);
     `number 1.234,5` (decimal comma) and `number 1,234.5` (grouped, also with a currency or percent sign);
-    `date <format>` and `time <format>` (chrono's format letters, as strptime); `epoch s|ms|us`; `year`.
+    `date <format>` and `time <format>` (chrono's format letters, as strptime); `epoch s|ms|us`; `year`; `year 19xx`, of
+    two digits.
     A text that cannot be read so becomes null.
     """
 
@@ -74,7 +75,7 @@ def value(name: str, how: str, stored: pl.DataType) -> pl.Expr:
     column = pl.col(name)
     if how == AS_STORED:
         return plain(column, stored)
-    if how in EPOCHS or how == YEAR:
+    if how in EPOCHS or how in (YEAR, SHORT_YEAR):
         return _moment_of_number(column, how, stored).alias(name)
     if stored != pl.String:
         return _typed(column, how).alias(name)
@@ -124,7 +125,8 @@ def _moment_of_text(text: pl.Expr, how: str) -> pl.Expr:
 def _moment_of_number(column: pl.Expr, how: str, stored: pl.DataType) -> pl.Expr:
     """UTC times of years or of units since 1970."""
     whole = (column.str.strip_chars() if stored == pl.String else column).cast(pl.Float64, strict=False)
-    if how == YEAR:
+    if how in (YEAR, SHORT_YEAR):
+        whole = whole + 1900 if how == SHORT_YEAR else whole
         year = pl.when(whole.is_between(1000, 9999)).then(whole).cast(pl.Int32)
         return pl.datetime(year, 1, 1, time_zone="UTC")
     return (whole * (1_000_000 / EPOCHS[how])).cast(pl.Int64, strict=False).cast(UTC_TIME)

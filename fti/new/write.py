@@ -6,6 +6,7 @@ import importlib.util
 import keyword
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fti.errors import DataError
+from fti.errors import DataError, NotReadyError
 from fti.new.draft import draft
 from fti.new.features_file import features_file
 from fti.new.profile import profile
@@ -81,13 +82,32 @@ def require_absent(folder: Path) -> None:
 
 def write(folder: Path, files: Mapping[str, str]) -> None:
     """All `files` or none: written aside, then renamed. Other files of the folder stay."""
-    if not folder.exists():
-        aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-        aside.mkdir(parents=True)
+    try:
+        if folder.exists():
+            _replace(folder, files)
+        else:
+            _make(folder, files)
+    except OSError as error:
+        raise NotReadyError(
+            f"{folder} cannot be written: {error.strerror}. Choose another folder with --into."
+        ) from error
+
+
+def _make(folder: Path, files: Mapping[str, str]) -> None:
+    """A new folder, by one rename."""
+    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    aside.mkdir(parents=True)
+    try:
         for name, text in files.items():
             (aside / name).write_text(text, encoding="utf-8")
         os.rename(aside, folder)
-        return
+    except OSError:
+        shutil.rmtree(aside)
+        raise
+
+
+def _replace(folder: Path, files: Mapping[str, str]) -> None:
+    """Files of a folder that is there; the old ones stay until all new ones are written."""
     asides = {name: folder / f".{name}.{uuid.uuid4().hex}" for name in files}
     try:
         for name, text in files.items():

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fti.errors import DataError, NotReadyError
-from fti.stores.dataset_store import MANIFEST, cached, patiently, replace_text
+from fti.files import replace_file
+from fti.stores.dataset_store import MANIFEST, cached, patiently
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -79,7 +80,7 @@ class DatasetRemote:
         entry = json.loads(self._fs.cat_file(found[version]))
         file = Path(self.root, entry["project"], f"{version}.dvc")
         file.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(file, entry["dvc"])
+        replace_file(file, entry["dvc"])
         made = datetime.fromisoformat(entry["made"]).timestamp()
         os.utime(file, (made, made))
         return file
@@ -117,7 +118,7 @@ class DatasetRemote:
             self._fs.pipe_file(path, text.encode())
         else:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            replace_text(Path(path), text)
+            replace_file(Path(path), text)
 
     def _verify(self, version: str) -> None:
         """Every object of the version is in the remote, as large as here; the list of files byte by byte."""

@@ -21,6 +21,7 @@ import yaml
 from filelock import FileLock
 
 from fti.errors import DataError, NotReadyError
+from fti.files import replace_file
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -89,7 +90,7 @@ class DatasetStore:
             finally:
                 shutil.rmtree(staged, ignore_errors=True)
                 staged.with_name(f"{staged.name}.dvc").unlink(missing_ok=True)
-            replace_text(self._folder(project) / "latest", version)
+            replace_file(self._folder(project) / "latest", version)
             if self._shared:
                 self._shared.push(repo, self._local())
         return version
@@ -202,7 +203,7 @@ class DatasetStore:
         if not (file := folder.with_name(f"{version}.dvc")).exists():  # its time tells when the version was made
             description = yaml.safe_load(staged.with_name(f"{staged.name}.dvc").read_text())
             description["outs"][0]["path"] = version
-            replace_text(file, yaml.safe_dump(description, sort_keys=False))
+            replace_file(file, yaml.safe_dump(description, sort_keys=False))
         return version
 
     def _find(self, version: str) -> Path:
@@ -257,10 +258,3 @@ def patiently(work: Callable[[], T]) -> T:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a small file aside, then rename."""
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    aside.write_text(text)
-    os.replace(aside, path)

@@ -57,6 +57,10 @@ class Encoder:
     @classmethod
     def of(cls, manifest: Mapping[str, Any], train: pl.DataFrame) -> Self:
         """The encoder of a dataset, learnt on its training split or on a part of it."""
+        if not (manifest["numeric"] or manifest["categorical"]):
+            raise DataError(
+                "the dataset has no features: a model needs at least one column beside entity, time and label"
+            )
         target = Target.of(manifest, train)
         return cls.fit(train, numeric=manifest["numeric"], categorical=manifest["categorical"], target=target)
 

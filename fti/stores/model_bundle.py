@@ -1,7 +1,8 @@
 """The model bundle: what the service needs of a model version, as one folder without pickle.
 
 MLmodel                 MLflow's description; `mlflow.pyfunc.load_model` works on the folder
-data/model.pt2          the network as a `torch.export` archive: a graph in JSON and raw tensors
+data/model.pt2          the network as a `torch.export` archive: a graph in JSON and raw tensors; or
+data/model.skops        a scikit-learn-like estimator as skops writes it
 data/encoder.json       feature columns to network input
 data/info.json          where the model comes from: dataset version, feature service, label, features, parameters
 evaluation.json         measured on the test split, see `training_pipeline.evaluate`; arrives with the evaluation
@@ -21,6 +22,7 @@ import numpy as np
 import polars as pl
 
 from fti.stores.encoder import Encoder
+from fti.stores.estimator import dump_estimator, load_estimator, predictions
 from fti.stores.program import load_program, read_bytes, save_program
 from fti.stores.target import Target
 
@@ -28,7 +30,13 @@ if TYPE_CHECKING:
     import torch
 
 DATA = "data"
-PROGRAM, ENCODER, INFO, EVALUATION = "model.pt2", "encoder.json", "info.json", "evaluation.json"
+PROGRAM, ESTIMATOR, ENCODER, INFO, EVALUATION = (
+    "model.pt2",
+    "model.skops",
+    "encoder.json",
+    "info.json",
+    "evaluation.json",
+)
 BLOCK = 1024
 """Rows that a network reads at once: bounds the memory of a large batch."""
 
@@ -40,15 +48,15 @@ class ModelBundle:
     `info` holds `task`, `classes` (of a multiclass label, in the order of the probabilities), `dataset_version`,
     `feature_service`, `label`, `numeric`, `categorical`, `params`, `seed`, `run_id` and, once the model has been
     evaluated, `reference_predictions`:
-    `{"probability": fti.drift.reference(...) on the training split, "overall": {...}, "weeks": [...]}`
-    where `overall` and each week hold `start`, `rows`, `positive_share`, `roc_auc`, `log_loss` and
-    `expected_log_loss` (the log loss that the model's own probabilities promise).
+    `{"predictions": fti.drift.reference(...) on the training split, "overall": {...}, "weeks": [...]}`
+    where `overall` and each week of the test split hold `start`, `rows`, the metrics and, of a classifier,
+    `expected_log_loss` (what its own probabilities promise), of a regressor, `rmse_error` (a standard error).
     """
 
     encoder: Encoder
     info: Mapping[str, Any]
-    network: torch.nn.Module = field(repr=False)
-    """float32 [rows, columns] to outputs as in `Target`."""
+    model: torch.nn.Module | Any = field(repr=False)
+    """A network, float32 [rows, columns] to outputs as in `Target`, or a fitted estimator."""
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -58,7 +66,9 @@ class ModelBundle:
         evaluation = Path(folder) / EVALUATION
         if evaluation.exists():
             info["reference_predictions"] = json.loads(evaluation.read_bytes())["reference_predictions"]
-        return cls(Encoder.from_json(read_bytes(data / ENCODER).decode()), info, load_program(data / PROGRAM))
+        estimator = data / ESTIMATOR
+        model = load_estimator(estimator) if estimator.exists() else load_program(data / PROGRAM)
+        return cls(Encoder.from_json(read_bytes(data / ENCODER).decode()), info, model)
 
     @property
     def target(self) -> Target:
@@ -70,19 +80,26 @@ class ModelBundle:
 
         Binary: probability of label 1 [rows]; multiclass: probabilities [rows, classes]; regression: values [rows].
         """
+        encoded = self.encoder.encode(frame)
+        if hasattr(self.model, "predict"):
+            shape = (0, self.target.num_outputs)[: 1 + (self.target.task == "multiclass")]
+            return predictions(self.model, encoded, self.target) if len(encoded) else np.empty(shape)
         import torch
 
-        rows = torch.from_numpy(self.encoder.encode(frame))
+        rows = torch.from_numpy(encoded)
         with torch.inference_mode():
-            parts = [self.network(rows[first : first + BLOCK]) for first in range(0, max(len(rows), 1), BLOCK)]
+            parts = [self.model(rows[first : first + BLOCK]) for first in range(0, max(len(rows), 1), BLOCK)]
         return self.target.decode(torch.cat(parts).numpy())
 
 
-def save_bundle(folder: Path, *, network: torch.nn.Module, encoder: Encoder, info: Mapping[str, Any]) -> None:
-    """Write `network` (in evaluation mode) and what belongs to it as a bundle folder."""
+def save_bundle(folder: Path, *, network: torch.nn.Module | Any, encoder: Encoder, info: Mapping[str, Any]) -> None:
+    """Write `network`, or an estimator in its place, and what belongs to it as a bundle folder."""
     data = folder / DATA
     data.mkdir(parents=True)
-    save_program(data / PROGRAM, network.eval(), num_columns=encoder.num_columns)
+    if hasattr(network, "predict"):
+        (data / ESTIMATOR).write_bytes(dump_estimator(network))
+    else:
+        save_program(data / PROGRAM, network.eval(), num_columns=encoder.num_columns)
     (data / ENCODER).write_text(encoder.to_json())
     (data / INFO).write_text(json.dumps(info, indent=1, sort_keys=True))
 
@@ -98,7 +115,8 @@ def write_mlmodel(folder: Path, encoder: Encoder, *, run_id: str, model_id: str)
     outputs = [ColSpec("double", name) for name in names[encoder.target.task]]
     signature = ModelSignature(Schema(columns), Schema(outputs))
     model = Model(run_id=run_id, model_id=model_id, signature=signature)
-    (folder / "requirements.txt").write_text("".join(f"{name}=={version(name)}\n" for name in ("torch", "polars")))
+    used = ("scikit-learn", "skops", "polars") if (folder / DATA / ESTIMATOR).exists() else ("torch", "polars")
+    (folder / "requirements.txt").write_text("".join(f"{name}=={version(name)}\n" for name in used))
     (folder / "python_env.yaml").write_text(
         f"python: {platform.python_version()}\nbuild_dependencies: []\ndependencies:\n- -r requirements.txt\n"
     )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 CHALLENGER_RUN = "fti.challenger_run"
 """Experiment tag: the run that trained the challenger."""
+CARD = "model_card.md"
 MODEL_ID = "fti.model_id"
 """Run tag: the MLflow model that the run logged."""
 _JOURNAL = """CREATE TABLE IF NOT EXISTS promotions (
@@ -140,15 +141,16 @@ class ModelRegistry:
         return str(tags[MODEL_ID])
 
     def log_evaluation(
-        self, run_id: str, evaluation: Mapping[str, Any], pictures: Mapping[str, bytes] | None = None
+        self, run_id: str, evaluation: Mapping[str, Any], pictures: Mapping[str, bytes] | None = None, card: str = ""
     ) -> None:
-        """Keep `evaluation` with the run and with its model, so that it travels with every copy of the model; pictures
-        (file name to content) stay with the run."""
+        """Keep `evaluation` and the model card with the run and with its model, so that they travel with every copy of
+        the model; pictures (file name to content) stay with the run."""
         model_id = self.model_id(run_id)
         text = json.dumps(evaluation, indent=1, sort_keys=True)
         with TemporaryDirectory(dir=self.folder("tmp")) as aside:
             path = Path(aside) / EVALUATION
             path.write_text(text)
+            (Path(aside) / CARD).write_text(card)
             self.client.log_model_artifacts(model_id, aside)
             for name, content in (pictures or {}).items():
                 (Path(aside) / name).write_bytes(content)
@@ -165,7 +167,7 @@ class ModelRegistry:
 
     # --- versions ---
 
-    def register(self, run_id: str, name: str, tags: Mapping[str, Any]) -> ModelVersion:
+    def register(self, run_id: str, name: str, tags: Mapping[str, Any], description: str = "") -> ModelVersion:
         """The version of the model that `run_id` logged; made, with alias `challenger`, unless it exists."""
         with FileLock(self.folder("locks") / "register.lock"):
             if not self.client.search_registered_models(f"name = '{name}'"):
@@ -176,7 +178,7 @@ class ModelRegistry:
             model = self.client.get_logged_model(self.model_id(run_id))
             text = {key: str(value) for key, value in tags.items()}
             made = self.client.create_model_version(
-                name, model.artifact_location, run_id, tags=text, model_id=model.model_id
+                name, model.artifact_location, run_id, tags=text, model_id=model.model_id, description=description
             )
             self.client.set_registered_model_alias(name, CHALLENGER, made.version)
         return _version(made)

@@ -24,6 +24,7 @@ import orjson
 import polars as pl
 
 from fti.errors import DataError
+from fti.files import aside
 
 TIME = "event_timestamp"
 """Column that decides a record's day: the moment of prediction."""
@@ -102,7 +103,8 @@ class PredictionLog:
             key = [name for name in part.columns if name not in LABEL_COLUMNS]
             merged = pl.concat([known, part], how="vertical_relaxed").unique(key, keep="last", maintain_order=True)
             added += merged.height - known.height
-            _replace(path, merged)
+            with aside(path) as own:
+                merged.write_parquet(own)
         return added
 
     def labels(self, project: str, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame | None:
@@ -228,13 +230,3 @@ def _within(frame: pl.DataFrame, start: datetime | None, end: datetime | None) -
     if start is not None:
         frame = frame.filter(pl.col(TIME) >= start)
     return frame if end is None else frame.filter(pl.col(TIME) < end)
-
-
-def _replace(path: Path, rows: pl.DataFrame) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        rows.write_parquet(aside)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)

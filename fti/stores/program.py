@@ -18,14 +18,21 @@ _TEXT_RECORDS = ("version", "archive_format", "archive_version", "byteorder", "s
 
 
 def save_program(path: Path, network: torch.nn.Module, *, num_columns: int) -> None:
-    """Export `network` for any number of rows. Sample inputs are left out: torch would pickle them."""
+    """Write `network` for any number of rows. Sample inputs are left out: torch would pickle them."""
     import torch
 
-    rows = torch.export.Dim("rows", min=1)
-    program = torch.export.export(network, (torch.zeros(4, num_columns),), dynamic_shapes=({0: rows},))
+    program = export(network, num_columns=num_columns)
     program._example_inputs = None
     torch.export.save(program, path)
     require_pickle_free(path.read_bytes(), str(path))
+
+
+def export(network: torch.nn.Module, *, num_columns: int) -> torch.export.ExportedProgram:
+    """The graph of `network` for any number of rows."""
+    import torch
+
+    rows = torch.export.Dim("rows", min=1)
+    return torch.export.export(network, (torch.zeros(4, num_columns),), dynamic_shapes=({0: rows},))
 
 
 def load_program(path: Path) -> torch.nn.Module:

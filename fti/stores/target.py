@@ -13,6 +13,7 @@ from fti.errors import DataError
 from fti.project import Task
 
 SMALLEST_DEVIATION = 1e-12
+SMALLEST_PROBABILITY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,14 @@ class Target:
             return 1 / (1 + np.exp(-np.clip(raw, -700, 700)))
         powers = np.exp(raw - raw.max(axis=1, keepdims=True))
         return powers / powers.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
+
+    def outputs(self, predictions: np.ndarray) -> np.ndarray:
+        """Outputs, float32, that `decode` turns into these predictions."""
+        if self.task == "regression":
+            return ((predictions - self.mean) / self.deviation).astype(np.float32)
+        known = np.clip(predictions, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+        outputs: np.ndarray = np.log(known) if self.task == "multiclass" else np.log(known / (1 - known))
+        return outputs.astype(np.float32)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -31,10 +31,11 @@ def check_project(
 
     `quick` looks at fewer rows and moments. `list(check_project(project))` is the whole answer.
     """
+    from fti.testing.rehearsal import FULL, QUICK
     from fti.testing.run import run
 
     with TemporaryDirectory(prefix="fti-check-") as home:
-        yield from run(project, Path(home), quick=quick, begin=begin)
+        yield from run(project, Path(home), size=QUICK if quick else FULL, begin=begin)
 
 
 def contract(project: Project, *, quick: bool = True) -> Callable[..., None]:

@@ -80,7 +80,7 @@ def later_rows_change_nothing(rehearsal: Rehearsal) -> None:
         raise NotApplicable("no raw row is later than another")
 
 
-def labels_wait_until_known(rehearsal: Rehearsal) -> None:
+def labels_wait(rehearsal: Rehearsal) -> None:
     """Labels that are not known at a moment, or are what is asked at it, are in no feature known by that moment."""
     columns = label_columns(rehearsal)
     if not columns:
@@ -112,11 +112,9 @@ def lookback_is_long_enough(rehearsal: Rehearsal) -> None:
 def on_demand_is_row_by_row(rehearsal: Rehearsal) -> None:
     """On-demand features of a request are the same alone, among others, in any order, offline and in the service."""
     features = rehearsal.project.features
-    requests = rehearsal.requests.head(ASKED)
     if not features.on_demand_names:
         raise NotApplicable("the project has no on-demand features")
-    if requests.is_empty():
-        raise NotApplicable("there are no label rows to ask about")
+    requests = rehearsal.online.historical(features.service, rehearsal.requests.head(ASKED))
     together = features.on_demand(requests)
     missing = [name for name in features.on_demand_names if name not in together.columns]
     if missing or together.height != requests.height or not together.select(requests.columns).equals(requests):
@@ -124,14 +122,13 @@ def on_demand_is_row_by_row(rehearsal: Rehearsal) -> None:
             f"on_demand must return every request as it came, with the columns {', '.join(features.on_demand_names)} "
             f"added: it returns {together.height} rows of {requests.height} with {', '.join(together.columns)}."
         )
-    made = together.select(features.on_demand_names)
     for what, other in _other_ways(rehearsal, requests):
         for name in features.on_demand_names:
-            differs = ~made[name].eq_missing(other[name])
+            differs = ~together[name].eq_missing(other[name])
             if differs.any():
                 place = int(differs.arg_true()[0])
                 raise Broken(
-                    f"{name} is {other[name][place]!r} {what} and {made[name][place]!r} among others. "
+                    f"{name} is {other[name][place]!r} {what} and {together[name][place]!r} among others. "
                     "Compute it from the fields of its own row alone."
                 )
 
@@ -145,7 +142,8 @@ def _other_ways(rehearsal: Rehearsal, requests: pl.DataFrame) -> Iterator[tuple[
     singles = min(requests.height, 20)
     yield "alone", pl.concat([*(on_demand(requests[place]) for place in range(singles)), on_demand(requests[singles:])])
     yield "in the opposite order", on_demand(requests.reverse()).reverse()
-    yield "beside the label", on_demand(rehearsal.label_rows.head(requests.height))
+    answers = rehearsal.label_rows.head(requests.height).select(pl.exclude(requests.columns))
+    yield "beside the label", on_demand(requests.hstack(answers))
 
 
 def label_columns(rehearsal: Rehearsal) -> dict[str, list[str]]:
@@ -187,13 +185,26 @@ def _later(rehearsal: Rehearsal, name: str, moment: datetime) -> pl.Series:
 def _unknown(rehearsal: Rehearsal, name: str, moment: datetime) -> pl.Series:
     """Rows of a source whose label is not known at `moment`, or is asked for no earlier."""
     label, rows = rehearsal.project.label, rehearsal.sample.tables[name]
-    if not set(label.key) <= set(rows.columns):
-        return _later(rehearsal, name, moment)
+    own = {column: _column_of(rehearsal, name, column) for column in label.key}
+    columns = [found for found in own.values() if found]
+    if len(columns) < len(own):
+        column = rehearsal.project.source(name).timestamp
+        return rows[column] >= moment if column else pl.repeat(True, rows.height, eager=True)
     unknown = pl.col("known_at").is_null() | (pl.col("known_at") > moment) | (pl.col(TIME) >= moment)
     asked = rehearsal.all_label_rows.filter(unknown).select(label.key)
-    place = "__place"
-    hit = rows.select(label.key).with_row_index(place).join(asked, on=label.key, how="semi", nulls_equal=True)[place]
+    numbered = rows.select(columns).with_row_index("__place")
+    hit = numbered.join(asked, left_on=columns, right_on=label.key, how="semi", nulls_equal=True)["__place"]
     return pl.select(pl.int_range(rows.height, dtype=pl.UInt32).is_in(hit.implode())).to_series()
+
+
+def _column_of(rehearsal: Rehearsal, name: str, column: str) -> str | None:
+    """The column of a source that is the label rows' `column`: of this name, or with all of its values."""
+    rows, source = rehearsal.sample.tables[name], rehearsal.project.source(name)
+    if column in rows.columns:
+        return column
+    values = rehearsal.all_label_rows[column]
+    alike = [other for other in (*source.key, source.timestamp) if other and rows.schema[other] == values.dtype]
+    return next((other for other in alike if values.unique().is_in(rows[other].unique().implode()).all()), None)
 
 
 def _futures(rehearsal: Rehearsal, later: dict[str, pl.Series]) -> Iterator[tuple[str, dict[str, pl.DataFrame]]]:

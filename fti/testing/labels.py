@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import polars as pl
 
 from fti.errors import DataError
@@ -13,7 +11,6 @@ from fti.testing.result import Broken
 from fti.testing.sample import TIME
 
 KNOWN_AT = "known_at"
-WORDS = {"binary": "integers, 0 or 1", "multiclass": "text (String)", "regression": "floating-point numbers (Float64)"}
 
 
 def label_rows_are_requests(rehearsal: Rehearsal) -> None:
@@ -29,7 +26,8 @@ def label_rows_are_requests(rehearsal: Rehearsal) -> None:
                 f"the request field {name!r} is {field.dtype} in Service.request and {rows.schema[name]} in the label "
                 "rows: make them the same."
             )
-    _require_label_type(project, rows)
+    if project.label.name not in rows.columns:
+        raise Broken(f"label rows lack the label {project.label.name!r}: return it, null where it never becomes known.")
     asked = rehearsal.labelled
     if asked.is_empty():
         raise Broken(f"no label row has a {project.label.name!r}: look at Label.rows and at the dataset's time.")
@@ -86,7 +84,7 @@ def splits_have_rows_and_classes(rehearsal: Rehearsal) -> None:
     try:
         splits = split(entity_rows(project, tables, cut.start, cut.until), cut, key=label.key)
     except DataError as error:
-        raise Broken(f"{error} Change Dataset.start, until, validation or test.") from error
+        raise Broken(f"{error} Dataset says how the rows are cut.") from error
     for name, rows in splits.items():
         problem = _poor(project, rows[label.name], splits["train"][label.name])
         if problem:
@@ -103,27 +101,6 @@ def _poor(project: Project, values: pl.Series, train: pl.Series) -> str:
         return f"only the class {values[0]!r}"
     unseen = sorted(str(value) for value in set(values.unique()) - set(train.unique()))
     return f"classes that the train split lacks ({', '.join(unseen[:5])})" if unseen else ""
-
-
-def _require_label_type(project: Project, rows: pl.DataFrame) -> None:
-    name, task = project.label.name, project.model.task
-    if name not in rows.columns:
-        raise Broken(
-            f"label rows lack the label {name!r}: Label.rows must return it, null where it never becomes known."
-        )
-    dtype: Any = rows.schema[name]
-    fits = {"binary": dtype.is_integer(), "multiclass": dtype == pl.String, "regression": dtype.is_float()}[task]
-    if not fits:
-        raise Broken(
-            f"the label {name!r} of a {task} task must be {WORDS[task]}, it is {dtype}: cast it in Label.rows."
-        )
-    others = rows[name].drop_nulls().unique()
-    if task == "binary" and not set(others) <= {0, 1}:
-        raise Broken(
-            f"the label {name!r} of a binary task must be 0 or 1, it also is {sorted(set(others) - {0, 1})[:3]}."
-        )
-    if task == "regression" and not others.is_finite().all():
-        raise Broken(f"the label {name!r} is infinite or NaN in some rows: make it null there in Label.rows.")
 
 
 def _times(rows: pl.DataFrame, time: str) -> str:

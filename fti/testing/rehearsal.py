@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import polars as pl
 from fti.errors import DataError
 from fti.project import Project
 from fti.settings import Settings
-from fti.testing.sample import TIME, Sample, choose, cut, moments, of_some_entities, read
+from fti.testing.sample import TIME, Sample, choose, cut, of_some_entities, read
 
 if TYPE_CHECKING:
     from feature_pipeline.validate import Verdict
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from fti.stores.feature_store import FeatureStore, ViewSchema
     from fti.stores.model_bundle import ModelBundle
     from fti.stores.model_registry import ModelVersion
+    from fti.testing.remember import RememberingRegistry
     from training_pipeline.job import TrainingJob
 
 
@@ -149,7 +151,8 @@ class Rehearsal:
     def all_label_rows(self) -> pl.DataFrame:
         """Label rows of all raw rows that were read, asked at `event_timestamp`."""
         label = self.project.label
-        return moments(self.project, label.rows({name: self.sample.tables[name] for name in label.sources}))
+        rows = label.rows({name: self.sample.tables[name] for name in label.sources})
+        return rows.with_columns(label.moment())
 
     @cached_property
     def label_rows(self) -> pl.DataFrame:
@@ -159,24 +162,33 @@ class Rehearsal:
 
     @cached_property
     def labelled(self) -> pl.DataFrame:
-        """Label rows with a label, oldest first."""
-        return self.label_rows.drop_nulls(self.project.label.name).sort(TIME, *self.project.label.key)
+        """Label rows with a label, in the type of its task, oldest first."""
+        from training_pipeline.split import typed_label
+
+        label = self.project.label
+        return typed_label(self.label_rows, label.name, self.project.model.task).sort(TIME, *label.key)
 
     @cached_property
     def requests(self) -> pl.DataFrame:
-        """What is known of each label row when it is asked: the request's fields and `event_timestamp`."""
-        return self.label_rows.select(
-            *(name for name in self.project.service.request if name in self.label_rows.columns), TIME
-        )
+        """What is known of each label row when it is asked: `event_timestamp`, and the request's fields less those that
+        replace features."""
+        features = chain(*self.online.feature_names(self.project.features.service).values())
+        left_out = self.project.overriding(features)
+        names = [name for name in self.project.service.request if name not in left_out]
+        return self.label_rows.select(*(name for name in names if name in self.label_rows.columns), TIME)
+
+    @cached_property
+    def featured(self) -> pl.DataFrame:
+        """The newest labelled rows with every feature, oldest first."""
+        from training_pipeline.dataset import with_features
+
+        return with_features(self.project, self.online, self.labelled.tail(self.size.rows))
 
     @cached_property
     def training_rows(self) -> pl.DataFrame:
-        """Some labelled rows with every feature."""
-        from training_pipeline.dataset import with_features
-
-        rows = self.labelled
-        rows = rows.sample(min(self.size.training_rows, rows.height), seed=self.project.model.seed)
-        return with_features(self.project, self.online, rows.sort(TIME, *self.project.label.key))
+        """Some labelled rows with every feature, oldest first."""
+        rows = self.featured
+        return rows.sample(min(self.size.training_rows, rows.height), seed=self.project.model.seed).sort(TIME)
 
     def save_dataset(self, splits: Mapping[str, pl.DataFrame]) -> str:
         """The version of a training dataset of these rows."""
@@ -215,7 +227,16 @@ class Rehearsal:
 
         job = self.job(version, epochs)
         shutil.rmtree(job.folder, ignore_errors=True)
+        job.__dict__["registry"] = self.registry  # where `TrainingJob.registry` keeps the one that it opens
         return train(job, lambda _: None).run_id
+
+    @cached_property
+    def registry(self) -> RememberingRegistry:
+        """The model registry, which also remembers every model as it was trained."""
+        from fti.testing.remember import RememberingRegistry
+
+        opened = self.stores["model_registry"]
+        return RememberingRegistry(opened.tracking_uri, opened.root)
 
     @cached_property
     def run_id(self) -> str:
@@ -225,13 +246,12 @@ class Rehearsal:
     @cached_property
     def bundle(self) -> ModelBundle:
         """The trained model, read back from where it was saved."""
-        bundle: ModelBundle = self.stores["model_registry"].run_bundle(self.run_id)
-        return bundle
+        return self.registry.run_bundle(self.run_id)
 
     @cached_property
     def champion(self) -> ModelVersion:
         """The trained model as the version that serves."""
-        registry, name = self.stores["model_registry"], self.project.name
-        version: ModelVersion = registry.register(self.run_id, name, {})
-        registry.promote(name, version.version, expected=None, reason="check")
+        name = self.project.name
+        version = self.registry.register(self.run_id, name, {})
+        self.registry.promote(name, version.version, expected=None, reason="check")
         return version

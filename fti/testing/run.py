@@ -7,17 +7,20 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from fti.errors import FtiError
 from fti.project import Project
 from fti.testing.checks import CHECKS, Check
-from fti.testing.rehearsal import FULL, QUICK, Rehearsal
+from fti.testing.rehearsal import Rehearsal, Size
 from fti.testing.result import Broken, NotApplicable, Result, Status
 
-HERE = Path(__file__).parents[2]
+OWN = str(Path(__file__).parent)
 
 
-def run(project: Project, home: Path, *, quick: bool, begin: Callable[[str], None]) -> Iterator[Result]:
+def run(
+    project: Project, home: Path, *, size: Size, begin: Callable[[str], None] = lambda name: None
+) -> Iterator[Result]:
     """The answers, in the order of `CHECKS`. A check whose ground is missing is skipped."""
-    rehearsal = Rehearsal(project, home, QUICK if quick else FULL)
+    rehearsal = Rehearsal(project, home, size)
     passed: set[str] = set()
     names = {check.id: check.name for check in CHECKS}
     for check in CHECKS:
@@ -40,13 +43,15 @@ def _answer(check: Check, rehearsal: Rehearsal) -> tuple[Status, str]:
         return "skipped", str(reason)
     except Broken as found:
         return "failed", str(found)
-    except Exception as error:  # noqa: BLE001  # a project's code may raise anything: that is what is reported
-        return "failed", f"{type(error).__name__}: {error} {_place(error)}"
+    except FtiError as error:
+        return "failed", str(error)
+    except Exception as error:  # noqa: BLE001  whatever a project's code raises is what is reported
+        return "failed", f"{type(error).__name__}: {error} {_place(error)}".strip()
     return "passed", ""
 
 
 def _place(error: Exception) -> str:
-    """The innermost line outside of libraries, where to look first."""
+    """The innermost line outside of libraries and of this package, where to look first."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "site-packages" not in frame.filename and "/fti/testing/" not in frame.filename]
+    own = [frame for frame in frames if "site-packages" not in frame.filename and not frame.filename.startswith(OWN)]
     return f"({Path(own[-1].filename).name}, line {own[-1].lineno}, in {own[-1].name})" if own else ""

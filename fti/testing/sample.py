@@ -73,14 +73,11 @@ def choose(project: Project, num_rows: int) -> tuple[datetime, datetime]:
 def labelled(project: Project, start: datetime, end: datetime) -> pl.DataFrame:
     """Rows with a label whose moment of prediction lies in `[start, end)`."""
     tables = read(project, project.label.sources, start, end + project.label.horizon + DAY)
-    return moments(project, project.label.rows(tables)).filter(
-        pl.col(TIME).is_between(start, end, closed="left"), pl.col(project.label.name).is_not_null()
+    return (
+        project.label.rows(tables)
+        .with_columns(project.label.moment())
+        .filter(pl.col(TIME).is_between(start, end, closed="left"), pl.col(project.label.name).is_not_null())
     )
-
-
-def moments(project: Project, rows: pl.DataFrame) -> pl.DataFrame:
-    """Label rows with `event_timestamp`, the moment of prediction."""
-    return rows.with_columns((pl.col(project.label.time) - project.label.horizon).alias(TIME))
 
 
 def read(project: Project, names: Iterable[str], start: datetime, end: datetime) -> dict[str, pl.DataFrame]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import polars as pl
 
-from fti.project import Project, RequestField
+from fti.project import Monitor, Project, RequestField
 from fti.testing.rehearsal import Rehearsal
-from fti.testing.result import Broken, NotApplicable
+from fti.testing.result import Broken
+from fti.testing.sample import TIME
 
 if TYPE_CHECKING:
     from inference_pipeline.endpoint import Asgi
@@ -32,9 +33,14 @@ def online_equals_offline(rehearsal: Rehearsal) -> None:
     """Both stores say the same of the newest entities."""
     from training_pipeline.parity import parity, verdict
 
-    service = rehearsal.project.features.service
-    entities = rehearsal.labelled.tail(ASKED)
-    entities = entities.select(name for name in rehearsal.project.service.request if name in entities.columns)
+    service, fields = rehearsal.project.features.service, rehearsal.project.service.request
+    for view, schema in rehearsal.feature_store.schemas(service).items():
+        if lacking := [key for key in schema.keys if key not in fields or key not in rehearsal.labelled.columns]:
+            raise Broken(
+                f"the view {view!r} is looked up by {', '.join(lacking)}, which a request does not have: add it to "
+                "Service.request and to Label.rows, under the name of the entity's join key."
+            )
+    entities = rehearsal.requests.tail(ASKED).drop(TIME)
     found, moment = parity(rehearsal.online, service, entities)
     passed, description = verdict(service, found, moment, entities.height)
     if not passed:
@@ -43,14 +49,23 @@ def online_equals_offline(rehearsal: Rehearsal) -> None:
 
 def service_answers(rehearsal: Rehearsal) -> None:
     """The request made of the fields' examples, and real ones, over the service's ASGI application."""
-    project, app = rehearsal.project, application(rehearsal)
+    from inference_pipeline.request import RequestError, parse_one
+
+    project = rehearsal.project
     example = {name: field.example for name, field in project.service.request.items()}
+    try:
+        parse_one(project, orjson.dumps(example))
+    except RequestError as error:
+        raise Broken(
+            f"the fields' examples are no request: {_error(error.body())}. Mend RequestField.example."
+        ) from error
+    app = application(rehearsal)
     for what, body in [("the request of the fields' examples", example), *_real(rehearsal)]:
         status, answer = ask(app, body)
         if status != 200:
             raise Broken(
-                f"{what} {body} is answered with {status}: {_error(answer)}. Mend RequestField.example, or "
-                "the field's type."
+                f"{what} {body} is answered with {status}: {_error(answer)}. Make the request's "
+                "fields and Label.rows agree."
             )
         missing = [name for name in ANSWER[project.model.task] if answer.get(name) is None]
         if missing:
@@ -59,32 +74,58 @@ def service_answers(rehearsal: Rehearsal) -> None:
 
 def service_refuses(rehearsal: Rehearsal) -> None:
     """A missing, a wrongly typed and an unknown field are refused with status 422 and the field's name."""
-    project, app = rehearsal.project, application(rehearsal)
-    if all(field.optional for field in project.service.request.values()):
-        raise NotApplicable("every request field is optional")
+    require_refusals(rehearsal.project, application(rehearsal))
+
+
+def require_refusals(project: Project, app: Asgi) -> None:
+    """Ask `app` what it must not answer."""
     for name, what, body in bad_requests(project):
         status, answer = ask(app, body)
         if status != 422 or name not in str(answer):
             raise Broken(
-                f"a request with {what} {name!r} is answered with {status} instead of being refused: {answer}. "
-                "Make the field required, or give it a stricter type."
+                f"a request with {what} {name!r} is answered with {status} instead of 422: {answer}. "
+                "Look at the field's type in Service.request."
             )
 
 
 def no_drift_against_itself(rehearsal: Rehearsal) -> None:
-    """The drift statistics of the training rows against their own reference, whole and by the monitor's window."""
-    from inference_pipeline.drift_statistics import feature_table
+    """The drift statistics of the training rows against their own reference: of all, and window by window."""
+    from fti import drift
 
-    project, dataset = rehearsal.project, rehearsal.dataset
-    monitor, rows = project.monitor, dataset.splits["train"]
-    table = feature_table(rows, dataset.manifest["reference"], monitor)
-    drifted = table.filter("drifted")["feature"].to_list()
-    share = len(drifted) / max(table.height, 1)
-    if share > monitor.max_drifted_share:
+    project, rows = rehearsal.project, rehearsal.featured
+    monitor = project.monitor
+    categorical = list(project.model.categorical)
+    names = [name for of in rehearsal.online.feature_names(project.features.service).values() for name in of]
+    numeric = [name for name in (*names, *project.features.on_demand_names) if name not in categorical]
+    reference = drift.reference(rows, numeric=numeric, categorical=categorical)
+    drifted = _drifted(monitor, rows, reference)
+    if drifted > monitor.max_drifted_share:
         raise Broken(
-            f"{len(drifted)} of {table.height} features of the training rows themselves count as drifted, the limit is "
+            f"{drifted:.0%} of the features of the training rows themselves count as drifted, the limit is "
             f"{monitor.max_drifted_share:.0%}: raise Monitor.max_drifted_share, quantile or factor."
         )
+    windows = [window for window in _windows(rows, monitor.window) if window.height >= monitor.min_rows]
+    over = sum(_drifted(monitor, window, reference) > monitor.max_drifted_share for window in windows)
+    if len(windows) > 1 and over > len(windows) / 2:
+        raise Broken(
+            f"{over} of {len(windows)} windows of {monitor.window} in the training rows count as drifted: choose a "
+            "longer Monitor.window, more min_rows, or a higher max_drifted_share, quantile or factor."
+        )
+
+
+def _drifted(monitor: Monitor, rows: pl.DataFrame, reference: Any) -> float:
+    """Share of features that drifted."""
+    from fti import drift
+
+    table = drift.compare(rows, reference, quantile=monitor.quantile, factor=monitor.factor)
+    return float(table["drifted"].sum()) / max(table.height, 1)
+
+
+def _windows(rows: pl.DataFrame, width: timedelta) -> list[pl.DataFrame]:
+    """`rows` in neighbouring windows from the oldest on."""
+    since = (pl.col(TIME) - pl.col(TIME).min()).dt.total_microseconds()
+    numbered = rows.with_columns(__window=since // int(width.total_seconds() * 1e6))
+    return numbered.partition_by("__window", include_key=False, maintain_order=True)
 
 
 def application(rehearsal: Rehearsal) -> Asgi:
@@ -96,7 +137,7 @@ def application(rehearsal: Rehearsal) -> Asgi:
     assert rehearsal.champion
     assert openapi.request(rehearsal.project)
     stores = rehearsal.stores
-    predictor = Predictor(rehearsal.project, rehearsal.online, stores["model_registry"], stores["prediction_log"])
+    predictor = Predictor(rehearsal.project, rehearsal.online, rehearsal.registry, stores["prediction_log"])
     predictor.refresh()
     return HotPath(_nothing_else, Endpoint(predictor))
 

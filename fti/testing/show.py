@@ -47,7 +47,7 @@ def closing(results: list[Result]) -> object:
     rest = [result for result in results if not result.passed]
     if not rest:
         return "[green]every sentence of the contract is true[/]"
-    table = Table("", "should be true", "what to change", show_lines=True)
+    table = Table("", "should be true", "what to change, or why it was not asked", show_lines=True)
     for result in sorted(rest, key=lambda result: result.status):
         table.add_row(MARKS[result.status], escape(result.name), escape(result.message))
     return table

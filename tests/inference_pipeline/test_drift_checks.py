@@ -16,7 +16,7 @@ from fti.stores.model_registry import ModelVersion
 from fti.stores.prediction_log import PredictionLog
 from inference_pipeline.batch import label_logged
 from inference_pipeline.drift import CHECKS, drift_asset
-from inference_pipeline.drift_statistics import log_loss_excess, performance_drift, roc_auc
+from inference_pipeline.drift_statistics import Verdict, log_loss_excess, performance_drift, roc_auc
 from tests.inference_pipeline.world import END, TRAIN, World
 
 PROJECT = replace(flights, monitor=replace(flights.monitor, window=timedelta(days=7), min_rows=300))
@@ -134,6 +134,50 @@ def test_a_calibrated_model_has_no_excess_and_a_shifted_one_has() -> None:
     assert performance_drift(labelled(probability, actual), PROJECT.monitor, BINARY).passed
     worse = (random.random(4000) < np.sqrt(probability)).astype(int)
     assert not performance_drift(labelled(probability, worse), PROJECT.monitor, BINARY).passed
+
+
+def several(random: np.random.Generator, sharpness: float) -> pl.DataFrame:
+    """Labelled predictions of three classes; the truth follows the probabilities raised to `sharpness`."""
+    probabilities = random.dirichlet([1.0, 1.0, 1.0], 4000)
+    true = probabilities**sharpness
+    true /= true.sum(1, keepdims=True)
+    codes = (random.random(4000)[:, None] > true.cumsum(1)).sum(1)
+    said = pl.Series("probabilities", probabilities.tolist())
+    names = np.array(["a", "b", "c"])
+    rows = labelled(probabilities.max(1), codes)
+    return rows.with_columns(said, actual=pl.Series(names[codes]), label=pl.Series(names[probabilities.argmax(1)]))
+
+
+def test_probabilities_of_several_classes_are_held_to_their_promise() -> None:
+    info = {"task": "multiclass", "classes": ["a", "b", "c"], "reference_predictions": {"overall": {"macro_f1": 0.5}}}
+    right = performance_drift(several(np.random.default_rng(3), 1.0), PROJECT.monitor, info)
+    assert right.passed
+    assert "Macro F1" in right.description
+    assert "0.500 on its test split" in right.description
+    assert abs(right.statistic) < 3 * right.details["standard error"]
+    wrong = performance_drift(several(np.random.default_rng(3), 0.3), PROJECT.monitor, info)
+    assert not wrong.passed
+    fewer = {**info, "classes": ["a", "b", "x"]}
+    assert not performance_drift(several(np.random.default_rng(3), 1.0), PROJECT.monitor, fewer).passed
+
+
+def test_numbers_are_held_to_the_error_of_the_test_split() -> None:
+    random = np.random.default_rng(4)
+    info = {"task": "regression", "reference_predictions": {"overall": {"rmse": 2.0, "rmse_error": 0.02}}}
+
+    def judged(spread: float, rows: int) -> Verdict:
+        actual = random.normal(0, 10, rows)
+        said = pl.Series("prediction", actual + random.normal(0, spread, rows))
+        found = labelled(np.zeros(rows), actual).with_columns(said)
+        return performance_drift(found, replace(PROJECT.monitor, performance_tolerance=0.1), info)
+
+    assert judged(2.0, 4000).passed
+    assert not judged(2.4, 4000).passed
+    assert judged(2.1, 4000).passed, "less than the tolerance"
+    assert judged(2.3, 300).statistic > 0.1
+    few = judged(2.3, 300)
+    assert few.passed == (few.statistic <= max(0.1, 2 * few.details["standard error"]))
+    assert not performance_drift(labelled(np.zeros(300), np.ones(300)), PROJECT.monitor, {"task": "regression"}).decided
 
 
 @pytest.mark.parametrize(

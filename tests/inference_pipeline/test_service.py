@@ -236,7 +236,9 @@ def test_a_killed_service_has_logged_every_answer(service: Service, world: World
     with ThreadPoolExecutor(8) as pool:
         for number in range(8):
             pool.submit(traffic.send, number)
-        time.sleep(1.0)
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while len(traffic.answers) <= 100 and time.monotonic() < deadline:
+            time.sleep(0.05)
         service.process.send_signal(signal.SIGKILL)
     service.process.wait(30)
     answered = {answer["request_id"] for code, answer in traffic.answers if code == 200}

@@ -1,4 +1,4 @@
-"""Hostile tables: each gives a profile, or one clear sentence of ours, never a traceback of another type."""
+"""Hostile tables: each gives a project, or one clear sentence of ours, never a traceback of another type."""
 
 import gzip
 import json
@@ -16,6 +16,8 @@ from fti.new.profiles import Profile
 from fti.new.read import read
 from fti.new.show import print_profile
 from fti.new.tables import open_table
+from inference_pipeline.request import example
+from tests.new.generated import feast_schemas, feature_rows, imported, new, raw_rows
 
 
 def good(rows: int = 300) -> pl.DataFrame:
@@ -222,3 +224,33 @@ def test_a_table_that_cannot_be_read_says_so_in_one_sentence(name: str, tmp_path
     with pytest.raises(FtiError, match=sentence) as caught:
         open_table(str(path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", FINE)
+def test_a_hostile_table_becomes_a_project_whose_rows_fit_its_feast_objects(name: str, tmp_path: Path) -> None:
+    """Written, imported, read: rows whose key is known, views as declared, labels, a request."""
+    data = FINE[name](tmp_path)
+    new(tmp_path / "projects", "made", data, "churned", entity=("customer_id",), timestamp="observed_at")
+    with imported(tmp_path / "projects", "made") as (project, module):
+        rows, schemas = raw_rows(project)["made"], feast_schemas(module)
+        table = read(open_table(str(data)).spec)
+        known = table.drop_nulls(["customer_id", "observed_at"])
+        assert known.unique().height >= rows.height >= 0.6 * known.height
+        assert rows.schema == dict(project.sources[0].schema)
+        assert rows.select(project.sources[0].key).is_unique().all()
+        assert not any(rows[name].is_infinite().any() for name, dtype in rows.schema.items() if dtype.is_float())
+        for view, made in feature_rows(project).items():
+            assert dict(made.schema) == {**schemas[view], "event_timestamp": pl.Datetime("us", "UTC")}
+        labels = project.label.rows({"made": rows})
+        assert set(labels["churned"].unique().drop_nulls()) == {0, 1}
+        assert set(project.service.request) <= set(labels.columns)
+        assert set(example(project)) == {*project.service.request, "request_id"}
+
+
+@pytest.mark.parametrize("name", [*STOPPED, *REFUSED])
+def test_nothing_is_written_of_a_table_that_cannot_be_used(name: str, tmp_path: Path) -> None:
+    make, sentence = {**STOPPED, **REFUSED}[name]
+    data, into = make(tmp_path), tmp_path / "projects"
+    with pytest.raises(FtiError, match=sentence):
+        new(into, "made", data, "churned", entity=("customer_id",), timestamp="observed_at")
+    assert not into.exists()

@@ -10,7 +10,11 @@ import pytest
 
 from fti.gate import Floor, NoWorseThanChampion, SliceFloor
 from fti.project import Dataset, Features, Label, Model, Monitor, Project, RequestField, Service, Source
+from fti.settings import Settings
+from fti.stores import open_stores
 from fti.stores.dataset_store import DatasetStore
+from fti.stores.feature_store import FeatureStore
+from fti.stores.lake import Lake
 from fti.stores.model_registry import ModelRegistry
 from tests.registries import empty_registry
 from training_pipeline.dataset import manifest, split
@@ -64,7 +68,7 @@ def project() -> Project:
             Source(name="parcels", read=lambda start, end: parcels(), schema={}, key=("parcel",), timestamp="due"),
         ),
         features=Features(
-            repo="nothing",
+            repo="tests.training_pipeline.parcels_features",
             service="parcels_v1",
             sources=("parcels",),
             transform=lambda tables, start, end: {},
@@ -127,6 +131,17 @@ def saved(project: Project, tmp_path_factory: pytest.TempPathFactory) -> tuple[D
     store = DatasetStore(str(tmp_path_factory.mktemp("datasets")))
     splits = split(parcels(), project.dataset)
     return store, store.save(project.name, splits, manifest(project, VIEWS, splits, project.dataset))
+
+
+@pytest.fixture(scope="session")
+def feature_store(project: Project, tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """The parcels' features, offline and online."""
+    store: FeatureStore = open_stores(Settings(home=tmp_path_factory.mktemp("parcels")))["feature_store"]
+    rows = parcels().select("parcel", "event_timestamp", *VIEWS["depot"])
+    Lake(store.lake).write_static("parcels/features/depot", rows)
+    store.apply(project)
+    store.materialize(project.features.service, START, START + timedelta(days=120))
+    return store
 
 
 @pytest.fixture

@@ -2,12 +2,14 @@ from dataclasses import replace
 from typing import Any
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from fti.errors import ConflictError, GateError
 from fti.gate import Floor
 from fti.project import Project
 from fti.stores.dataset_store import DatasetStore
+from fti.stores.feature_store import FeatureStore
 from fti.stores.model_registry import ModelRegistry
 from training_pipeline.definitions import definitions
 from training_pipeline.job import TrainingJob, training_job
@@ -21,8 +23,8 @@ TUNE = TuneConfig(num_trials=2, epochs=1, train_rows=1000)
 
 
 @pytest.fixture
-def stores(saved: tuple[DatasetStore, str], registry: ModelRegistry) -> dict[str, Any]:
-    return {"dataset_store": saved[0], "model_registry": registry, "lake": None, "feature_store": None}
+def stores(saved: tuple[DatasetStore, str], registry: ModelRegistry, feature_store: FeatureStore) -> dict[str, Any]:
+    return {"dataset_store": saved[0], "model_registry": registry, "lake": None, "feature_store": feature_store}
 
 
 class InProcess:
@@ -43,6 +45,31 @@ def materialize(
         tags={"fti/reason": reason},
         raise_on_error=False,
     )
+
+
+def nothing_to_compare() -> None:
+    """These challengers read no features."""
+
+
+def test_a_champion_alone_is_refused_while_online_differs_from_offline(
+    project: Project, stores: dict[str, Any], registry: ModelRegistry, feature_store: FeatureStore
+) -> None:
+    assert materialize(project, stores, "challenger", "evaluation", launcher=InProcess()).success
+    test = stores["dataset_store"].load(stores["dataset_store"].latest("parcels")).splits["test"]
+    newest = test.sort("event_timestamp").tail(1).select("parcel", "event_timestamp", "load", "backlog")
+    service = project.features.service
+    feature_store.write_online(service, {"depot": newest.with_columns(load=pl.col("load") + 1)})
+    try:
+        refused = materialize(project, stores, "champion")
+        (error,) = [event.step_failure_data.error for event in refused.all_events if event.is_step_failure]
+        assert "GateError" in error.to_string()
+        assert "parcels: the challenger is not promoted. Online differs from offline" in error.to_string()
+        assert "depot.load in 1 rows" in error.to_string()
+        assert registry.champion("parcels") is None
+    finally:
+        feature_store.write_online(service, {"depot": newest})
+    assert materialize(project, stores, "champion").success
+    assert registry.champion("parcels") is not None
 
 
 def test_job_and_schedule_have_the_names_that_others_ask_for(project: Project) -> None:
@@ -86,7 +113,7 @@ def test_the_chain_ends_with_a_champion_and_doing_it_again_changes_nothing(
     (check,) = failed.get_asset_check_evaluations()
     assert "does not reach the floor 0.9990" in check.description
     with pytest.raises(GateError, match="does not reach the floor"):
-        promote_challenger(registry, "parcels", reason="past the checks")
+        promote_challenger(registry, "parcels", reason="past the checks", require_parity=nothing_to_compare)
     assert registry.champion("parcels") == second
 
 
@@ -101,10 +128,10 @@ def test_a_champion_that_changed_since_the_evaluation_is_not_overwritten(
         evaluation = {"metrics": {"challenger": {}}, "gates": [], "champion_version": None, "dataset_version": "d"}
         registry.log_evaluation(runs[-1], {**evaluation, "reference_predictions": {}})
     registry.set_challenger("parcels", runs[0])
-    assert promote_challenger(registry, "parcels", reason="a")[1]
+    assert promote_challenger(registry, "parcels", reason="a", require_parity=nothing_to_compare)[1]
     registry.set_challenger("parcels", runs[1])
     with pytest.raises(ConflictError, match="the champion is version 1, not None"):
-        promote_challenger(registry, "parcels", reason="b")
+        promote_challenger(registry, "parcels", reason="b", require_parity=nothing_to_compare)
 
 
 def test_a_study_goes_on_where_it_was_left(

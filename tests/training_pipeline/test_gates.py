@@ -4,9 +4,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fti.gate import Floor, NoWorseThanChampion, SliceFloor, require_measurable
+from fti.gate import Floor, NoWorseThanBaseline, NoWorseThanChampion, SliceFloor, require_measurable
 from training_pipeline.gates import check_names, verdicts
-from training_pipeline.measure import calibration_error, expected_log_loss, reference_predictions, scores, slice_scores
+from training_pipeline.measure import (
+    calibration_error,
+    expected_log_loss,
+    prior,
+    reference_predictions,
+    scores,
+    slice_scores,
+)
 
 GATES = (
     Floor(metric="roc_auc", minimum=0.7),
@@ -72,6 +79,84 @@ def test_a_gate_that_makes_no_sense_is_refused() -> None:
         require_measurable([Floor(metric="accuracy", minimum=0.5)], "binary")
     with pytest.raises(ValueError, match="less of it is better: choose r2"):
         require_measurable([Floor(metric="rmse", minimum=0.5)], "regression")
+
+
+def against_baseline(metric: str, own: float | None, theirs: float | None, tolerance: float = 0.02) -> tuple[bool, str]:
+    gate = NoWorseThanBaseline(metric=metric, tolerance=tolerance, relative=True)
+    metrics = {"challenger": {metric: own}, "baseline": {metric: theirs}}
+    (verdict,) = verdicts([gate], evaluation(metrics=metrics))
+    return verdict.passed, verdict.description
+
+
+@pytest.mark.parametrize(
+    ("metric", "own", "theirs", "passed"),
+    [
+        ("macro_f1", 0.785, 0.8, True),
+        ("macro_f1", 0.783, 0.8, False),
+        ("rmse", 10.19, 10.0, True),
+        ("rmse", 10.21, 10.0, False),
+        ("r2", 0.8985, 0.9, True),
+        ("r2", 0.897, 0.9, False),
+        ("r2", -0.51, -0.5, True),  # 2 % of 1.5 is 0.03
+        ("r2", -0.54, -0.5, False),
+        ("rmse", 0.0, 0.0, True),
+    ],
+)
+def test_a_relative_tolerance_is_a_share_of_the_baselines_value(
+    metric: str, own: float, theirs: float, passed: bool
+) -> None:
+    assert against_baseline(metric, own, theirs)[0] == passed
+
+
+def test_a_relative_gate_says_what_its_tolerance_is() -> None:
+    assert against_baseline("rmse", 10.5, 10.0)[1] == (
+        "rmse 10.5000 on the test split is worse than the baseline's 10.0000 by more than 2.0% (0.2)."
+    )
+    assert "2.0% of what it leaves unexplained (0.002)" in against_baseline("r2", 0.5, 0.9)[1]
+
+
+def test_an_undefined_metric_fails_its_gate_with_a_sentence() -> None:
+    for passed, sentence in (
+        against_baseline("roc_auc", None, None),
+        answers(metrics={"challenger": {"roc_auc": None, "log_loss": 1.0}, "champion": {"log_loss": 1.0}})[0],
+    ):
+        assert not passed
+        assert sentence == "roc_auc is undefined on the test split, which holds one label only: make the split longer."
+
+
+def test_one_class_leaves_ranks_undefined_and_the_rest_measured() -> None:
+    binary = scores(np.ones(4, int), np.full(4, 0.25))
+    assert (binary["roc_auc"], binary["pr_auc"]) == (None, None)
+    assert binary["log_loss"] == pytest.approx(np.log(4))
+    several = scores(np.array(["b", "b"]), np.array([[0.2, 0.8], [0.6, 0.4]]), {"task": "multiclass", "classes": "ab"})
+    assert several == {
+        "macro_f1": pytest.approx(1 / 3),
+        "accuracy": 0.5,
+        "log_loss": pytest.approx(-np.log([0.8, 0.4]).mean()),
+        "roc_auc": None,
+    }
+    assert scores(np.ones(3), np.zeros(3), {"task": "regression"}) == {"rmse": 1.0, "mae": 1.0, "r2": None}
+
+
+def test_scores_of_several_classes_are_scikit_learns() -> None:
+    from sklearn import metrics
+
+    random, classes = np.random.default_rng(2), ["a", "b", "c", "never"]
+    labels = random.choice(classes[:3], 500)
+    probabilities = random.dirichlet([1, 1, 1, 0.1], 500)
+    measured = scores(labels, probabilities, {"task": "multiclass", "classes": classes})
+    best = np.array(classes)[probabilities.argmax(1)]
+    assert measured["macro_f1"] == pytest.approx(metrics.f1_score(labels, best, average="macro", zero_division=0))
+    assert measured["accuracy"] == pytest.approx(metrics.accuracy_score(labels, best))
+    assert measured["log_loss"] == pytest.approx(metrics.log_loss(labels, probabilities, labels=classes))
+    areas = [metrics.roc_auc_score(labels == name, probabilities[:, place]) for place, name in enumerate("abc")]
+    assert measured["roc_auc"] == pytest.approx(np.mean(areas))
+
+
+def test_the_prior_knows_the_training_labels_only() -> None:
+    assert prior(np.array([1.0, 2.0, 6.0]), 2, {"task": "regression"}).tolist() == [3.0, 3.0]
+    several = {"task": "multiclass", "classes": ["a", "b", "c"]}
+    assert prior(np.array(["b", "a", "b", "b"]), 1, several).tolist() == [[0.25, 0.75, 0.0]]
 
 
 def test_scores_of_calibrated_probabilities() -> None:

@@ -16,9 +16,10 @@ from fti.project import Project
 from fti.stores.dataset_store import DatasetStore
 from fti.stores.encoder import Encoder
 from fti.stores.model_registry import ModelRegistry
+from training_pipeline.build import build_model
 from training_pipeline.datamodule import SliceLoader
 from training_pipeline.job import TrainingJob, training_job
-from training_pipeline.model import TabularNetwork, build_model
+from training_pipeline.model import TabularNetwork
 from training_pipeline.train import train
 
 REPOSITORY = Path(__file__).parents[2]

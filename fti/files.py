@@ -1,0 +1,50 @@
+"""Files that are there whole or not at all: written aside, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def aside(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A path of its own to write to; when the block ends well, that file takes the place of `path` by one rename.
+
+    Whoever dies on the way leaves `path` as it was. A `durable` file survives the death of the machine: it costs a few
+    milliseconds.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    own = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        yield own
+        if durable:
+            _sync(own)
+        os.replace(own, path)
+        if durable:
+            _sync(path.parent)
+    finally:
+        own.unlink(missing_ok=True)
+
+
+def replace_file(path: Path, content: bytes | str, *, durable: bool = True) -> None:
+    """Put `content` in the place of what `path` holds."""
+    with aside(path, durable=durable) as own:
+        own.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def replace_json(path: Path, content: Any) -> None:
+    """Put `content` in the place of what `path` holds, as JSON that people can read."""
+    replace_file(path, json.dumps(content, indent=2, default=str) + "\n")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
