@@ -76,7 +76,7 @@ def measure(root: Path, rounds: int) -> dict[str, Any]:
     figures["ingest_year"] = best(lambda: ingest(lake), rounds)
     figures["features_year"] = best(lambda: features(lake, store), rounds)
     tables = {name: lake.read(f"{project.name}/raw/{name}").collect() for name in project.label.sources}
-    asked = project.label.rows(tables).with_columns(event_timestamp=pl.col(project.label.time) - project.label.horizon)
+    asked = project.label.rows(tables).with_columns(project.label.moment())
     figures["departures"] = asked.height
     figures["point_in_time_join"] = best(lambda: store.historical(SERVICE, asked), rounds)
     figures["materialize_8_months"] = round(seconds(lambda: store.materialize(SERVICE, START, NOON)), 3)

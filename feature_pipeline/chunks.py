@@ -7,7 +7,8 @@ the files that lie in the lake. The record is written after the files: what a ki
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
@@ -26,6 +27,8 @@ DAY = timedelta(days=1)
 NEVER_MADE, OTHER_CODE = "never made", "the code changed"
 Files = dict[str, str]
 """Day (or `all`) -> fingerprint of its files."""
+Changes = Mapping[str, Sequence[str]]
+"""Source -> days (or `all`), sorted."""
 
 
 def chunks(start: datetime, end: datetime, num_days: int) -> Iterator[tuple[datetime, datetime]]:
@@ -61,7 +64,8 @@ def fingerprints(lake: Lake, table: str, first: date, last: date, *, segments: b
 
 @dataclass(frozen=True)
 class Journal:
-    """What each feature day was made from: one small JSON file per day, below `<project>/journal/features`."""
+    """What each feature day was made from: one small JSON file per day, below `<project>/journal/features`. The
+    fingerprints of raw files that the days of one chunk share lie once, in a file of their own beside them."""
 
     lake: Lake
     project: Project
@@ -81,7 +85,8 @@ class Journal:
         if not days:
             return {}
         inputs, outputs = self.inputs(min(days), max(days)), self.outputs(min(days), max(days))
-        told = {day: self._reasons(day, inputs, outputs) for day in sorted(days)}
+        changes: dict[str, Changes | None] = {}
+        told = {day: self._reasons(day, inputs, outputs, changes) for day in sorted(days)}
         return {day: reasons for day, reasons in told.items() if reasons}
 
     def late(self, days: Collection[date]) -> dict[date, list[str]]:
@@ -92,9 +97,13 @@ class Journal:
         """Record `days` as made from `inputs`, whose fingerprints were taken before their rows were read."""
         outputs = self.outputs(min(days), max(days))
         self.folder.mkdir(parents=True, exist_ok=True)
+        text = orjson.dumps(inputs, option=orjson.OPT_SORT_KEYS)
+        shared = hashlib.blake2b(text, digest_size=12).hexdigest()
+        self._shared(shared).parent.mkdir(parents=True, exist_ok=True)
+        replace_file(self._shared(shared), text)
         for day in days:
             made = {view: files[str(day)] for view, files in outputs.items() if str(day) in files}
-            record = {"version": self.version, "inputs": self._read(day, inputs), "outputs": made}
+            record = {"version": self.version, "inputs": shared, "outputs": made}
             replace_file(self.folder / f"{day}.json", orjson.dumps(record), durable=False)
 
     def days(self) -> list[date]:
@@ -114,31 +123,52 @@ class Journal:
         tables = {view: f"{self.project.name}/features/{view}" for view in views}
         return {view: fingerprints(self.lake, table, first, last, segments=False) for view, table in tables.items()}
 
-    def _read(self, day: date, inputs: Mapping[str, Files]) -> dict[str, Files]:
-        """Of `inputs`, what the transform reads for `day`."""
-        first = str((midnight(day) - self.project.features.lookback).date())
+    def _shared(self, name: str) -> Path:
+        return self.folder.with_name("inputs") / f"{name}.json"
+
+    def _changes(self, name: str, inputs: Mapping[str, Files]) -> Changes | None:
+        """Source -> its files that differ between the shared record `name` and `inputs`; None without that record."""
+        path = self._shared(name)
+        if not path.exists():
+            return None
+        known = orjson.loads(path.read_bytes())
         return {
-            name: {stem: digest for stem, digest in files.items() if stem == STATIC or first <= stem <= str(day)}
-            for name, files in inputs.items()
+            source: _changed(known.get(source, {}), inputs.get(source, {}))
+            for source in sorted(known.keys() | inputs.keys())
         }
 
-    def _reasons(self, day: date, inputs: Mapping[str, Files], outputs: Mapping[str, Files]) -> list[str]:
+    def _reasons(
+        self,
+        day: date,
+        inputs: Mapping[str, Files],
+        outputs: Mapping[str, Files],
+        changes: dict[str, Changes | None],
+    ) -> list[str]:
+        """Why `day` is not done. `changes` keeps what was found for the days that share a record of inputs."""
         path = self.folder / f"{day}.json"
-        if not path.exists():
+        known = orjson.loads(path.read_bytes()) if path.exists() else {"inputs": {}}
+        shared = known["inputs"]
+        if not isinstance(shared, str):  # an older version's
             return [NEVER_MADE]
-        known = orjson.loads(path.read_bytes())
         if known["version"] != self.version:
             return [OTHER_CODE]
         lost = [view for view, digest in known["outputs"].items() if outputs.get(view, {}).get(str(day)) != digest]
         if lost:
             return [f"{view} is not as it was written" for view in lost]
-        now = self._read(day, inputs)
-        return [
-            f"{name} {stem}"
-            for name in sorted(now.keys() | known["inputs"].keys())
-            for stem in _changed(known["inputs"].get(name, {}), now.get(name, {}))
-        ]
+        if shared not in changes:
+            changes[shared] = self._changes(shared, inputs)
+        found = changes[shared]
+        if found is None:
+            return [NEVER_MADE]
+        first = str((midnight(day) - self.project.features.lookback).date())
+        return [f"{source} {stem}" for source, stems in found.items() for stem in _between(stems, first, str(day))]
 
 
 def _changed(known: Files, now: Files) -> list[str]:
     return sorted(stem for stem in known.keys() | now.keys() if known.get(stem) != now.get(stem))
+
+
+def _between(stems: Sequence[str], first: str, last: str) -> Sequence[str]:
+    """Of sorted days those from `first` to `last`, and the table that has no days."""
+    found = stems[bisect_left(stems, first) : bisect_right(stems, last)]
+    return [*found, STATIC] if STATIC in stems[-1:] else found

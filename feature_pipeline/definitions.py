@@ -1,5 +1,8 @@
 """The feature pipeline of one project: assets, the job that runs them, its schedule and sensor."""
 
+from datetime import timedelta
+from typing import Any
+
 import dagster as dg
 
 from feature_pipeline.expectations import check_expectations
@@ -31,13 +34,28 @@ def definitions(project: Project) -> dg.Definitions:
         executor_def=dg.in_process_executor,
         description="Sources to online features.",
     )
-    schedule = dg.build_schedule_from_partitioned_job(
-        job,
-        name=f"{project.name}_daily_features",
-        hour_of_day=DAILY_HOUR_UTC,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Yesterday's data, from the sources to the online store.",
-    )
+    schedule = daily_features(project, job)
     sensors = [late_data_sensor(project, job)]
     batch = dg.Definitions(assets=assets, jobs=[job], schedules=[schedule], sensors=sensors)
     return dg.Definitions.merge(batch, compact.definitions(project)) if project.streamed else batch
+
+
+def daily_features(project: Project, job: Any) -> dg.ScheduleDefinition:
+    """Fills the partition of yesterday, every night."""
+
+    @dg.schedule(
+        name=f"{project.name}_daily_features",
+        job=job,
+        cron_schedule=f"0 {DAILY_HOUR_UTC} * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Yesterday's data, from the sources to the online store.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        midnight = context.scheduled_execution_time.replace(hour=0, minute=0, second=0, microsecond=0)
+        if project.partitions_end is not None and midnight > project.partitions_end:
+            return dg.SkipReason(f"The data of {project.name} ends on {project.partitions_end:%Y-%m-%d}.")
+        key = project.partition(midnight - timedelta(days=1))
+        return dg.RunRequest(run_key=f"{midnight:%Y-%m-%d}", partition_key=key)
+
+    return schedule

@@ -4,7 +4,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import polars as pl
@@ -43,11 +43,28 @@ class RawChunk:
     """Days whose rows differ from what the lake had."""
 
 
-def daily(project: Project) -> dg.DailyPartitionsDefinition:
-    """UTC days from the project's first one."""
-    return dg.DailyPartitionsDefinition(
-        start_date=project.partitions_start, end_date=project.partitions_end, timezone="UTC"
+def partitions(project: Project) -> dg.DailyPartitionsDefinition | dg.MonthlyPartitionsDefinition:
+    """UTC days from the project's first one, or the months that they lie in, the present one too."""
+    start, end = project.partitions_start, project.partitions_end
+    if project.partition_by == "day":
+        return dg.DailyPartitionsDefinition(start_date=start, end_date=end, timezone="UTC")
+    end = end and _month(_month(end - timedelta(microseconds=1)) + timedelta(days=31))
+    return dg.MonthlyPartitionsDefinition(
+        start_date=_month(start), end_date=end, timezone="UTC", end_offset=0 if end else 1
     )
+
+
+def range_of(context: dg.AssetExecutionContext, project: Project) -> tuple[datetime, datetime]:
+    """The days of this run's partitions, past ones only, and none that the project does not have."""
+    window = context.partition_time_window
+    if project.partition_by == "day":
+        return window.start, window.end
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return max(window.start, project.partitions_start), min(window.end, project.partitions_end or today, today)
+
+
+def _month(moment: datetime) -> datetime:
+    return moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
 def table(project: Project, source: Source) -> str:
@@ -118,10 +135,14 @@ def ingest(
         yield RawChunk(start=first, end=last, verdict=verdict, days_written=written)
 
 
-def data_version(context: dg.AssetExecutionContext, source: Source, days: Mapping[str, str]) -> str:
+def data_version(context: dg.AssetExecutionContext, project: Project, source: Source, days: Mapping[str, str]) -> str:
     """Hash of the rows; `days` are the fingerprints of each day of a range, kept in its partition's metadata."""
+    parts: dict[str, list[str]] = {}
     for day, found in days.items() if source.timestamp else ():
-        context.add_asset_metadata({"fingerprint": found}, partition_key=day)
+        parts.setdefault(project.partition(datetime.fromisoformat(day)), []).append(found)
+    for partition, prints in parts.items():
+        found = prints[0] if project.partition_by == "day" else digest(*prints)
+        context.add_asset_metadata({"fingerprint": found}, partition_key=partition)
     return next(iter(days.values())) if len(days) == 1 else digest(*days.values())
 
 
@@ -134,7 +155,7 @@ def raw_asset(project: Project, source: Source) -> dg.AssetsDefinition:
         group_name=GROUP,
         description=source.description,
         code_version=source_version(source),
-        partitions_def=daily(project) if source.timestamp else None,
+        partitions_def=partitions(project) if source.timestamp else None,
         backfill_policy=dg.BackfillPolicy.single_run() if source.timestamp else None,
         check_specs=[dg.AssetCheckSpec(check, asset=dg.AssetKey(key), blocking=True)],
         kinds={"polars", "parquet"},
@@ -142,8 +163,8 @@ def raw_asset(project: Project, source: Source) -> dg.AssetsDefinition:
     def raw(
         context: dg.AssetExecutionContext, config: ChunkedRange, lake: dg.ResourceParam[Lake]
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
-        start, end = context.partition_time_window if source.timestamp else (project.partitions_start,) * 2
-        report = RangeReport(context, check, end)
+        start, end = range_of(context, project) if source.timestamp else (project.partitions_start,) * 2
+        report = RangeReport(context, project, check, end)
         found: dict[str, str] = {}
         for chunk in ingest(lake, project, source, start, end, chunk_days=config.chunk_days or project.chunk_days):
             if chunk.verdict.problems:
@@ -151,6 +172,6 @@ def raw_asset(project: Project, source: Source) -> dg.AssetsDefinition:
             days = [str(day) for day in days_between(chunk.start, chunk.end)]
             found |= daily_fingerprints(source, chunk.verdict.good, days)
             report.add(chunk.start, chunk.end, {source.name: chunk.verdict}, chunk.days_written, source.timestamp)
-        yield report.result(data_version(context, source, found))
+        yield report.result(data_version(context, project, source, found))
 
     return raw

@@ -45,8 +45,8 @@ def _requests(project: Project, journal: Journal) -> Iterator[dg.RunRequest]:
             run_key=f"{first} {last} {hashlib.blake2b(state, digest_size=12).hexdigest()}",
             asset_selection=[dg.AssetKey(project.key("features")), dg.AssetKey(project.key("online_features"))],
             tags={
-                "dagster/asset_partition_range_start": str(first),
-                "dagster/asset_partition_range_end": str(last),
+                "dagster/asset_partition_range_start": project.partition(start),
+                "dagster/asset_partition_range_end": project.partition(end - DAY),
                 "fti/trigger": "late data",
                 "fti/reason": ", ".join(reasons[:MAX_REASONS]) + more,
             },

@@ -12,8 +12,9 @@ import dagster as dg
 import polars as pl
 
 from feature_pipeline.plots import markdown
-from feature_pipeline.statistics import by_day, profile
+from feature_pipeline.statistics import by_partition, profile
 from feature_pipeline.validate import REASON, Verdict
+from fti.project import Project
 
 MAX_SHOWN = 10
 MAX_DAYS_LISTED = 62
@@ -54,6 +55,7 @@ class RangeReport:
     """Collects what the chunks of one run did: metadata by partition at once, the run's own at its end."""
 
     context: dg.AssetExecutionContext
+    project: Project
     check: str
     until: datetime
     """End of the run's range; only its newest days get pictures."""
@@ -125,13 +127,14 @@ class RangeReport:
             rows = sum(rows.height for rows in tables.values())
             self.context.add_asset_metadata({ROW_COUNT: rows, "distributions": _pictures(tables)})
             return
-        for day, facts in _by_day(tables, time).items():
-            if self.until - datetime(day.year, day.month, day.day, tzinfo=self.until.tzinfo) <= timedelta(
-                days=MAX_PICTURES
-            ):
-                ofday = {name: rows.filter(pl.col(time).dt.date() == day) for name, rows in tables.items()}
-                facts["distributions"] = _pictures(ofday)
-            self.context.add_asset_metadata(facts, partition_key=str(day))
+        monthly = self.project.partition_by == "month"
+        begins = pl.col(time).dt.truncate("1mo" if monthly else "1d").dt.date()
+        for first, facts in _by_partition(tables, begins).items():
+            age = self.until - datetime(first.year, first.month, first.day, tzinfo=self.until.tzinfo)
+            if age <= timedelta(days=31 if monthly else MAX_PICTURES):
+                part = {name: rows.filter(begins == first) for name, rows in tables.items()}
+                facts["distributions"] = _pictures(part)
+            self.context.add_asset_metadata(facts, partition_key=str(first))
 
     def _passed(self) -> dg.AssetCheckResult:
         num_bad = self.quarantined.total()
@@ -168,12 +171,12 @@ def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> dg.
     return dg.MetadataValue.md(text if rows else "none")
 
 
-def _by_day(tables: Mapping[str, pl.DataFrame], time: str) -> dict[date, dict[str, Any]]:
-    """Numbers of every day, which Dagster plots over partitions; with several tables their names come first."""
+def _by_partition(tables: Mapping[str, pl.DataFrame], begins: pl.Expr) -> dict[date, dict[str, Any]]:
+    """Numbers of every partition, which Dagster plots over partitions; with several tables their names come first."""
     found: dict[date, dict[str, Any]] = {}
     for name, rows in tables.items():
-        for day, numbers in by_day(rows, time).items():
-            facts = found.setdefault(day, {ROW_COUNT: 0})
+        for first, numbers in by_partition(rows, begins).items():
+            facts = found.setdefault(first, {ROW_COUNT: 0})
             facts[ROW_COUNT] += numbers["num_rows"]
             shares = {f"{name}/{fact}": numbers[fact] for fact in ("num_rows", "null_share")}
             facts |= shares if len(tables) > 1 else numbers

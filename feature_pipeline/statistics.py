@@ -45,13 +45,14 @@ def profile(rows: pl.DataFrame, columns: Sequence[str] | None = None) -> list[Co
     return [_profile(rows[name]) for name in columns or rows.columns]
 
 
-def by_day(rows: pl.DataFrame, time: str) -> dict[date, dict[str, float]]:
-    """Day -> rows, the share of nulls over all columns, and the mean of every numeric column that has one."""
+def by_partition(rows: pl.DataFrame, begins: pl.Expr) -> dict[date, dict[str, float]]:
+    """First day of a partition, as `begins` tells it -> rows, the share of nulls over all columns, and the mean of
+    every numeric column that has one."""
     if not rows.height:
         return {}
     numeric = [name for name, dtype in rows.schema.items() if dtype.is_numeric()]
     found = (
-        rows.group_by(pl.col(time).dt.date().alias("__day"))
+        rows.group_by(begins.alias("__day"))
         .agg(
             pl.len().alias("__rows"),
             (pl.sum_horizontal(pl.all().null_count()) / (pl.len() * rows.width)).alias("__nulls"),

@@ -9,7 +9,7 @@ import polars as pl
 
 from feature_pipeline.chunks import DAY, Files, Journal, chunks
 from feature_pipeline.expectations import view_suite
-from feature_pipeline.ingest import ChunkedRange, daily, table
+from feature_pipeline.ingest import ChunkedRange, partitions, range_of, table
 from feature_pipeline.pending import mark
 from feature_pipeline.quarantine import quarantine_table, set_aside
 from feature_pipeline.report import GROUP, RangeReport, refuse
@@ -161,7 +161,7 @@ def features_asset(project: Project) -> dg.AssetsDefinition:
         description=f"Feature views of {project.features.service}, in the lake.",
         deps=project.raw_keys(project.features.sources),
         code_version=code_version(project),
-        partitions_def=daily(project),
+        partitions_def=partitions(project),
         backfill_policy=dg.BackfillPolicy.single_run(),
         check_specs=[dg.AssetCheckSpec(CHECK, asset=dg.AssetKey(key), blocking=True)],
         kinds={"polars", "feast"},
@@ -172,14 +172,14 @@ def features_asset(project: Project) -> dg.AssetsDefinition:
         lake: dg.ResourceParam[Lake],
         feature_store: dg.ResourceParam[FeatureStore],
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
-        start, end = context.partition_time_window
+        start, end = range_of(context, project)
         feature_store.apply(project)
         journal = Journal(lake, project)
         inputs = journal.inputs(start.date(), (end - DAY).date())
         services = feature_store.services(project)
         schemas = {view: found for name in services for view, found in feature_store.schemas(name).items()}
         days = config.chunk_days or project.chunk_days
-        report = RangeReport(context, CHECK, end)
+        report = RangeReport(context, project, CHECK, end)
         for chunk in make_range(journal, schemas, start, end, chunk_days=days, again=config.again):
             if chunk.problems:
                 yield from refuse(key, CHECK, chunk.problems, report.written)

@@ -46,7 +46,7 @@ def fill(loop: Loop, start: datetime, end: datetime, config: Mapping[str, Any], 
     with step(loop, f"raw rows and features, {start:%Y-%m-%d} .. {end - timedelta(days=1):%Y-%m-%d}"):
         if static:
             loop.execute("features", assets=static)
-        loop.execute("features", assets=nouns, tags=days(start, end), config=ops)
+        loop.execute("features", assets=nouns, tags=days(loop.project, start, end), config=ops)
 
 
 def changed(loop: Loop, config: Mapping[str, Any]) -> None:
@@ -62,7 +62,7 @@ def changed(loop: Loop, config: Mapping[str, Any]) -> None:
     for start, end in spans(stale):
         with step(loop, f"features, {start:%Y-%m-%d} .. {end - timedelta(days=1):%Y-%m-%d}"):
             ops = {f"{loop.name}__features": {"config": dict(config)}}
-            loop.execute("features", assets=("features",), tags=days(start, end), config=ops)
+            loop.execute("features", assets=("features",), tags=days(loop.project, start, end), config=ops)
 
 
 def journal_of(loop: Loop) -> Journal:

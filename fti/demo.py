@@ -106,7 +106,7 @@ def serve_week(loop: Loop, server: servers.Server, start: datetime) -> dict[str,
     horizon = project.label.horizon
     with loop.step(f"week of {start:%B %d}: features"):
         if missing_days(loop, start, end):
-            loop.execute("features", assets=daily_nouns(project), tags=days(start, end))
+            loop.execute("features", assets=daily_nouns(project), tags=days(loop.project, start, end))
     requests = requests_of(project, loop.stores["lake"], start, end, share=loop.share)
     logged = loop.stores["prediction_log"].read(loop.name, start - horizon, end)["request_id"]
     fresh = requests.filter(~pl.col("request_id").is_in(logged.implode()))

@@ -131,7 +131,8 @@ def _blocks(frame: pl.DataFrame, time: str) -> list[pl.DataFrame]:
 
 
 def _quantile_edges(values: pl.Series) -> list[float]:
-    numbers = values.cast(pl.Float64).drop_nulls().drop_nans().to_numpy()
+    numbers = values.cast(pl.Float64).drop_nulls().to_numpy()
+    numbers = numbers[np.isfinite(numbers)]
     if not len(numbers):
         return []
     edges: list[float] = np.unique(np.quantile(numbers, np.linspace(0, 1, NUM_BINS + 1)[1:-1])).tolist()

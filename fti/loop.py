@@ -143,12 +143,12 @@ def _logger(progress: Progress) -> dg.LoggerDefinition:
     return dg.LoggerDefinition(make)
 
 
-def days(start: datetime, end: datetime) -> dict[str, str]:
-    """Run tags that make one run fill the daily partitions of `[start, end)`."""
+def days(project: Project, start: datetime, end: datetime) -> dict[str, str]:
+    """Run tags that make one run fill the partitions of `[start, end)`."""
     last = end - timedelta(microseconds=1)
     return {
-        "dagster/asset_partition_range_start": f"{start:%Y-%m-%d}",
-        "dagster/asset_partition_range_end": f"{last:%Y-%m-%d}",
+        "dagster/asset_partition_range_start": project.partition(start),
+        "dagster/asset_partition_range_end": project.partition(last),
     }
 
 
@@ -158,13 +158,13 @@ def daily_nouns(project: Project) -> tuple[str, ...]:
 
 
 def missing_days(loop: Loop, start: datetime, end: datetime) -> bool:
-    """Whether Dagster lacks a day of the features in `[start, end)`."""
+    """Whether Dagster lacks a partition of the features in `[start, end)`."""
     import dagster as dg
 
     from fti.stores.lake import days_between
 
     present = loop.instance.get_materialized_partitions(dg.AssetKey(loop.project.key("features")))
-    return not present.issuperset(f"{day:%Y-%m-%d}" for day in days_between(start, end))
+    return not present.issuperset(loop.project.partition(day) for day in days_between(start, end))
 
 
 def failure(result: dg.ExecuteInProcessResult) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from fti.gate import Gate, require_measurable
@@ -257,6 +257,9 @@ class Project:
     """First day of the daily partitions, UTC."""
     partitions_end: datetime | None = None
     """End of the last daily partition, for data that has one; without it every past day is a partition."""
+    partition_by: Literal["day", "month"] = "day"
+    """What Dagster keeps a record of. Days are made and stored one by one all the same; choose months when there are
+    thousands of days."""
     chunk_days: int = 92
     """Days that one step of a backfill reads, makes, checks and writes at once: its bound on memory."""
     slices: tuple[str, ...] = ()
@@ -270,6 +273,10 @@ class Project:
     def key(self, noun: str) -> list[str]:
         """Asset key of `noun` in this project."""
         return [self.name, noun]
+
+    def partition(self, moment: date) -> str:
+        """Key of the partition that holds `moment`."""
+        return f"{moment:%Y-%m-01}" if self.partition_by == "month" else f"{moment:%Y-%m-%d}"
 
     def source(self, name: str) -> Source:
         """The source called `name`."""

@@ -73,10 +73,12 @@ def features(loop: Loop, until: datetime, *, again: bool = False) -> None:
         if static:
             loop.execute("features", assets=static)
         if raw := tuple(noun for noun in daily if noun != "features"):
-            loop.execute("features", assets=raw, tags=days(project.partitions_start, until))
+            loop.execute("features", assets=raw, tags=days(project, project.partitions_start, until))
     with loop.step("features"):
         config = {f"{loop.name}__features": {"config": {"again": again}}}
-        loop.execute("features", assets=("features",), tags=days(project.partitions_start, until), config=config)
+        loop.execute(
+            "features", assets=("features",), tags=days(project, project.partitions_start, until), config=config
+        )
 
 
 def online(loop: Loop) -> None:

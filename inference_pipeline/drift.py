@@ -188,8 +188,8 @@ def pictures(
         categorical = [name for name in chosen if name not in numeric]
         path = log.reports(project.name) / f"drift-{window.until:%Y-%m-%dT%H%M%SZ}.html"
         train = window.dataset.splits["train"]
-        write_html(window.logged, train, numeric=numeric, categorical=categorical, path=path)
-        found["page"] = dg.MetadataValue.url(path.resolve().as_uri())
+        if write_html(window.logged, train, numeric=numeric, categorical=categorical, path=path):
+            found["page"] = dg.MetadataValue.url(path.resolve().as_uri())
     return found
 
 

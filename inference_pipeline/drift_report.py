@@ -16,6 +16,7 @@ from inference_pipeline.predict import TIME
 SAMPLE_ROWS = 2_000
 NUM_FEATURES = 30
 NUM_CURVES = 4
+LARGEST = 1e12
 MIN_DAY_ROWS = 50
 CURVES = {
     "binary": (pl.col(PROBABILITY), pl.col("actual"), "share"),
@@ -27,22 +28,23 @@ CURVES = {
 
 def evidently_html(
     current: pl.DataFrame, reference: pl.DataFrame, *, numeric: Sequence[str], categorical: Sequence[str], path: Path
-) -> Path:
-    """Evidently's drift report about a sample of both frames, written to `path`.
+) -> Path | None:
+    """Evidently's drift report about a sample of both frames, written to `path`; None when no column is left.
 
-    It explains, it does not decide: columns that are all null on one side are left out, because Evidently cannot take
-    them.
+    It explains, it does not decide: columns that Evidently cannot take (without a value on one side, or with huge
+    numbers) are left out.
     """
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
 
-    known = [name for name in [*numeric, *categorical] if _has_values(current, name) and _has_values(reference, name)]
+    names = [name for name in [*numeric, *categorical] if name in current.columns and name in reference.columns]
+    samples = [_sample(frame, names, categorical) for frame in (current, reference)]
+    known = [name for name in names if all(_is_plain(sample[name]) for sample in samples)]
+    if not known:
+        return None
     kinds = {"numerical_columns": numeric, "categorical_columns": categorical}
-    definition = DataDefinition(**{kind: [name for name in names if name in known] for kind, names in kinds.items()})
-    sides = [
-        Dataset.from_pandas(_sample(frame, known, categorical).to_pandas(), data_definition=definition)
-        for frame in (current, reference)
-    ]
+    definition = DataDefinition(**{kind: [name for name in own if name in known] for kind, own in kinds.items()})
+    sides = [Dataset.from_pandas(sample.select(known).to_pandas(), data_definition=definition) for sample in samples]
     report = Report([DataDriftPreset(num_method="psi", cat_method="psi")]).run(*sides)
     with aside(path) as own:
         report.save_html(str(own))
@@ -90,11 +92,16 @@ def as_markdown(png: bytes) -> str:
     return f"![drift](data:image/png;base64,{base64.b64encode(png).decode()})"
 
 
-def _has_values(frame: pl.DataFrame, name: str) -> bool:
-    return name in frame.columns and frame[name].null_count() < frame.height
+def _is_plain(values: pl.Series) -> bool:
+    """Whether there is a value, and no number that a histogram cannot hold."""
+    if values.dtype == pl.String:
+        return values.null_count() < len(values)
+    largest: Any = values.abs().max()
+    return largest is not None and bool(largest < LARGEST)
 
 
 def _sample(frame: pl.DataFrame, names: Sequence[str], categorical: Sequence[str]) -> pl.DataFrame:
     rows = frame.sample(min(SAMPLE_ROWS, frame.height), seed=7).select(names)
     text = [name for name in names if name in categorical]
-    return rows.with_columns(pl.col(text).cast(pl.String), pl.exclude(text).cast(pl.Float64))
+    numbers = pl.exclude(text).cast(pl.Float64)
+    return rows.with_columns(pl.col(text).cast(pl.String), pl.when(numbers.is_finite()).then(numbers))

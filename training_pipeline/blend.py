@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from fti.project import Task
+from fti.stores.model_bundle import BLOCK
 
 STEPS = 20
 """Weights that are tried: 0, 1/20, ... 1."""
-BLOCK = 1024
 EQUAL = 1e-7
 """Losses that differ by less differ by rounding."""
 

@@ -30,12 +30,13 @@ class DatasetConfig(dg.Config):
 
 
 def cut_of(project: Project, config: DatasetConfig) -> Dataset:
-    """The project's cut with the overrides of `config`."""
+    """The project's cut with the overrides of `config`; it ends with the data, where the data has an end."""
     own = project.dataset
     until = own.until if config.until is None else datetime.fromisoformat(config.until)
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)
     return replace(
         own,
-        until=until if until.tzinfo else until.replace(tzinfo=UTC),
+        until=min(until, project.partitions_end or until),
         validation=own.validation if config.validation_days is None else timedelta(days=config.validation_days),
         test=own.test if config.test_days is None else timedelta(days=config.test_days),
     )

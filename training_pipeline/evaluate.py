@@ -50,20 +50,15 @@ def evaluate(
     champion_bundle: ModelBundle | None = None,
 ) -> Evaluation:
     """Measure every model on the test split and ask the gates."""
-    test, train, label, info = (
-        dataset.splits["test"],
-        dataset.splits["train"],
-        dataset.manifest["label"],
-        dataset.manifest,
-    )
+    train, test, info = dataset.splits["train"], dataset.splits["test"], dataset.manifest
+    label = str(info["label"])
     labels = test[label].to_numpy()
     own = require_finite(challenger.predict(test))
-    predicted = {"challenger": own, "baseline": baseline_predictions}
-    predicted["prior"] = prior(train[label].to_numpy(), test.height, info)
-    note = incomparable(champion_bundle, test, info)
+    guess, note = prior(train[label].to_numpy(), test.height, info), incomparable(champion_bundle, test, info)
+    predicted = {"challenger": own, "baseline": baseline_predictions, "prior": guess}
     if champion_bundle is not None and not note:
         predicted["champion"] = in_classes(champion_bundle.predict(test), champion_bundle.info, info)
-    table = slice_scores(test, own, slice_columns(project), label, info)
+    table = slice_scores(test, own, slice_columns(project, test), label, info)
     seen = train.select(TIME).hstack(prediction.columns(challenger.predict(train), info))
     report = {
         "run_id": challenger.info["run_id"],
@@ -78,8 +73,7 @@ def evaluate(
         "reference_predictions": reference_predictions(seen, test, own, label, info),
     }
     report["gates"] = [asdict(verdict) for verdict in verdicts(project.gates, report)]
-    report["summary"] = summary(project, info, report)
-    card = model_card(project, info, report, challenger.info)
+    report["summary"], card = summary(project, info, report), model_card(project, info, report, challenger.info)
     return Evaluation(report, table, pictures(test, predicted, table, label, info), card)
 
 
@@ -132,10 +126,15 @@ def pictures(
     return {**found, CURVES: plots.curves(labels, shown)}
 
 
-def slice_columns(project: Project) -> list[str]:
+def slice_columns(project: Project, rows: pl.DataFrame) -> list[str]:
     """Columns that the project slices by, those of its gates included."""
     gated = [gate.column for gate in project.gates if isinstance(gate, SliceFloor)]
-    return list(dict.fromkeys([*project.slices, *gated]))
+    columns = list(dict.fromkeys([*project.slices, *gated]))
+    if unknown := [name for name in columns if name not in rows.columns]:
+        raise DataError(
+            f"slices by {', '.join(unknown)}: the dataset has no such column. Name a request field or a feature."
+        )
+    return columns
 
 
 def log(registry: ModelRegistry, run_id: str, evaluation: Evaluation) -> None:

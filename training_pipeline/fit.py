@@ -65,8 +65,9 @@ def fit(
         own.append(best)
     else:
         own.append(ModelCheckpoint(folder, "{epoch:03d}", monitor=MONITOR, save_top_k=-1, save_on_train_epoch_end=True))
+    newest = newest_checkpoint(folder) if folder else None
     trainer = L.Trainer(
-        max_epochs=max_epochs,
+        max_epochs=stopped_after(newest) or max_epochs,
         devices=1,
         callbacks=[*own, *callbacks],
         enable_checkpointing=folder is not None,
@@ -77,7 +78,6 @@ def fit(
         num_sanity_val_steps=0,
         gradient_clip_val=1.0,
     )
-    newest = newest_checkpoint(folder) if folder else None
     trainer.fit(model, datamodule=data, ckpt_path=newest, weights_only=True if newest else None)
     model.load_state_dict(best.state if folder is None else load_checkpoint(best_checkpoint(trainer))["state_dict"])
     model.cpu().eval()
@@ -87,6 +87,15 @@ def fit(
 def newest_checkpoint(folder: Path) -> Path | None:
     """The last complete checkpoint; one that was cut short while it was written does not count."""
     return next((path for path in sorted(folder.glob("*.ckpt"), reverse=True) if zipfile.is_zipfile(path)), None)
+
+
+def stopped_after(newest: Path | None) -> int:
+    """Epochs after which the fit of a checkpoint had stopped early; 0 when it had not. Lightning would go on by one."""
+    if newest is None:
+        return 0
+    found = load_checkpoint(newest)
+    waited = [state["wait_count"] for name, state in found["callbacks"].items() if name.startswith("EarlyStopping")]
+    return int(found["epoch"]) + 1 if max(waited) >= PATIENCE else 0
 
 
 def best_checkpoint(trainer: L.Trainer) -> Path:

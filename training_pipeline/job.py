@@ -18,6 +18,7 @@ from fti.stores.dataset_store import DatasetStore
 from fti.stores.model_registry import ModelRegistry
 
 CODE = (
+    "training_pipeline.build",
     "training_pipeline.datamodule",
     "training_pipeline.fit",
     "training_pipeline.learn",
@@ -52,7 +53,7 @@ class TrainingJob:
         names = ("project", "build", "dataset_version", "params", "seed", "max_epochs")
         decides = {name: getattr(self, name) for name in names}
         decides["code"] = [_source_hash(name) for name in (*CODE, self.build.partition(":")[0])]
-        decides["packages"] = [version("torch"), version("pytorch-lightning")]
+        decides["packages"] = [version(name) for name in ("torch", "pytorch-lightning", "scikit-learn")]
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:20]
 
     @property

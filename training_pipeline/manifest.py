@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -15,6 +15,10 @@ from fti.stores.lake import Lake
 from training_pipeline.split import TIME
 
 SHOWN_CLASSES = 5
+
+DAYS_AT_ONCE = 92
+"""Days of raw rows in memory at once."""
+ALMOST_A_DAY = timedelta(days=1, microseconds=-1)
 
 
 def manifest(
@@ -65,12 +69,16 @@ def raw_fingerprints(project: Project, lake: Lake, start: datetime, end: datetim
         if source.timestamp is None:
             found[name] = daily_fingerprints(source, lake.load(table), [])
             continue
-        for day in lake.days(table):
-            first = datetime(day.year, day.month, day.day, tzinfo=UTC)
-            if first + timedelta(days=1) > start and first < end:
-                rows = lake.load(table, start=first, end=first + timedelta(days=1))
-                found[name] |= daily_fingerprints(source, rows, [day.isoformat()])
+        wanted = [day for day in lake.days(table) if start.date() <= day < (end + ALMOST_A_DAY).date()]
+        for first in range(0, len(wanted), DAYS_AT_ONCE):
+            days = wanted[first : first + DAYS_AT_ONCE]
+            rows = lake.load(table, start=_midnight(days[0]), end=_midnight(days[-1]) + timedelta(days=1))
+            found[name] |= daily_fingerprints(source, rows, [day.isoformat() for day in days])
     return found
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def time_range(rows: pl.DataFrame) -> list[str]:

@@ -1,6 +1,6 @@
 """The asset `best_params`: a seeded Optuna study on part of the training rows; it goes on where it was left."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -51,7 +51,11 @@ def open_study(registry: ModelRegistry, name: str, seed: int) -> "optuna.Study":
 
 
 def run_study(
-    project: Project, dataset: TrainingDataset, registry: ModelRegistry, config: TuneConfig
+    project: Project,
+    dataset: TrainingDataset,
+    registry: ModelRegistry,
+    config: TuneConfig,
+    report: Callable[[str], None] = print,
 ) -> "optuna.Study":
     """Run the trials that are missing; the first is the project's defaults, so the best is never worse than those."""
     name = study_name(project, dataset.version, config)
@@ -63,8 +67,17 @@ def run_study(
     study = open_study(registry, name, project.model.seed + finished)  # resumed: no draw is repeated
     study.enqueue_trial(dict(project.model.params), skip_if_exists=True)
     objective = Objective(project, dataset, config)
-    study.optimize(objective, n_trials=wanted - finished)
+    study.optimize(objective, n_trials=wanted - finished, callbacks=[lambda _, trial: report(trial_line(trial))])
     return study
+
+
+def trial_line(trial: "optuna.trial.FrozenTrial") -> str:
+    """How a trial ended, in one line."""
+    values = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in trial.params.items()}
+    params = ", ".join(f"{name} {value}" for name, value in values.items())
+    state = trial.state.name.lower() if trial.value is None else f"validation loss {trial.value:.{LOSS_DIGITS}f}"
+    seconds = trial.duration.total_seconds() if trial.duration else 0.0
+    return f"trial {trial.number + 1}  {state}  {seconds:.1f} s  {params}"
 
 
 def finished_trials(study: "optuna.Study") -> "list[optuna.trial.FrozenTrial]":
@@ -167,12 +180,13 @@ def tune_asset(project: Project) -> dg.AssetsDefinition:
         owners=[f"team:{project.owner}"],
     )
     def best_params(
+        context: dg.AssetExecutionContext,
         config: TuneConfig,
         dataset_store: dg.ResourceParam[DatasetStore],
         model_registry: dg.ResourceParam[ModelRegistry],
     ) -> dg.MaterializeResult:
         dataset = dataset_store.load(dataset_store.latest(project.name))
-        study = run_study(project, dataset, model_registry, config)
+        study = run_study(project, dataset, model_registry, config, context.log.info)
         return dg.MaterializeResult(metadata=metadata(study))
 
     return best_params

@@ -9,6 +9,8 @@ from fti.new.draft import Draft
 from fti.new.render import block, line, listed, moment, span, text, tupled
 
 DAY = timedelta(days=1)
+MANY_DAYS = 1000
+"""From here on Dagster's partitions are months: it takes some milliseconds for each partition of each table."""
 
 
 def declaration(draft: Draft) -> str:
@@ -20,6 +22,8 @@ def declaration(draft: Draft) -> str:
     chunks = f"    chunk_days={chunk},  # about two million rows in memory at once, here the whole table\n"
     if chunk < days:
         chunks = chunks.replace(", here the whole table", "")
+    if days > MANY_DAYS:
+        chunks = f'    partition_by="month",  # thousands of days: what Dagster keeps a record of\n{chunks}'
     slices = f"    slices={tupled(draft.slices)},  # each value gets metrics of its own\n" if draft.slices else ""
     return (
         "project = Project(\n"

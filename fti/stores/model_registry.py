@@ -146,7 +146,7 @@ class ModelRegistry:
         """Keep `evaluation` and the model card with the run and with its model, so that they travel with every copy of
         the model; pictures (file name to content) stay with the run."""
         model_id = self.model_id(run_id)
-        text = json.dumps(evaluation, indent=1, sort_keys=True)
+        text = json.dumps(evaluation, indent=1)
         with TemporaryDirectory(dir=self.folder("tmp")) as aside:
             path = Path(aside) / EVALUATION
             path.write_text(text)

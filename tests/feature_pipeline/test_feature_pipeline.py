@@ -233,7 +233,10 @@ def test_features_that_break_their_schema_are_not_written(world):
 def test_the_daily_schedule_asks_for_yesterday():
     resolved = dg.Definitions.merge(definitions(project), dg.Definitions(resources={"lake": 1, "feature_store": 1}))
     schedule = resolved.resolve_schedule_def("flights_daily_features")
-    with dg.build_schedule_context(scheduled_execution_time=datetime(2013, 9, 2, 1, tzinfo=UTC)) as context:
+    repository = resolved.get_repository_def()
+    with dg.build_schedule_context(
+        scheduled_execution_time=datetime(2013, 9, 2, 1, tzinfo=UTC), repository_def=repository
+    ) as context:
         (request,) = schedule.evaluate_tick(context).run_requests
     assert request.partition_key == "2013-09-01"
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from feature_pipeline.plots import picture
-from feature_pipeline.statistics import by_day, profile
+from feature_pipeline.statistics import by_partition, profile
 
 TIMES = [datetime(2024, 1, day, 12, tzinfo=UTC) for day in (1, 1, 2)]
 
@@ -36,11 +36,11 @@ def test_text_is_counted():
 
 def test_days_have_numbers_that_can_be_plotted():
     rows = pl.DataFrame({"at": TIMES, "x": [1, 3, None], "kind": ["a", None, "b"]})
-    assert by_day(rows, "at") == {
+    assert by_partition(rows, pl.col("at").dt.date()) == {
         date(2024, 1, 1): {"num_rows": 2, "null_share": 1 / 6, "mean_x": 2.0},
         date(2024, 1, 2): {"num_rows": 1, "null_share": 1 / 3},
     }
-    assert by_day(rows.clear(), "at") == {}
+    assert by_partition(rows.clear(), pl.col("at").dt.date()) == {}
 
 
 @settings(max_examples=200, deadline=None)

@@ -16,6 +16,7 @@ from fti.stores.model_registry import ModelVersion
 from fti.stores.prediction_log import PredictionLog
 from inference_pipeline.batch import label_logged
 from inference_pipeline.drift import CHECKS, drift_asset
+from inference_pipeline.drift_report import evidently_html
 from inference_pipeline.drift_statistics import Verdict, log_loss_excess, performance_drift, roc_auc
 from tests.inference_pipeline.world import END, TRAIN, World
 
@@ -116,6 +117,20 @@ def test_the_page_to_read_is_written(world: World, records: pl.DataFrame, log: P
     page = Path(str(metadata["page"].value).removeprefix("file://"))
     assert page.is_relative_to(log.root)
     assert b"<html" in page.read_bytes()[:2000].lower()
+
+
+def test_columns_that_the_page_cannot_take_are_left_out(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    plain = pl.DataFrame({"plain": random.normal(size=100), "kind": random.choice(["a", "b"], 100)})
+    odd = plain.with_columns(
+        endless=pl.lit(float("inf")), huge=pl.col("plain") * 1e300, empty=pl.lit(None, pl.Float64), one=pl.lit(1.0)
+    )
+    numeric = ["plain", "endless", "huge", "empty", "one"]
+    path = evidently_html(odd, odd, numeric=numeric, categorical=["kind"], path=tmp_path / "page.html")
+    assert path is not None
+    assert b"<html" in path.read_bytes()[:2000].lower()
+    assert evidently_html(odd, odd, numeric=["empty"], categorical=[], path=tmp_path / "none.html") is None
+    assert not (tmp_path / "none.html").exists()
 
 
 def labelled(probability: np.ndarray, actual: np.ndarray) -> pl.DataFrame:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -6,8 +7,9 @@ import pytest
 from fti.errors import DataError
 from fti.project import Project
 from fti.stores.dataset_store import DatasetStore
-from tests.training_pipeline.conftest import START, VIEWS, parcels
+from tests.training_pipeline.conftest import START, UTC_TIME, VIEWS, parcels
 from training_pipeline.dataset import DatasetConfig, cut_of, entity_rows, manifest, metadata, split
+from training_pipeline.split import require_two_classes, typed_label, unit_hashes
 
 
 def test_a_row_is_asked_a_horizon_before_its_time(project: Project) -> None:
@@ -50,6 +52,42 @@ def test_a_run_may_cut_differently(project: Project) -> None:
     assert cut.until == datetime(2024, 3, 1, tzinfo=UTC)
     assert (cut.validation, cut.test) == (timedelta(days=3), timedelta(days=5.5))
     assert cut_of(project, DatasetConfig()) == project.dataset
+    ended = replace(project, partitions_end=START + timedelta(days=121))
+    assert cut_of(ended, DatasetConfig(until="2026-01-01")).until == ended.partitions_end
+    shares = replace(project, dataset=replace(project.dataset, shares=(0.5, 0.2, 0.3)))
+    assert cut_of(shares, DatasetConfig(until="2024-03-01")).shares == (0.5, 0.2, 0.3)
+
+
+def test_a_random_row_stays_in_its_split_when_rows_are_added(project: Project) -> None:
+    cut = replace(project.dataset, shares=(0.5, 0.2, 0.3))
+    rows = parcels()
+    all_rows, some = (split(part, cut, key=project.label.key) for part in (rows, rows.sample(2000, seed=1)))
+    for name, part in some.items():
+        assert set(part["parcel"]) <= set(all_rows[name]["parcel"])
+    assert [part.height / rows.height for part in all_rows.values()] == pytest.approx([0.5, 0.2, 0.3], abs=0.03)
+
+
+def test_a_key_has_the_same_hash_everywhere() -> None:
+    keys = pl.DataFrame({"name": ["a", None, ""], "at": [START, START, None]}, schema_overrides={"at": UTC_TIME})
+    assert unit_hashes(keys).tolist() == [0.928262957542039, 0.21539076356833486, 0.006905637394643509]
+
+
+def test_labels_that_a_task_cannot_have_are_named() -> None:
+    rows = pl.DataFrame({"late": ["yes", "no", None, "yes"]})
+    with pytest.raises(DataError, match="label 'late' of a binary model is 0 or 1, not 'yes', 'no': map it"):
+        typed_label(rows, "late", "binary")
+    with pytest.raises(DataError, match="regression model is a number, not 'yes', 'no'"):
+        typed_label(rows, "late", "regression")
+    assert typed_label(rows, "late", "multiclass")["late"].to_list() == ["yes", "no", "yes"]
+    numbers = pl.DataFrame({"late": [1.0, float("inf"), float("nan"), None, 0.0]})
+    assert typed_label(numbers, "late", "regression")["late"].to_list() == [1.0, 0.0]
+    with pytest.raises(DataError, match="not inf, nan"):
+        typed_label(numbers, "late", "binary")
+
+
+def test_one_label_in_training_is_nothing_to_learn() -> None:
+    with pytest.raises(DataError, match="every row of the train split has the label 1: there is nothing to learn"):
+        require_two_classes(pl.DataFrame({"late": [1, 1]}), "late", "binary")
 
 
 def test_manifest_says_what_the_dataset_is(project: Project, saved: tuple[DatasetStore, str]) -> None:

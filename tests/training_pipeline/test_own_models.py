@@ -68,7 +68,7 @@ def test_an_estimator_is_tuned_by_the_same_study(project: Project, registry: Mod
         params={"alpha": 1e6},
         search_space=lambda trial: {"alpha": trial.suggest_float("alpha", 0.1, 1.0)},
     )
-    study = run_study(replace(project, model=model), dataset, registry, TuneConfig(num_trials=3))
+    study = run_study(replace(project, model=model, gates=()), dataset, registry, TuneConfig(num_trials=3))
     assert study.best_trial.user_attrs["params"]["alpha"] <= 1.0
     assert study.best_value < 0.8
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -17,7 +18,8 @@ from fti.stores.dataset_store import DatasetStore
 from fti.stores.encoder import Encoder
 from fti.stores.model_registry import ModelRegistry
 from training_pipeline.build import build_model
-from training_pipeline.datamodule import SliceLoader
+from training_pipeline.datamodule import SliceLoader, TabularData
+from training_pipeline.fit import fit
 from training_pipeline.job import TrainingJob, training_job
 from training_pipeline.model import TabularNetwork
 from training_pipeline.train import train
@@ -132,6 +134,22 @@ def test_killed_in_the_middle_it_resumes_in_the_same_run_with_the_same_result(jo
     assert lines[0].startswith(f"epoch {checkpoints + 1}/40 ")
     fresh = replace(job, registry_root=str(tmp_path / "fresh"))
     assert train(fresh, print).validation_loss == resumed.validation_loss
+
+
+def test_a_fit_that_stopped_early_before_it_was_killed_is_not_trained_on(tmp_path: Path) -> None:
+    rows = pl.DataFrame(np.random.default_rng(0).normal(size=(300, 4)), schema=list("abcd"))
+    rows = rows.with_columns(label=(pl.col("a") > 0).cast(pl.Int8).shuffle(seed=1))  # nothing to learn
+    splits = {"train": rows[:200], "validation": rows[200:]}
+    encoder = Encoder.fit(rows, numeric=list("abcd"), categorical=[])
+    epochs, losses = [], []
+    for _ in range(2):
+        data = TabularData(splits, encoder, label="label", seed=1)
+        torch.manual_seed(1)
+        model = TabularNetwork(encoder, {"hidden": 16, "dropout": 0.0})
+        epochs.append(fit(model, data, seed=1, max_epochs=30, folder=tmp_path).current_epoch)
+        losses.append(model.layers[0].weight.sum().item())
+    assert epochs[0] == epochs[1] < 30
+    assert losses[0] == losses[1]
 
 
 def _wait_for(condition, process: subprocess.Popen[bytes]) -> None:  # type: ignore[no-untyped-def]
