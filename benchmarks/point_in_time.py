@@ -181,7 +181,8 @@ def measure(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
         if "failed" not in sides[side]:
             sides[side] |= compare(folder, side, asked.side[0])
         if asked.memory:
-            sides[side]["limit_mib"] = LIMIT_MIB
+            kept = ("peak_mib", "lost_rows", "wrong_values", "failed")
+            sides[side] = {key: sides[side][key] for key in kept if key in sides[side]} | {"limit_mib": LIMIT_MIB}
     best = sides.get("fti_layout", {}).get("seconds")
     for figures in sides.values() if best else ():
         if "seconds" in figures:
