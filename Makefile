@@ -30,6 +30,7 @@ check: install  ## format, lint, types, layers, the README's table
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python benchmarks/readme.py --check
+	$(BIN)/python docs/reference.py --check
 
 test: check  ## everything CI runs
 	$(BIN)/python -m pytest
