@@ -10,7 +10,10 @@ are entity rows that the answer lacks, `wrong_values` features that differ from 
     polars       scan, sort, `join_asof(by=, tolerance=)`; its answer stays in order of time
     feast_duckdb, feast_file
 
-python benchmarks/point_in_time.py [--quick] [--skip-feast] [--side fti_layout ...] [--source-rows 10000000]
+With `--memory`, FTI's sides alone over 10 million rows a view, once: `peak_mib` counts the building of the layouts and
+the pages of mapped files too, and must stay under `limit_mib`.
+
+python benchmarks/point_in_time.py [--quick] [--skip-feast] [--memory] [--side fti_layout ...] [--source-rows 3300000]
 """
 
 import argparse
@@ -32,6 +35,7 @@ import polars as pl
 
 VIEWS, FEATURES = 3, 5
 START, DAYS, TTL = datetime(2024, 1, 1, tzinfo=UTC), 365, timedelta(days=90)
+MEMORY_ROWS, LIMIT_MIB = 10_000_000, 3 * 1024
 STORES = {
     "fti_layout": "fti.stores.offline_store.PolarsOfflineStore",
     "fti_plain": "fti.stores.offline_store.PolarsOfflineStore",
@@ -176,6 +180,9 @@ def measure(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
         sides[side] = child(folder, "--run", side, "--rounds", str(rounds))
         if "failed" not in sides[side]:
             sides[side] |= compare(folder, side, asked.side[0])
+        if asked.memory:
+            kept = ("peak_mib", "lost_rows", "wrong_values", "failed")
+            sides[side] = {key: sides[side][key] for key in kept if key in sides[side]} | {"limit_mib": LIMIT_MIB}
     best = sides.get("fti_layout", {}).get("seconds")
     for figures in sides.values() if best else ():
         if "seconds" in figures:
@@ -191,12 +198,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--side", action="append", choices=STORES)
     parser.add_argument("--skip-feast", action="store_true", help="leave out Feast's own stores, which take minutes")
+    parser.add_argument("--memory", action="store_true", help="peak memory of FTI over 10 million rows of each view")
     parser.add_argument("--quick", action="store_true", help="a hundredth of the rows")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--prepare", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--run", choices=STORES, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     asked.side = asked.side or [side for side in STORES if not (asked.skip_feast and side.startswith("feast"))]
+    if asked.memory:
+        asked.side, asked.source_rows, asked.rounds = ["fti_layout", "fti_plain"], MEMORY_ROWS, 1
     if asked.quick:
         asked.questions, asked.source_rows, asked.entities = 10_000, 33_000, 1_000
     if asked.prepare:

@@ -17,13 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import polars as pl
 
 from fti.files import replace_file
 from fti.project import Project
 from fti.source_hash import digest, source_hash
-from fti.stores.lake import STATIC, UTC_TIME, Lake, days_between
-from fti.stores.segments import Segments, day_of
+from fti.stores.lake import STATIC, Lake
 
 DAY = timedelta(days=1)
 NEVER_MADE, OTHER_CODE = "never made", "the code changed"
@@ -50,44 +48,6 @@ def spans(days: Iterable[date]) -> list[tuple[datetime, datetime]]:
 
 def midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
-
-
-def write_days(
-    lake: Lake,
-    table: str,
-    rows: pl.DataFrame,
-    *,
-    time: str,
-    start: datetime,
-    end: datetime,
-    superseded: Segments | None = None,
-) -> list[date]:
-    """Replace the days of `[start, end)` whose rows differ from those in the lake; returns these days.
-
-    A day with `superseded` segments (if not given: those that it has now) is written without them.
-    """
-    outside = rows.filter(~pl.col(time).is_between(start, end, closed="left").fill_null(False)).height
-    if outside:
-        raise ValueError(f"{table}: {outside} rows lie outside {start:%Y-%m-%d} .. {end:%Y-%m-%d} by {time!r}")
-    rows = rows.sort(time, maintain_order=True)
-    days = list(days_between(start, end))
-    edges = rows[time].cast(UTC_TIME).search_sorted(pl.Series([midnight(day) for day in days[1:]], dtype=UTC_TIME))
-    known = lake.segments(table, days) if superseded is None else superseded
-    written, streamed = [], {day_of(path) for path in known}
-    for day, (first, last) in zip(days, pairwise([0, *edges, rows.height]), strict=True):
-        part = rows.slice(first, last - first)
-        if day in streamed or not _same(lake.path(table) / f"{day}.parquet", part):
-            lake.write(table, part, time=time, start=midnight(day), end=midnight(day) + DAY, superseded=known)
-            written.append(day)
-    return written
-
-
-def write_whole(lake: Lake, table: str, rows: pl.DataFrame) -> bool:
-    """Replace a table that has no days, if its rows differ; whether they did."""
-    differs = not _same(lake.path(table) / f"{STATIC}.parquet", rows)
-    if differs:
-        lake.write_static(table, rows)
-    return differs
 
 
 def fingerprints(lake: Lake, table: str, first: date, last: date, *, segments: bool = True) -> Files:
@@ -212,14 +172,3 @@ def _between(stems: Sequence[str], first: str, last: str) -> Sequence[str]:
     """Of sorted days those from `first` to `last`, and the table that has no days."""
     found = stems[bisect_left(stems, first) : bisect_right(stems, last)]
     return [*found, STATIC] if STATIC in stems[-1:] else found
-
-
-def _same(path: Path, rows: pl.DataFrame) -> bool:
-    """Whether the file holds exactly these rows; a file that cannot be read does not."""
-    if not path.exists():
-        return False
-    try:
-        present = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError):
-        return False
-    return present.schema == rows.schema and present.equals(rows)

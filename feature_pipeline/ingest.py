@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 import polars as pl
 
-from feature_pipeline.chunks import chunks, write_days, write_whole
+from feature_pipeline.chunks import chunks
 from feature_pipeline.expectations import source_suite
 from feature_pipeline.quarantine import quarantine_table, set_aside
 from feature_pipeline.report import GROUP, RangeReport, refuse
@@ -114,8 +114,8 @@ def write_source(
     """
     if source.timestamp:
         name, time = table(project, source), source.timestamp
-        return tuple(write_days(lake, name, rows, time=time, start=start, end=end, superseded=superseded))
-    return (project.partitions_start.date(),) if write_whole(lake, table(project, source), rows) else ()
+        return tuple(lake.write(name, rows, time=time, start=start, end=end, superseded=superseded))
+    return (project.partitions_start.date(),) if lake.write_static(table(project, source), rows) else ()
 
 
 def ingest(

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from feature_pipeline.chunks import midnight, write_days, write_whole
+from feature_pipeline.chunks import midnight
 from feature_pipeline.validate import Rules, judge, schema_violations
 from fti.errors import DataError
 from fti.project import Source
@@ -46,7 +46,7 @@ def set_aside(lake: Lake, table: str, bad: pl.DataFrame, *, time: str | None, st
     """
     if time is None:
         if bad.height:
-            write_whole(lake, table, bad)
+            lake.write_static(table, bad)
         else:
             (lake.path(table) / f"{STATIC}.parquet").unlink(missing_ok=True)
         return bad.height
@@ -57,7 +57,7 @@ def set_aside(lake: Lake, table: str, bad: pl.DataFrame, *, time: str | None, st
     by_day = {part[DAY][0].date(): part for part in parts}
     for day in days_between(start, end):
         if day in by_day:
-            write_days(lake, table, by_day[day], time=DAY, start=midnight(day), end=midnight(day + timedelta(days=1)))
+            lake.write(table, by_day[day], time=DAY, start=midnight(day), end=midnight(day + timedelta(days=1)))
         else:
             (lake.path(table) / f"{day}.parquet").unlink(missing_ok=True)
     return bad.height

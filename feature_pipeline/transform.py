@@ -7,7 +7,7 @@ from datetime import date, datetime
 import dagster as dg
 import polars as pl
 
-from feature_pipeline.chunks import DAY, Files, Journal, chunks, write_days
+from feature_pipeline.chunks import DAY, Files, Journal, chunks
 from feature_pipeline.expectations import view_suite
 from feature_pipeline.ingest import ChunkedRange, partitions, range_of, table
 from feature_pipeline.pending import mark
@@ -93,7 +93,7 @@ def write_features(
     for view, verdict in verdicts.items():
         quarantine = quarantine_table(project.name, f"features.{view}")
         set_aside(lake, quarantine, verdict.bad, time=TIME, start=start, end=end)
-        days |= set(write_days(lake, f"{project.name}/features/{view}", verdict.good, time=TIME, start=start, end=end))
+        days |= set(lake.write(f"{project.name}/features/{view}", verdict.good, time=TIME, start=start, end=end))
     return tuple(sorted(days))
 
 

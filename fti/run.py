@@ -219,6 +219,8 @@ def print_model(console: Console, model: Model) -> None:
     names = list(evaluation["metrics"]["challenger"])
     metrics = Table("test split, unseen in training", *names)
     for rival, title in RIVALS.items():
+        if rival not in evaluation["metrics"]:
+            continue
         values = [evaluation["metrics"].get(rival, {}).get(name) for name in names]
         metrics.add_row(title, *("-" if value is None else f"{value:.4f}" for value in values))
     console.print(metrics)

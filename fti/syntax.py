@@ -17,6 +17,8 @@ from fti.errors import DataError
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)
+INSTALLED = {"site-packages", "dist-packages"}
+"""Folders of installed packages."""
 _IGNORED = {"type_params", "type_comment", "kind", "ctx"}
 """Fields that other Python versions write differently, or that say nothing."""
 
@@ -135,6 +137,8 @@ def is_local(name: str, importer: str) -> bool:
     if top in sys.stdlib_module_names:
         return False
     origin = origin_of(top) if spec_of(top) is not None else ""
+    if INSTALLED.intersection(Path(origin).parts):  # of this environment, or of one that lies below it
+        return False
     installed = [sysconfig.get_paths()[kind] for kind in ("stdlib", "purelib", "platlib")]
     return bool(origin) and not any(origin.startswith(folder) for folder in installed)
 

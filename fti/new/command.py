@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
         data=arguments.data,
         label=arguments.label,
         entity=tuple(name.strip() for name in arguments.entity.split(",") if name.strip()),
-        timestamp=arguments.timestamp,
+        timestamp=arguments.timestamp or None,
         task=arguments.task,
         query=arguments.query,
         into=arguments.into,

@@ -31,7 +31,7 @@ _given: dict[str, str] = {}
 def database_spec(data: str, query: str | None) -> TableSpec:
     """The spec of a URL, or of `env:NAME`, the environment variable that holds it."""
     variable = data.removeprefix("env:") if data.startswith("env:") else ""
-    url = _from_environment(variable, "the database URL") if variable else data
+    url = _from_environment(variable, "the database URL") if variable else _absolute(data)
     masked = mask(url)
     _require_file(url)
     if not query or not query.strip():
@@ -40,6 +40,15 @@ def database_spec(data: str, query: str | None) -> TableSpec:
         variable = URL_VARIABLE
         _given[variable] = url
     return TableSpec(format="database", url=masked, url_variable=variable, query=query.strip().rstrip(";"))
+
+
+def _absolute(url: str) -> str:
+    """The URL of an SQLite file from any folder."""
+    parsed = _parse(url)
+    name = parsed.database
+    if parsed.get_backend_name() != "sqlite" or not name or name == ":memory:" or name.startswith("file:"):
+        return url
+    return parsed.set(database=str(Path(name).resolve())).render_as_string(hide_password=False)
 
 
 def mask(url: str) -> str:

@@ -13,6 +13,11 @@ from fti.new.profiles import Column, Profile
 from fti.new.source import NO_TIME, SERIES
 
 DAY = timedelta(days=1)
+MAX_DAYS = 36_525
+NOTHING = (
+    "No column is left that tells something about a row: give more columns, or name with --entity the column that says "
+    "whom a row is about, so that its earlier rows can tell something."
+)
 MAX_STATISTICS = 4
 """Columns with statistics over an entity's earlier rows."""
 FEW_ENTITIES, MANY_ROWS = 1_000, 30
@@ -109,10 +114,7 @@ def draft(profile: Profile, name: str, now: datetime) -> Draft:
         statistics = {short[profile.target.name]: "mean"}
     parts = choices.calendar_parts(profile.times)
     if not own and not windows and not (moments and profile.timestamp):
-        raise DataError(
-            "No column is left that tells something about a row: give more columns, or name with --entity the column "
-            "that says whom a row is about, so that its earlier rows can tell something."
-        )
+        raise DataError(NOTHING)
     days = _days(profile, now)
     return Draft(
         name=name,
@@ -237,8 +239,13 @@ def _days(profile: Profile, now: datetime) -> tuple[datetime, datetime]:
     """First day of the table and the end of its last one that is over."""
     if profile.times is None:
         return NO_TIME, NO_TIME + DAY
-    first, today = _floor(profile.times.start), _floor(now)
-    return first, min(_floor(profile.times.end) + DAY, today)
+    first, last = _floor(profile.times.start), min(_floor(profile.times.end) + DAY, _floor(now))
+    if (last - first).days > MAX_DAYS:
+        raise DataError(
+            f"The rows span {(last - first).days // 365} years, from {first:%Y} on. Features are kept by day, for a "
+            "century at most: give later rows only, or leave --timestamp out."
+        )
+    return first, last
 
 
 def _floor(moment: datetime) -> datetime:

@@ -15,7 +15,7 @@ from fti.new.findings import Finding, error, ordered
 from fti.new.label import target_of
 from fti.new.look import Look, checked, look
 from fti.new.notes import REASONS, column_findings, table_findings
-from fti.new.profiles import Column, Kind, Profile, Role, Split, Target, Times
+from fti.new.profiles import Column, Entities, Kind, Profile, Role, Split, Target, Times
 from fti.new.tables import Table
 from fti.new.times import split_of, times_of
 
@@ -45,11 +45,7 @@ def profile(
     table = checked(table, entity, timestamp, label)
     looked = look(table, entity, timestamp)
     now = now or datetime.now(UTC)
-    entities, about_entities = (
-        entities_of(looked.keys, entity, looked.key_moments, factor=looked.factor)
-        if entity
-        else rows_as_entities(looked.num_rows)
-    )
+    entities, about_entities = _entities(looked, entity)
     times, about_times = _times(looked, timestamp, now)
     target, about_label = target_of(looked.rows[label], task, looked.moments)
     split, about_split = _split(looked, target, now)
@@ -61,10 +57,7 @@ def profile(
         sampled=looked.rows.height,
         entity=entity,
         timestamp=timestamp,
-        columns=tuple(
-            _column(looked, name, table.identifiers[name], role, reasons.get(name, ""))
-            for name, role in _roles(looked, entity, timestamp, label, reasons).items()
-        ),
+        columns=_columns(looked, _roles(looked, entity, timestamp, label, reasons), reasons, table.identifiers),
         entities=entities,
         times=times,
         target=target,
@@ -72,6 +65,18 @@ def profile(
         findings=ordered([*found, *about_columns, *table.findings]),
         row=_row(looked, entity, label),
     )
+
+
+def _columns(
+    looked: Look, roles: Mapping[str, Role], reasons: Mapping[str, str], identifiers: Mapping[str, str]
+) -> tuple[Column, ...]:
+    return tuple(_column(looked, name, identifiers[name], role, reasons.get(name, "")) for name, role in roles.items())
+
+
+def _entities(looked: Look, entity: tuple[str, ...]) -> tuple[Entities, list[Finding]]:
+    if not entity:
+        return rows_as_entities(looked.num_rows)
+    return entities_of(looked.keys, entity, looked.key_moments, factor=looked.factor)
 
 
 def _row(looked: Look, entity: tuple[str, ...], label: str) -> dict[str, Any]:

@@ -116,7 +116,7 @@ class FeatureStore:
         types = self._plan(service).types
         found = self.feast.get_feature_service(service)
         try:
-            rows: pl.DataFrame = settled(lambda: self.feast.get_historical_features(entity_rows, found).to_polars())
+            rows: pl.DataFrame = self.feast.get_historical_features(entity_rows, found).to_polars()
         except pl.exceptions.PolarsError as error:
             reason = str(error).splitlines()[0]
             raise DataError(

@@ -64,28 +64,28 @@ class Lake:
         start: datetime,
         end: datetime,
         superseded: Segments | None = None,
-    ) -> int:
-        """Replace the days of `[start, end)`; days without rows get an empty file, so that a gap is not a loss.
+    ) -> list[date]:
+        """Replace the days of `[start, end)` whose rows differ from those that are there; returns these days.
 
-        `time` names the UTC datetime column that decides a row's day. The `superseded` segments of these days go: those
-        that `segments` told before `rows` were read; if not given, those that are there now. Returns the number of
-        files written.
+        `time` names the UTC datetime column that decides a row's day. Days without rows get an empty file, so that a
+        gap is not a loss. The `superseded` segments of these days go, and their days are written anew: those that
+        `segments` told before `rows` were read; if not given, those that are there now.
         """
-        outside = rows.filter((pl.col(time) < start) | (pl.col(time) >= end)).height
+        outside = rows.filter(~pl.col(time).is_between(start, end, closed="left").fill_null(False)).height
         if outside:
             raise ValueError(f"{table}: {outside} rows lie outside {start:%Y-%m-%d} .. {end:%Y-%m-%d} by {time!r}")
-        rows = rows.sort(time, maintain_order=True)
-        days = list(days_between(start, end))
-        starts = pl.Series([datetime(day.year, day.month, day.day, tzinfo=UTC) for day in days[1:]], dtype=UTC_TIME)
-        edges = [0, *rows[time].cast(UTC_TIME).search_sorted(starts), rows.height]
+        parts = _cut(rows, time, list(days_between(start, end)))
         with self._lock(table):
-            old = self.segments(table, days) if superseded is None else superseded
-            for day, (first, last) in zip(days, pairwise(edges), strict=True):
-                self._replace(self.path(table) / f"{day}.parquet", rows.slice(first, last - first))
-            for path, mark in self.segments(table, days).items() if old else ():
+            old = self.segments(table, parts) if superseded is None else superseded
+            layered = {day_of(path) for path in old}
+            files = {day: self.path(table) / f"{day}.parquet" for day in parts}
+            written = [day for day, part in parts.items() if day in layered or not _holds(files[day], part)]
+            for day in written:
+                self._replace(files[day], parts[day])
+            for path, mark in self.segments(table, parts).items() if old else ():
                 if old.get(path) == mark:
                     path.unlink()
-        return len(days)
+        return written
 
     def upsert(
         self, table: str, rows: pl.DataFrame, *, key: Sequence[str], time: str, gone: pl.DataFrame | None = None
@@ -130,9 +130,13 @@ class Lake:
         """Day files from `since` on, each with a mark that changes when it is rewritten."""
         return state(path for path in self._files(table) if not is_segment(path) and (day_of(path) or since) >= since)
 
-    def write_static(self, table: str, rows: pl.DataFrame) -> None:
-        """Replace a table that has no days."""
-        self._replace(self.path(table) / f"{STATIC}.parquet", rows)
+    def write_static(self, table: str, rows: pl.DataFrame) -> bool:
+        """Replace a table that has no days, if its rows differ; whether they did."""
+        path = self.path(table) / f"{STATIC}.parquet"
+        differs = not _holds(path, rows)
+        if differs:
+            self._replace(path, rows)
+        return differs
 
     def read(self, table: str, *, start: datetime | None = None, end: datetime | None = None) -> pl.LazyFrame:
         """The rows of the days that `[start, end)` touches, oldest first; everything when no bound is given."""
@@ -227,6 +231,25 @@ def _is_readable(file: Path) -> bool:
     except (pl.exceptions.PolarsError, OSError):
         return False
     return True
+
+
+def _cut(rows: pl.DataFrame, time: str, days: list[date]) -> dict[date, pl.DataFrame]:
+    """The rows of each of `days`, which follow each other, in order of time."""
+    rows = rows.sort(time, maintain_order=True)
+    starts = pl.Series([datetime(day.year, day.month, day.day, tzinfo=UTC) for day in days[1:]], dtype=UTC_TIME)
+    edges = [0, *rows[time].cast(UTC_TIME).search_sorted(starts), rows.height]
+    return {day: rows.slice(first, last - first) for day, (first, last) in zip(days, pairwise(edges), strict=True)}
+
+
+def _holds(path: Path, rows: pl.DataFrame) -> bool:
+    """Whether the file holds exactly these rows; a file that cannot be read does not."""
+    if not path.exists():
+        return False
+    try:
+        present = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError):
+        return False
+    return present.schema == rows.schema and present.equals(rows)
 
 
 def _by_day(rows: pl.DataFrame, time: str) -> Iterator[tuple[date, pl.DataFrame]]:

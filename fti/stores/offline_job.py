@@ -7,6 +7,7 @@ import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 import polars as pl
@@ -21,25 +22,35 @@ from feast.saved_dataset import SavedDatasetStorage
 
 from fti.errors import DataError
 from fti.stores.offline_source import Place, parquet_only, place, small
+from fti.stores.segments import FOLDS_IN_A_READ, settled
 
 _ADDRESSABLE = 1 << 31
 """Bytes that a column with 32-bit offsets can hold."""
 
 
+Query = Callable[[], pl.LazyFrame]
+T = TypeVar("T")
+
+
 class PolarsRetrievalJob(RetrievalJob):  # type: ignore[misc]
-    """A query that runs when its result is asked for; Feast's `timeout` has no effect."""
+    """A query that runs when its result is asked for; Feast's `timeout` has no effect.
+
+    `open_query` lists the files that the query reads, at once and again when one of them has gone meanwhile: a lake
+    folds segments into other files at any time.
+    """
 
     def __init__(
         self,
         config: RepoConfig,
-        query: Callable[[], pl.LazyFrame],
+        open_query: Callable[[], Query],
         *,
         metadata: RetrievalMetadata | None = None,
         on_demand: list[OnDemandFeatureView] | None = None,
         full_names: bool = False,
     ) -> None:
         self._config = config
-        self._query = query
+        self._open = open_query
+        self._query = settled(open_query)
         self._metadata = metadata
         self._on_demand = on_demand or []
         self._full_names = full_names
@@ -58,21 +69,40 @@ class PolarsRetrievalJob(RetrievalJob):  # type: ignore[misc]
 
     def to_polars(self) -> pl.DataFrame:
         """The result as a polars frame; on-demand feature views are run by Feast on Arrow."""
-        return self._frame().collect(engine="streaming")
+        return pl.DataFrame(self.to_arrow()) if self._on_demand else self._read(_collected)
 
     def to_sql(self) -> str:
         raise NotImplementedError(
             "the polars offline store runs no SQL: take the result with to_polars(), to_arrow() or to_df()"
         )
 
-    def _frame(self) -> pl.LazyFrame:
-        return pl.DataFrame(self.to_arrow()).lazy() if self._on_demand else self._query()
+    def _read(self, use: Callable[[pl.LazyFrame], T]) -> T:
+        """What `use` makes of the rows. The query is opened again when a file has gone or is another one now."""
+        is_changed = False
+        for _ in range(FOLDS_IN_A_READ):
+            try:
+                return use(self._query())
+            except FileNotFoundError:
+                pass
+            except pl.exceptions.ComputeError:  # what was read of a replaced file does not fit it
+                if is_changed:
+                    raise
+                is_changed = True
+            self._query = settled(self._open)
+        return use(self._query())
+
+    def _save(self, write: Callable[[pl.LazyFrame], None]) -> None:
+        """`write` the result."""
+        if self._on_demand:
+            write(pl.DataFrame(self.to_arrow()).lazy())
+        else:
+            self._read(write)
 
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
         return self._to_arrow_internal().to_pandas()
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
-        return _plain(self._query().collect(engine="streaming").to_arrow())
+        return _plain(self._read(_collected).to_arrow())
 
     def persist(self, storage: SavedDatasetStorage, allow_overwrite: bool = False, timeout: int | None = None) -> None:
         """Stream the result to the Parquet file of `storage` or, where its path is no `.parquet`, to a folder."""
@@ -85,9 +115,13 @@ class PolarsRetrievalJob(RetrievalJob):  # type: ignore[misc]
         if filesystem.get_file_info(path).type is not pa.fs.FileType.NotFound and not allow_overwrite:
             raise SavedDatasetLocationAlreadyExists(location=f"{options.uri} (allow_overwrite=True replaces it)")
         if target.is_local:
-            _replace(self._frame(), Path(path), is_file=path.endswith(".parquet"))
+            self._save(lambda rows: _replace(rows, Path(path), is_file=path.endswith(".parquet")))
         else:
-            _replace_objects(self._frame(), target)
+            self._save(lambda rows: _replace_objects(rows, target))
+
+
+def _collected(rows: pl.LazyFrame) -> pl.DataFrame:
+    return rows.collect(engine="streaming")
 
 
 def _replace(rows: pl.LazyFrame, path: Path, *, is_file: bool) -> None:

@@ -31,9 +31,10 @@ from fti.errors import DataError
 from fti.stores import offline_monitoring
 from fti.stores.offline_entities import answer, entities_between, entity_frame, requested, span_of, visible
 from fti.stores.offline_history import Span, cut, history_of, newest
-from fti.stores.offline_job import PolarsRetrievalJob
+from fti.stores.offline_job import PolarsRetrievalJob, Query
 from fti.stores.offline_source import file_source, place, place_of, small
 from fti.stores.point_in_time import UTC_TIME, History, utc
+from fti.stores.segments import settled
 
 __all__ = ["PolarsOfflineStore", "PolarsOfflineStoreConfig", "PolarsRetrievalJob", "history_of"]
 
@@ -81,14 +82,13 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]
         open_views = partial(_histories, config, feature_views, names, known_at=known_at)
         if entity_df is None:
             start, end = compute_non_entity_date_range(feature_views, start_date=start_date, end_date=end_date)
-            entity_df = entities_between(open_views((start, end)), start, end)
+            entity_df = settled(lambda: entities_between(open_views((start, end)), start, end))
         rows, time = entity_frame(entity_df)
         span = span_of(rows, time)
         on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
-        histories = open_views(span)
         return PolarsRetrievalJob(
             config,
-            answer(rows, histories, time, on_demand),
+            lambda: answer(rows, open_views(span), time, on_demand),
             metadata=RetrievalMetadata(feature_refs, [name for name in rows.columns if name != time], *span),
             on_demand=on_demand,
             full_names=full_feature_names,
@@ -107,11 +107,13 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]
     ) -> PolarsRetrievalJob:
         """The newest row of each entity with `start_date <= time <= end_date`."""
         times = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
-        rows = _pulled(config, data_source, join_key_columns, feature_name_columns, times, (start_date, end_date))
-        rows = rows.drop_nulls([*join_key_columns, timestamp_field])
-        return PolarsRetrievalJob(
-            config, lambda: _keyed(newest(rows, join_key_columns, times).lazy(), join_key_columns)
-        )
+        pulled = partial(_pulled, config, data_source, join_key_columns, feature_name_columns, times)
+
+        def open_query() -> Query:
+            rows = pulled((start_date, end_date)).drop_nulls([*join_key_columns, timestamp_field])
+            return lambda: _keyed(newest(rows, join_key_columns, times).lazy(), join_key_columns)
+
+        return PolarsRetrievalJob(config, open_query)
 
     @staticmethod
     def pull_all_from_table_or_query(
@@ -126,8 +128,13 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]
     ) -> PolarsRetrievalJob:
         """Every row with `start_date <= time <= end_date` as it is stored, in file order."""
         times = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
-        rows = _pulled(config, data_source, join_key_columns, feature_name_columns, times, (start_date, end_date))
-        return PolarsRetrievalJob(config, lambda: _keyed(rows, join_key_columns))
+        pulled = partial(_pulled, config, data_source, join_key_columns, feature_name_columns, times)
+
+        def open_query() -> Query:
+            rows = pulled((start_date, end_date))
+            return lambda: _keyed(rows, join_key_columns)
+
+        return PolarsRetrievalJob(config, open_query)
 
     @staticmethod
     def offline_write_batch(

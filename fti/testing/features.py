@@ -114,7 +114,9 @@ def on_demand_is_row_by_row(rehearsal: Rehearsal) -> None:
     features = rehearsal.project.features
     if not features.on_demand_names:
         raise NotApplicable("the project has no on-demand features")
-    requests = rehearsal.online.historical(features.service, rehearsal.requests.head(ASKED))
+    joined = rehearsal.online.historical(features.service, rehearsal.requests.head(ASKED))
+    given = rehearsal.project.overriding(set(joined.columns) - set(rehearsal.requests.columns))
+    requests = joined.select(*rehearsal.requests.columns, *given)  # what the service gives to `on_demand`
     together = features.on_demand(requests)
     missing = [name for name in features.on_demand_names if name not in together.columns]
     if missing or together.height != requests.height or not together.select(requests.columns).equals(requests):
@@ -122,7 +124,7 @@ def on_demand_is_row_by_row(rehearsal: Rehearsal) -> None:
             f"on_demand must return every request as it came, with the columns {', '.join(features.on_demand_names)} "
             f"added: it returns {together.height} rows of {requests.height} with {', '.join(together.columns)}."
         )
-    for what, other in _other_ways(rehearsal, requests):
+    for what, other in _other_ways(rehearsal, requests, joined):
         for name in features.on_demand_names:
             differs = ~together[name].eq_missing(other[name])
             if differs.any():
@@ -136,14 +138,16 @@ def on_demand_is_row_by_row(rehearsal: Rehearsal) -> None:
 AS_OF = "A feature row may use only what had happened by its event_timestamp."
 
 
-def _other_ways(rehearsal: Rehearsal, requests: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
+def _other_ways(
+    rehearsal: Rehearsal, requests: pl.DataFrame, joined: pl.DataFrame
+) -> Iterator[tuple[str, pl.DataFrame]]:
     """The same requests' on-demand features, come by in other ways."""
     on_demand = rehearsal.project.features.on_demand
     singles = min(requests.height, 20)
     yield "alone", pl.concat([*(on_demand(requests[place]) for place in range(singles)), on_demand(requests[singles:])])
     yield "in the opposite order", on_demand(requests.reverse()).reverse()
-    answers = rehearsal.label_rows.head(requests.height).select(pl.exclude(requests.columns))
-    yield "beside the label", on_demand(requests.hstack(answers))
+    answers = rehearsal.label_rows.head(requests.height).select(pl.exclude(joined.columns))
+    yield "beside the label and other features", on_demand(joined.hstack(answers))
 
 
 def label_columns(rehearsal: Rehearsal) -> dict[str, list[str]]:

@@ -45,12 +45,11 @@ def snapshot() -> pl.DataFrame:
     width = random.normal(size=ROWS) + 1.5 * kind
     return pl.DataFrame(
         {
-            "petal width": np.where(random.random(ROWS) < 0.05, None, width.round(3)),
+            "petal width": np.where(random.random(ROWS) < 0.05, np.nan, width.round(3)),
             "petal length": (random.normal(size=ROWS) - kind).round(3),
             "soil": np.where(random.random(ROWS) < 0.7, np.array(["clay", "loam", "sand"])[kind], "peat"),
             "species": np.array(["iris", "poppy", "rose"])[kind],
-        },
-        strict=False,
+        }
     )
 
 

@@ -96,7 +96,7 @@ def test_each_choice_comes_from_the_profile(events: Path) -> None:
     source = (events / "events" / "project.py").read_text()
     assert '"note" ("text"): free text' in source
     assert '"outcome code" ("as stored"): perhaps the label in disguise' in source
-    assert '1 is "yes"' in source
+    assert '1 is "True"' in source
 
 
 def test_an_entitys_history_never_holds_the_row_itself_nor_rows_of_its_own_time(events: Path) -> None:
@@ -181,6 +181,22 @@ def test_rows_of_today_and_later_wait(tmp_path: Path) -> None:
     later.write_parquet(tmp_path / "t.parquet")
     with pytest.raises(DataError, match="of today or later"):
         new(tmp_path / "projects", "later", tmp_path / "t.parquet", "churned", timestamp="observed_at")
+
+
+def test_a_database_file_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    visits().drop("signed_up").write_database("visits", f"sqlite:///{tmp_path}/shop.db", engine="sqlalchemy")
+    monkeypatch.chdir(tmp_path)
+    new(tmp_path / "projects", "shop", "sqlite:///shop.db", "churned", query="SELECT * FROM visits")
+    monkeypatch.chdir("/")
+    with imported(tmp_path / "projects", "shop") as (project, _):
+        assert raw_rows(project)["shop"].height == 900
+
+
+def test_more_than_a_century_of_days_is_refused(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"year": range(1700, 2000), "spots": [at % 11 + at / 1e3 for at in range(300)]})
+    frame.write_csv(tmp_path / "t.csv")
+    with pytest.raises(DataError, match="span 299 years"):
+        new(tmp_path / "projects", "sun", tmp_path / "t.csv", "spots", timestamp="year")
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,22 @@ def write(lake, rows, days):
 
 
 def test_rows_come_back_by_day_and_a_day_without_rows_is_present(lake):
-    assert write(lake, hourly([47, 1, 0, 23]), days=3) == 3
-    assert lake.days("p/raw/x") == [date(2013, 3, 9), date(2013, 3, 10), date(2013, 3, 11)]
+    days = [date(2013, 3, 9), date(2013, 3, 10), date(2013, 3, 11)]
+    assert write(lake, hourly([47, 1, 0, 23]), days=3) == days
+    assert lake.days("p/raw/x") == days
     assert lake.read("p/raw/x").collect().equals(hourly([0, 1, 23, 47]))
+
+
+def test_only_days_that_differ_are_written(lake):
+    write(lake, hourly(range(48)), days=2)
+    files = {path.name: path.stat().st_ino for path in lake.path("p/raw/x").glob("*.parquet")}
+    assert write(lake, hourly(range(24), value=2), days=1) == [date(2013, 3, 9)]
+    assert write(lake, pl.concat([hourly(range(24), 2), hourly(range(24, 48))]).reverse(), days=2) == []
+    now = {path.name: path.stat().st_ino for path in lake.path("p/raw/x").glob("*.parquet")}
+    assert now["2013-03-10.parquet"] == files["2013-03-10.parquet"]
+    (lake.path("p/raw/x") / "2013-03-10.parquet").write_bytes(b"PAR1 not")
+    assert write(lake, hourly(range(24, 48)).reverse(), days=2) == [date(2013, 3, 9), date(2013, 3, 10)]
+    assert [lake.write_static("p/raw/y", hourly([1])) for _ in range(2)] == [True, False]
 
 
 def test_a_day_written_again_replaces_itself_and_no_other(lake):

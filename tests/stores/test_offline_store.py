@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fti.errors import DataError, NotReadyError
+from fti.stores.lake import Lake
 from fti.stores.point_in_time import History, latest, point_in_time_join
 
 T0 = datetime(2013, 1, 1, tzinfo=UTC)
@@ -177,6 +178,30 @@ def test_a_saved_dataset_is_persisted_once(store, view, tmp_path):
     assert pl.read_parquet(tmp_path / "saved" / "set.parquet")["heat"].to_list() == [1.0]
     with pytest.raises(SavedDatasetLocationAlreadyExists, match="allow_overwrite=True"):
         job.persist(target)
+
+
+@pytest.mark.parametrize("kind", ["join", "latest", "all", "range"])
+def test_a_segment_that_is_folded_before_the_job_runs_costs_no_row(store, view, tmp_path, kind):
+    lake = Lake(str(tmp_path / "lake"))
+    added = pl.DataFrame({"sensor": ["x"], "at": [at(50)], "temperature": [9.0], "count": [4]})
+    lake.upsert("readings", added.cast({"temperature": pl.Float32}), key=("sensor", "at"), time="at")
+    offline, source = store._get_provider().offline_store, view.batch_source
+    pulled = (["sensor"], ["temperature", "count"], "at", None, at(0), at(60))
+    jobs = {
+        "join": lambda: store.get_historical_features(
+            pl.DataFrame({"sensor": ["x"], "event_timestamp": [at(55)]}), ["readings:count"]
+        ),
+        "range": lambda: store.get_historical_features(None, ["readings:count"], start_date=at(40), end_date=at(60)),
+        "latest": lambda: offline.pull_latest_from_table_or_query(store.config, source, *pulled),
+        "all": lambda: offline.pull_all_from_table_or_query(store.config, source, *pulled),
+    }
+    job = jobs[kind]()
+    assert lake.compact("readings")
+    expected = {"join": [4], "range": [4], "latest": [3, 4], "all": [1, 2, 3, 4]}[kind]
+    assert sorted(job.to_df()["count"]) == expected
+    lake.upsert("readings", added.cast({"temperature": pl.Float32}), key=("sensor", "at"), time="at")
+    assert lake.compact("readings")
+    assert sorted(job.to_polars()["count"].to_list()) == expected
 
 
 def test_what_cannot_be_joined_says_what_to_do(store, view, tmp_path):

@@ -3,11 +3,13 @@
 from itertools import product
 
 import numpy as np
+import polars as pl
 import pytest
 
 from fti.stores.online.layout import Layout
 from fti.stores.online.reading import Group, Wanted
 from fti.stores.online.sections import NEVER, merge
+from fti.stores.online.serving import sliced
 
 OLD = Layout.of([("a", "Float32"), ("b", "Float32")])
 NEW = Layout.of([("b", "Float32"), ("c", "Int64"), ("d", "Float32")])
@@ -76,3 +78,17 @@ def test_a_batch_is_read_as_its_rows_one_by_one(group, seed):
         found = np.array([[event != NEVER for event in row[:3]] for row in alone])
         assert (together.found == found).all()
         assert together.complete <= found.all()
+
+
+def test_polars_has_the_private_constructors_that_a_read_uses():
+    series = pl.Series("a", [1, 2, 3, None], pl.Float32)
+    try:
+        found = sliced(series, ["a", "b"], 2)
+    except (AttributeError, TypeError) as error:
+        pytest.fail(
+            f"this polars lost a private constructor ({error}): in fti/stores/online/serving.py let sliced() answer "
+            "pl.DataFrame([series.slice(place * height, height).alias(name) for place, name in enumerate(names)]), "
+            "which is right and costs a read of 30 features about 30 us"
+        )
+    assert found.equals(pl.DataFrame([series.slice(0, 2), series.slice(2, 2).alias("b")]))
+    assert found.columns == ["a", "b"]

@@ -248,3 +248,25 @@ def test_without_blocking_the_event_loop(store):
         return answer.to_dict()
 
     assert asyncio.run(ask())["count"] == [8, None]
+
+
+def test_feasts_own_asynchronous_calls_read_and_write_the_same(store):
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+    from feast.protos.feast.types.Value_pb2 import Value
+
+    online = store._get_provider().online_store
+    names = [Value(string_val=name) for name in ("ann", "bob")]
+    ann, bob = (EntityKey(join_keys=["driver"], entity_values=[name]) for name in names)
+
+    async def ask():
+        rows = [(ann, {"count": Value(int64_val=3)}, NOON, None)]
+        await online.online_write_batch_async(store.config, trips, rows, None)
+        return await asyncio.gather(
+            online.online_read_async(store.config, trips, [ann, bob], ["count"]),
+            online.online_read_async(store.config, trips, [bob, ann]),
+        )
+
+    first, second = asyncio.run(ask())
+    assert first == online.online_read(store.config, trips, [ann, bob], ["count"])
+    assert second == online.online_read(store.config, trips, [bob, ann])
+    assert [None if values is None else values["count"].int64_val for _, values in first] == [3, None]

@@ -1,0 +1,83 @@
+"""`fti backfill` killed while it writes features, and again while it brings them online, ends as if it never was."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fti.backfill import run
+from fti.settings import Settings
+from fti.stores import open_stores
+from tests.contract.machines import DAYS, START, project
+
+pytestmark = pytest.mark.process
+REPOSITORY = Path(__file__).parents[2]
+LAST = START.date() + timedelta(days=DAYS - 1)
+SERVICE = project.features.service
+DEADLINE_SECONDS = 300
+
+
+@pytest.fixture(autouse=True)
+def projects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTI_PROJECTS", "tests.contract.daily")
+
+
+def backfill(home: Path) -> dict[str, Any]:
+    """The whole command in this process; the stores that it leaves."""
+    settings = Settings(home=home)
+    run(settings, "machines", (START.date(), LAST), chunk_days=1, again=False)
+    return open_stores(settings)
+
+
+def killed(home: Path, reached: Callable[[], bool]) -> None:
+    """The command in a process of its own, killed without warning at a moment of its work."""
+    command = [sys.executable, "-m", "fti.cli", "backfill", "machines", "--chunk-days", "1", "--to", str(LAST)]
+    environment = os.environ | {"FTI_HOME": str(home), "PYTHONPATH": str(REPOSITORY)}
+    child = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + DEADLINE_SECONDS
+        while not reached() and child.poll() is None and time.monotonic() < end:
+            time.sleep(0.002)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait(30)
+    assert child.returncode == -signal.SIGKILL, "it ended before the moment came"
+
+
+def files(stores: dict[str, Any]) -> dict[str, bytes]:
+    """Bytes of every file of the lake that somebody reads."""
+    root = Path(stores["lake"].root)
+    found = (file for file in root.rglob("*") if file.is_file() and file.name[0] != "." and "pending" not in file.parts)
+    return {str(file.relative_to(root)): file.read_bytes() for file in found}
+
+
+def feature_days(home: Path) -> list[date]:
+    return open_stores(Settings(home=home))["lake"].days("machines/features/machine_load")
+
+
+def test_killed_twice_it_ends_as_one_that_never_was(tmp_path: Path) -> None:
+    whole, home = backfill(tmp_path / "whole"), tmp_path / "killed"
+    killed(home, lambda: len(feature_days(home)) >= 4)
+    assert 4 <= len(feature_days(home)) < DAYS
+
+    store = open_stores(Settings(home=home))["feature_store"]
+    store.apply(project)
+    early = START + timedelta(days=3)
+    killed(home, lambda: (newest := store.newest_online(SERVICE)) is not None and newest > early)
+    assert len(feature_days(home)) == DAYS
+    reached = store.newest_online(SERVICE)
+    assert early < reached < whole["feature_store"].newest_online(SERVICE)
+
+    again = backfill(home)
+    assert files(again) == files(whole)
+    online = [dict(stores["feature_store"]._backend.scan(b"")) for stores in (again, whole)]
+    assert online[0] == online[1]
+    end = START + timedelta(days=DAYS)
+    assert set(again["feature_store"].missing_online(SERVICE, START, end).values()) == {0}
