@@ -18,6 +18,8 @@ NUM_FEATURES = 30
 NUM_CURVES = 4
 LARGEST = 1e12
 MIN_DAY_ROWS = 50
+DAY = "__day"
+"""A column that no feature is called like."""
 CURVES = {
     "binary": (pl.col(PROBABILITY), pl.col("actual"), "share"),
     "multiclass": (pl.col(PROBABILITY), pl.col(LABEL).cast(pl.String) == pl.col("actual").cast(pl.String), "share"),
@@ -52,14 +54,14 @@ def evidently_html(
 
 
 def daily_distances(logged: pl.DataFrame, reference: Mapping[str, Any], features: Sequence[str]) -> pl.DataFrame:
-    """Distance of `features` from the training data on every day of `logged`: columns day and the features."""
-    days = logged.sort(TIME).with_columns(day=pl.col(TIME).dt.date()).partition_by("day", maintain_order=True)
+    """Distance of `features` from the training data on every day of `logged`: columns `DAY`, then the features."""
+    days = logged.sort(TIME).with_columns(pl.col(TIME).dt.date().alias(DAY)).partition_by(DAY, maintain_order=True)
     rows = [
-        {"day": rows["day"][0], **{name: drift.distance(rows[name], reference["features"][name]) for name in features}}
+        {DAY: rows[DAY][0], **{name: drift.distance(rows[name], reference["features"][name]) for name in features}}
         for rows in days
         if rows.height >= MIN_DAY_ROWS
     ]
-    return pl.DataFrame(rows, schema={"day": pl.Date, **dict.fromkeys(features, pl.Float64)})
+    return pl.DataFrame(rows, schema={DAY: pl.Date, **dict.fromkeys(features, pl.Float64)})
 
 
 def drift_plot(distances: pl.DataFrame, logged: pl.DataFrame, labelled: pl.DataFrame, task: str) -> bytes:
@@ -71,7 +73,7 @@ def drift_plot(distances: pl.DataFrame, logged: pl.DataFrame, labelled: pl.DataF
     FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, sharex=True)
     for name in distances.columns[1:]:
-        above.plot(distances["day"].to_list(), distances[name].to_list(), marker=".", label=name)
+        above.plot(distances[DAY].to_list(), distances[name].to_list(), marker=".", label=name)
     above.set_ylabel("distance from training")
     said, came_true, unit = CURVES[task]
     for frame, value, name in ((logged, said, f"mean {said.meta.output_name()}"), (labelled, came_true, "came true")):
