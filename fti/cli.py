@@ -43,49 +43,52 @@ def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     top = argparse.ArgumentParser(prog="fti", description="Feature, training and inference pipelines of your projects.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    options: list[tuple[str, Command, str]] = [
-        ("demo", demo, "run the whole life of a model on a year of flights"),
+    whole: list[tuple[str, Command, str]] = [
+        ("new", new_project.run, new_project.TEXT),
+        ("check", check, "run the contract suite on a project; exit status 1 when it breaks it"),
         ("run", run, "one project from its sources to an answered request"),
         ("up", up, "start Dagster, MLflow, the prediction and the ingest services"),
-        ("down", down, "stop what `fti up` started"),
-        ("backfill", backfill, "make days of features, and those whose raw days or code changed"),
-        ("check", check, "run the contract suite on a project; exit status 1 when it breaks it"),
-        ("catalog", catalog, "write the catalogue of sources, views and features as one HTML file"),
+        ("down", down, "stop what was started"),
         ("status", status, "what runs, what is in the stores, who is champion"),
+        ("demo", demo, "run the whole life of a model on a year of flights"),
         ("plan", plan, "compare the features in the code with what is deployed; exit status 2 when they differ"),
+        ("backfill", backfill, "make days of features, and those whose raw days or code changed"),
         ("lineage", lineage, "where a model version comes from, back to the raw partitions"),
+        ("catalog", catalog, "write the catalogue of sources, views and features as one HTML file"),
     ]
-    for name, call, text in options:
+    for name, call, text in whole:
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(run=call)
-        if name in ("plan", "lineage"):
-            command.add_argument("--json", action="store_true", help="as JSON")
-        if name == "lineage":
-            command.add_argument("model", help="flights/2, or a version or alias such as champion")
-            command.add_argument("--project", default="", help="the model's project, where there are several")
-        if name == "demo":
-            command.add_argument("--weeks", type=int, default=7, help="weeks of traffic to replay at most (default 7)")
-            command.add_argument("--share", type=float, default=1.0, help="share of the requests to replay (default 1)")
-        if name == "run":
-            command.add_argument("project")
-            command.add_argument("--trials", type=int, help="trials of the study (default: the project's)")
-            command.add_argument("--again", action="store_true", help="also make what is made already")
-        if name == "check":
-            command.add_argument("project")
-            command.add_argument("--quick", action="store_true", help="fewer rows, half a minute")
-        if name == "catalog":
-            command.add_argument("--out", type=Path, help="folder of index.html (default: catalog in FTI_HOME)")
-        if name == "backfill":
-            _backfill_options(command)
-    new = commands.add_parser("new", help=new_project.TEXT, description=new_project.TEXT)
-    new_project.add_options(new)
-    new.set_defaults(run=new_project.run)
+        _add_options(name, command)
     _add_dataset(commands)
     return top
 
 
-def _backfill_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("project")
+def _add_options(name: str, command: argparse.ArgumentParser) -> None:
+    if name == "new":
+        new_project.add_options(command)
+    if name in ("check", "run", "backfill"):
+        command.add_argument("project")
+    if name == "check":
+        command.add_argument("--quick", action="store_true", help="fewer rows, half a minute")
+    if name == "run":
+        command.add_argument("--trials", type=int, help="trials of the study (default: the project's)")
+        command.add_argument("--again", action="store_true", help="also make what is made already")
+    if name == "demo":
+        command.add_argument("--weeks", type=int, default=7, help="weeks of traffic to replay at most (default 7)")
+        command.add_argument("--share", type=float, default=1.0, help="share of the requests to replay (default 1)")
+    if name == "backfill":
+        _add_backfill_options(command)
+    if name == "lineage":
+        command.add_argument("model", help="flights/2, or a version or alias such as champion")
+        command.add_argument("--project", default="", help="the model's project, where there are several")
+    if name in ("plan", "lineage"):
+        command.add_argument("--json", action="store_true", help="as JSON")
+    if name == "catalog":
+        command.add_argument("--out", type=Path, help="folder of index.html (default: catalog in FTI_HOME)")
+
+
+def _add_backfill_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--from", dest="first", type=date.fromisoformat, help="first day, 2013-01-01 (default: all)")
     command.add_argument("--to", dest="last", type=date.fromisoformat, help="last day, included")
     command.add_argument("--chunk-days", type=int, default=0, help="days in memory at once (default: the project's)")

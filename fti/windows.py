@@ -20,10 +20,8 @@ import polars as pl
 
 UNITS = {"m": 60, "h": 3600, "d": 86400}
 Statistic = tuple[str, Literal["count", "sum", "mean", "share", "std"]]
-"""A column and what to say of its values in a window; nulls are not counted in.
-
-`count`, `sum` (0 of no value), `mean`, `share` (of true or non-zero values), `std` (of a sample, so of two or more).
-"""
+"""A column and what to say of its values in a window, nulls not counted in: `count`, `sum` (0 of no value), `mean`,
+`share` (of true or non-zero values), `std` (of a sample, so of two or more)."""
 _PIECE = 1 << 15
 _SHARED = 16
 """Powers of two by which the largest values of entities that are summed in one unit may differ."""

@@ -14,7 +14,7 @@ from training_pipeline.datamodule import TabularData
 from training_pipeline.learn import learn
 
 RANDOM = np.random.default_rng(0)
-PARAMS = {"trees": 20, "hidden": 8, "bins": 8}
+PARAMS = {"trees": 20, "hidden": 8}
 
 
 def numbers(num_rows: int, num_columns: int = 3) -> pl.DataFrame:
