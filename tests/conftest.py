@@ -1,6 +1,8 @@
 """What tests share: a free port, and the small project's whole loop, run once for all tests that look at its state."""
 
 import json
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,24 @@ from fti.servers import free_port
 from fti.settings import Settings
 
 REPOSITORY = Path(__file__).parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers (`pytest -n 2 --dist loadgroup`) a file stays whole, and the loop's files stay together."""
+    for item in items:
+        together = item.path.parent == REPOSITORY / "tests" and item.path.name.startswith("test_loop")
+        item.add_marker(pytest.mark.xdist_group("loop" if together else str(item.path)))
+
+
+@pytest.fixture(autouse=True)
+def import_paths() -> Iterator[None]:
+    """What a test adds to the import paths, for itself or for its child processes, ends with it."""
+    path, inherited = list(sys.path), os.environ.get("PYTHONPATH")
+    yield
+    sys.path[:] = path
+    os.environ.pop("PYTHONPATH", None)
+    if inherited is not None:
+        os.environ["PYTHONPATH"] = inherited
 
 
 @pytest.fixture(scope="session")

@@ -51,16 +51,20 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     interpreter = place / "bin" / "python"
     (site,) = place.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"])
-    command = ("--python", str(interpreter), "install", "--no-deps", "--no-index", "--quiet", str(wheel))
-    subprocess.run([sys.executable, "-m", "pip", *command], check=True, capture_output=True, text=True)
+    command = ("--python", str(interpreter), "install", "--no-deps", "--no-index", "--force-reinstall", "--quiet")
+    subprocess.run([sys.executable, "-m", "pip", *command, str(wheel)], check=True, env=clean(), capture_output=True)
     return interpreter
+
+
+def clean() -> dict[str, str]:
+    """An environment that knows nothing of the clone."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("FTI_", "PYTHON", "DAGSTER"))}
 
 
 def run(python: Path, folder: Path, *command: str, **environment: str) -> str:
     """Output of a command in `folder` that knows nothing of the clone."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("FTI_", "PYTHON", "DAGSTER"))}
     done = subprocess.run(
-        [str(python), *command], cwd=folder, env={**clean, **environment}, capture_output=True, text=True, check=False
+        [str(python), *command], cwd=folder, env={**clean(), **environment}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
