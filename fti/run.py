@@ -207,7 +207,9 @@ def print_model(console: Console, model: Model) -> None:
     splits = ", ".join(f"{manifest['rows'][split]:,} {split}" for split in SPLITS)
     facts = Table("", "", title=manifest["project"], show_header=False)
     facts.add_row("rows", f"{sum(manifest['rows'].values()):,}: {splits}")
-    for split in SPLITS:
+    if manifest.get("shares"):
+        facts.add_row("split", "at random: the test score shows fit, not the future")
+    for split in SPLITS if not manifest.get("shares") else ():
         first, last = manifest["ranges"][split]
         facts.add_row(split, f"{first[:16]} .. {last[:16]}")
     facts.add_row("features", f"{num_features}, {len(manifest['categorical'])} of them categorical")
