@@ -15,6 +15,7 @@ from fti.settings import Settings
 REPOSITORY = Path(__file__).parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several workers (`pytest -n 2 --dist loadgroup`) a file stays whole, and the loop's files stay together."""
     for item in items:
