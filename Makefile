@@ -33,7 +33,7 @@ check: install  ## format, lint, types, layers, the README's table
 	$(BIN)/python docs/reference.py --check
 
 test: check  ## everything CI runs
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2
 
 bench: install  ## every benchmark (20 minutes, after `make demo`), then the README's table
 	for name in $(BENCHMARKS); do \

@@ -15,12 +15,16 @@ from fti.settings import Settings
 REPOSITORY = Path(__file__).parents[1]
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers (`pytest -n 2 --dist loadgroup`) a file stays whole, and the loop's files stay together."""
-    for item in items:
-        together = item.path.parent == REPOSITORY / "tests" and item.path.name.startswith("test_loop")
-        item.add_marker(pytest.mark.xdist_group("loop" if together else str(item.path)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With several workers (`pytest -n 2`) a file stays with one, and the loop's files, which share a home, too."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return "loop" if nodeid.startswith("tests/test_loop") else str(super()._split_scope(nodeid))
+
+    return Files(config, log)
 
 
 @pytest.fixture(autouse=True)
