@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from itertools import count, islice
 
+from filelock import FileLock
+
+from fti.files import replace_json
 from fti.settings import Settings
+
+MOST_SERVICES = 100
+"""Projects of one home whose ports never meet."""
 
 
 def places(settings: Settings, projects: Iterable[str]) -> dict[str, int]:
     """Project -> its place, from 0. New projects get the next free places, in the order given."""
     file = settings.root / "places.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a+") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        held.seek(0)
-        text = held.read()
-        known: list[str] = json.loads(text) if text else []
+    with FileLock(file.with_suffix(".lock")):
+        known: list[str] = json.loads(file.read_text()) if file.exists() else []
         fresh = [name for name in dict.fromkeys(projects) if name not in known]
         if fresh:
-            held.truncate(0)
-            held.write(json.dumps(known + fresh))
+            replace_json(file, known + fresh)
     return {name: place for place, name in enumerate(known + fresh)}
 
 
 def service_port(settings: Settings, place: int) -> int:
-    """The port of the prediction service at `place`: `service_port` and those after it, past Dagster's and MLflow's."""
-    taken = {settings.dagster_port, settings.mlflow_port, settings.events_port}
-    free = (port for port in count(settings.service_port) if port not in taken)
-    return next(islice(free, place, None))
+    """The port of the prediction service at `place`: `service_port` and those after it, past the other servers'."""
+    return _free(settings.service_port, place, {settings.dagster_port, settings.mlflow_port, settings.events_port})
+
+
+def events_port(settings: Settings, place: int) -> int:
+    """The port of the ingest service at `place`: `events_port` and those after it, past the other servers'."""
+    services = {service_port(settings, other) for other in range(MOST_SERVICES)}
+    return _free(settings.events_port, place, {settings.dagster_port, settings.mlflow_port, *services})
+
+
+def _free(first: int, place: int, taken: Container[int]) -> int:
+    return next(islice((port for port in count(first) if port not in taken), place, None))

@@ -53,12 +53,11 @@ def run(settings: Settings, name: str, *, num_trials: int | None = None, again: 
     online(loop)
     model = train(loop, tags=TAGS, num_trials=num_trials, again=again)
     print_model(console, model)
-    version = promoted(loop, model)
-    server = service(loop)
+    serves, server = champion(loop, promoted(loop, model)), service(loop)
     with loop.step("service"):
         servers.start(server, settings)
         servers.wait_ready(server, settings)
-        wait_for_version(server.url, version.version)
+        wait_for_version(server.url, serves.version)
     print_seconds(console, loop.seconds, time.perf_counter() - begun)
     ask(loop, server.url)
 
@@ -117,13 +116,24 @@ def promoted(loop: Loop, model: Model) -> ModelVersion:
     return model.version
 
 
+def champion(loop: Loop, model: ModelVersion) -> ModelVersion:
+    """The version that serves: `model`, unless another one has taken its place since."""
+    found: ModelVersion | None = loop.stores["model_registry"].champion(loop.name)
+    if found is None or found.version == model.version:
+        return model
+    loop.console.print(
+        f"Version {found.version} has become champion after version {model.version}: it goes on serving."
+    )
+    return found
+
+
 def judge(loop: Loop, tags: dict[str, str]) -> ModelVersion | None:
     """Measure the challenger and promote it; None when a gate failed. Any other failure is raised."""
     registry = loop.stores["model_registry"]
     result = loop.execute("training", assets=("evaluation", "champion"), tags=tags, may_fail=True)
     if result.success:
-        champion: ModelVersion = registry.champion(loop.name)
-        return champion
+        made: ModelVersion = registry.champion(loop.name)
+        return made
     evaluation = registry.evaluation(registry.challenger_run(loop.name))
     if all(gate["passed"] for gate in evaluation["gates"]):
         raise NotReadyError(f"evaluation failed: {failure(result)}. Details: `fti up`, run {result.run_id}.")

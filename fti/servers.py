@@ -56,7 +56,7 @@ def servers(settings: Settings, projects: tuple[str, ...], streamed: tuple[str, 
     ]
     places = ports.places(settings, projects)
     services = [service(settings, name, ports.service_port(settings, places[name])) for name in projects]
-    return found + services + [ingest(settings, name, settings.events_port + places[name]) for name in streamed]
+    return found + services + [ingest(settings, name, ports.events_port(settings, places[name])) for name in streamed]
 
 
 def service_of(settings: Settings, project: str) -> Server:

@@ -1,9 +1,8 @@
 """Rolling statistics over the time windows of many entities at once, as pure functions on polars frames.
 
-One pass of prefix sums serves every window: rows lie by (entity, time), both packed into one integer, and a window is
-the stretch between two positions, found by one merge. A window at time t holds the events of `(t - window, t]`.
-Prefix sums of real numbers carry their rounding error along (Knuth's TwoSum), so that a window's sum is as exact as if
-it were summed alone; a standard deviation is taken about its entity's mean.
+One pass of prefix sums serves every window: rows lie by (entity, time), both packed into one integer; a window, the
+events of `(t - window, t]`, is the stretch between two positions, found by one merge. Prefix sums carry their rounding
+error along (Knuth's TwoSum), as if a window were summed alone; a deviation is taken about its entity's mean.
 """
 
 from __future__ import annotations
@@ -23,9 +22,8 @@ Statistic = tuple[str, Literal["count", "sum", "mean", "share", "std"]]
 """A column and what to say of its values in a window, nulls not counted in: `count`, `sum` (0 of no value), `mean`,
 `share` (of true or non-zero values), `std` (of a sample, so of two or more)."""
 _PIECE = 1 << 15
-_SHARED = 16
-"""Powers of two by which the largest values of entities that are summed in one unit may differ."""
-_SIZE = "__size"
+_SIZE, _SHARED = "__size", 16
+"""Powers of two by which the largest values of entities that are summed in one unit may differ: `_SHARED`."""
 _ROUNDING = 4 * float(np.finfo(np.float64).eps)
 """Share of a sum of squares that its rounding may be: what is left of equal values when their mean is taken off."""
 
@@ -274,8 +272,8 @@ def _deviations(square: np.ndarray, offset: np.ndarray, number: np.ndarray) -> n
     left[left <= _ROUNDING * square] = 0.0
     left[number < 2] = np.nan
     left /= number - 1
-    deviation: np.ndarray = np.sqrt(left, out=left)
-    return deviation
+    np.sqrt(left, out=left)
+    return left
 
 
 def _offsets(values: np.ndarray, known: np.ndarray | None, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

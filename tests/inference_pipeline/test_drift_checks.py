@@ -10,13 +10,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from fti import drift
 from fti.project import Project
 from fti.projects.flights import project as flights
 from fti.stores.model_registry import ModelVersion
 from fti.stores.prediction_log import PredictionLog
 from inference_pipeline.batch import label_logged
 from inference_pipeline.drift import CHECKS, drift_asset
-from inference_pipeline.drift_report import evidently_html
+from inference_pipeline.drift_report import DAY, daily_distances, evidently_html
 from inference_pipeline.drift_statistics import Verdict, log_loss_excess, performance_drift, roc_auc
 from tests.inference_pipeline.world import END, TRAIN, World
 
@@ -201,3 +202,13 @@ def test_numbers_are_held_to_the_error_of_the_test_split() -> None:
 )
 def test_roc_auc(actual: list[int], probability: list[float], expected: float) -> None:
     assert roc_auc(np.array(actual), np.array(probability)) == expected
+
+
+def test_a_feature_may_be_called_day() -> None:
+    hours = pl.datetime_range(pl.datetime(2024, 1, 1), pl.datetime(2024, 1, 8), "10m", closed="left", eager=True)
+    rows = pl.DataFrame({"event_timestamp": hours, "day": hours.dt.day().cast(pl.Float64)})
+    reference = drift.reference(rows, numeric=["day"], categorical=[])
+    found = daily_distances(rows, reference, ["day"])
+    assert found.columns == [DAY, "day"]
+    assert found.height == 7
+    assert found["day"].min() > 0  # type: ignore[operator]
