@@ -150,8 +150,9 @@ class Dataset:
     test: timedelta
     """What the gates and the model card look at; nothing else sees it."""
     shares: tuple[float, float, float] | None = None
-    """Shares of train, validation and test rows in `[start, until)`, chosen by a hash of the label's key, so that a row
-    stays where it is. For rows without a time: the test score is then not the future's, and the model card says so."""
+    """Shares of train, validation and test rows in `[start, until)`, chosen by a hash of the entity (where there are
+    few: of the label's key), so that a row stays where it is and rows of one entity stay together. For rows without a
+    time: the test score is then not the future's, and the model card says so."""
 
 
 @dataclass(frozen=True, kw_only=True)
