@@ -33,7 +33,9 @@ TEXT = """id,at,amount,share,open,day,made,note
 
 def said(rows: pl.DataFrame) -> str:
     """Names, types and values, floats to nine digits."""
-    values = [[f"{value + 0.0:.9g}" if isinstance(value, float) else str(value) for value in row] for row in rows.rows()]
+    values = [
+        [f"{value + 0.0:.9g}" if isinstance(value, float) else str(value) for value in row] for row in rows.rows()
+    ]
     return hashlib.sha256(f"{rows.schema}{values}".encode()).hexdigest()[:12]
 
 
@@ -67,7 +69,9 @@ def of_rows(path) -> pl.DataFrame:
     schema = {"id": pl.Int64, "at": UTC_TIME, "euro": pl.Float64, "share": pl.Float64, "open": pl.Boolean}
     schema |= {"day": UTC_TIME, "made": UTC_TIME, "note": pl.String}
     table = TableSpec(format="csv", path=str(path), columns=rules)
-    read = partial(read_rows, table, schema=schema, names={"amount": "euro"}, start=START, end=START + timedelta(days=1))
+    read = partial(
+        read_rows, table, schema=schema, names={"amount": "euro"}, start=START, end=START + timedelta(days=1)
+    )
     numbered = read(entity=["row"], time="at", **{"schema": {"row": pl.Int64, **schema}})
     return pl.concat([read(entity=["id"], time="at"), numbered.drop("row")])
 
