@@ -69,7 +69,7 @@ def _dated(rows: pl.DataFrame) -> pl.DataFrame:
         moments = pd.to_datetime(pd.Series(rows[TIME].to_list(), dtype=object), format="ISO8601", utc=True)
     except ValueError as error:
         raise DataError(f"entity rows: {TIME!r} is text that is no ISO 8601 time: {error}") from error
-    return rows.with_columns(pl.from_pandas(moments).dt.cast_time_unit("us").alias(TIME))
+    return rows.with_columns(pl.Series(TIME, moments).dt.cast_time_unit("us"))
 
 
 def span_of(rows: pl.DataFrame, time: str = TIME) -> Span:
