@@ -89,8 +89,9 @@ def _views(store: Any, manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]
 
 
 def _sources(project: Project, lake: Any, manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Source -> its days, the fingerprint of them all, and the days whose rows are not the same any more."""
-    answer = {}
+    """Source -> its days, the fingerprint of them all, the days whose rows are not the same any more, and whether the
+    code still has it; if not, nothing is known of its rows."""
+    answer, declared = {}, {source.name for source in project.sources}
     for name, recorded in manifest["created_from"].get("raw", {}).items():
         days = sorted(recorded)
         answer[name] = {
@@ -98,7 +99,8 @@ def _sources(project: Project, lake: Any, manifest: Mapping[str, Any]) -> dict[s
             "to": days[-1] if days else "",
             "days": len(days),
             "fingerprint": digest(*(recorded[day] for day in days)) if len(days) != 1 else recorded[days[0]],
-            "changed": changed_days(project, lake, name, recorded),
+            "changed": changed_days(project, lake, name, recorded) if name in declared else [],
+            "in_code": name in declared,
         }
     return answer
 
@@ -178,4 +180,5 @@ def _source_line(name: str, source: Mapping[str, Any]) -> str:
     span = "one table" if source["from"] == STATIC else f"{source['days']} days, {source['from']} .. {source['to']}"
     changed = source["changed"]
     state = f"  [yellow]{len(changed)} changed since, the first {changed[0]}[/]" if changed else "  unchanged"
+    state = state if source["in_code"] else "  [yellow]the project has no such source any more[/]"
     return f"{name}  {span}  {source['fingerprint']}{state}"

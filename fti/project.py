@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from fti.errors import DataError
 from fti.gate import Gate, require_measurable
 from fti.source import Expectation as Expectation
 from fti.source import Source as Source
@@ -259,8 +260,7 @@ class Project:
     partitions_end: datetime | None = None
     """End of the last daily partition, for data that has one; without it every past day is a partition."""
     partition_by: Literal["day", "month"] = "day"
-    """What Dagster keeps a record of. Days are made and stored one by one all the same; choose months when there are
-    thousands of days."""
+    """What Dagster keeps a record of; days are made and stored one by one. Months suit thousands of days."""
     chunk_days: int = 92
     """Days that one step of a backfill reads, makes, checks and writes at once: its bound on memory."""
     slices: tuple[str, ...] = ()
@@ -281,7 +281,9 @@ class Project:
 
     def source(self, name: str) -> Source:
         """The source called `name`."""
-        return next(source for source in self.sources if source.name == name)
+        if found := [source for source in self.sources if source.name == name]:
+            return found[0]
+        raise DataError(f"project {self.name} has no source {name!r}: correct its name, or declare it")
 
     def overriding(self, features: Iterable[str]) -> list[str]:
         """Request fields that replace the feature of their name, of `features`."""

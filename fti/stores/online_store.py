@@ -204,6 +204,14 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         """The one read of `_read_features_per_fv` in a thread."""
         await asyncio.to_thread(self._read_features_per_fv, *arguments)
 
+    def retrieve_online_documents(self, *arguments: Any, **options: Any) -> Any:
+        """Refused: vectors are kept and read like any list, but not searched."""
+        raise NotImplementedError(
+            "PackedOnlineStore has no vector search: keep views with a vector index in one of Feast's stores that has"
+        )
+
+    retrieve_online_documents_v2 = retrieve_online_documents
+
     def _is_versioned_read_supported(self) -> bool:
         """`view@v1:feature` is another view to this store."""
         return True
