@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fti import servers
 from fti.errors import NotReadyError
+from fti.periods import days_between
 from fti.project import Project
 from fti.settings import Settings
 
@@ -160,8 +161,6 @@ def daily_nouns(project: Project) -> tuple[str, ...]:
 def missing_days(loop: Loop, start: datetime, end: datetime) -> bool:
     """Whether Dagster lacks a partition of the features in `[start, end)`."""
     import dagster as dg
-
-    from fti.stores.lake import days_between
 
     present = loop.instance.get_materialized_partitions(dg.AssetKey(loop.project.key("features")))
     return not present.issuperset(loop.project.partition(day) for day in days_between(start, end))

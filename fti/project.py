@@ -11,6 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from fti.gate import Gate, require_measurable
+from fti.periods import Period, first_day, stem_of
 from fti.source import Expectation as Expectation
 from fti.source import Source as Source
 from fti.source import expect as expect
@@ -257,9 +258,9 @@ class Project:
     """First day of the daily partitions, UTC."""
     partitions_end: datetime | None = None
     """End of the last daily partition, for data that has one; without it every past day is a partition."""
-    partition_by: Literal["day", "month"] = "day"
-    """What Dagster keeps a record of. Days are made and stored one by one all the same; choose months when there are
-    thousands of days."""
+    partition_by: Period = "day"
+    """What lies in one file and has one record in Dagster; choose months when there are thousands of days. What is late
+    then makes its month again, and those that look back on it."""
     chunk_days: int = 92
     """Days that one step of a backfill reads, makes, checks and writes at once: its bound on memory."""
     slices: tuple[str, ...] = ()
@@ -276,7 +277,7 @@ class Project:
 
     def partition(self, moment: date) -> str:
         """Key of the partition that holds `moment`."""
-        return f"{moment:%Y-%m-01}" if self.partition_by == "month" else f"{moment:%Y-%m-%d}"
+        return first_day(stem_of(moment, self.partition_by)).isoformat()
 
     def source(self, name: str) -> Source:
         """The source called `name`."""
