@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 
 STATIC = "all"
 """In place of a day, for a source that has none."""
-DAYS_AT_ONCE = 92
-"""Days of raw rows in memory at once."""
+ROWS_AT_ONCE = 100_000
+"""Rows that are text at once."""
 
 
 def fingerprint(rows: pl.DataFrame, key: Sequence[str]) -> str:
     """Short hash of the rows, their columns and types; `key` names the columns that put them in order."""
     hashed = hashlib.sha256(repr(sorted((name, str(kind)) for name, kind in rows.schema.items())).encode())
-    text = io.BytesIO()
-    rows.select(sorted(rows.columns)).sort(key).write_ndjson(text)
-    hashed.update(text.getbuffer())
+    for part in rows.select(sorted(rows.columns)).sort(key).iter_slices(ROWS_AT_ONCE):
+        text = io.BytesIO()
+        part.write_ndjson(text)
+        hashed.update(text.getbuffer())
     return hashed.hexdigest()[:LENGTH]
 
 
@@ -59,17 +60,17 @@ def recorded(project: Project, lake: Any, name: str, periods: Iterable[str]) -> 
     days, found = lake.days(table), dict[str, str]()
     present = {name for by in LENGTHS for name in by_stem(days, by)}
     wanted = [stem for stem in wanted if stem in present]
-    for group in _groups(wanted):
+    for group in _groups(wanted, project.chunk_days):
         rows = lake.load(table, start=midnight(first_day(group[0])), end=midnight(end_day(group[-1])))
         found |= period_fingerprints(source, rows, group)
     return found
 
 
-def _groups(stems: list[str]) -> Iterator[list[str]]:
-    """Sorted periods in runs of `DAYS_AT_ONCE`."""
+def _groups(stems: list[str], num_days: int) -> Iterator[list[str]]:
+    """Sorted periods in runs of `num_days` at most."""
     group: list[str] = []
     for stem in stems:
-        if group and (end_day(stem) - first_day(group[0])).days > DAYS_AT_ONCE:
+        if group and (end_day(stem) - first_day(group[0])).days > num_days:
             yield group
             group = []
         group.append(stem)

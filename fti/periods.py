@@ -62,6 +62,14 @@ def days_between(start: datetime, end: datetime) -> Iterator[date]:
         day += DAY
 
 
+def day_spans(start: datetime, end: datetime, num_days: int) -> Iterator[tuple[datetime, datetime]]:
+    """`[start, end)` in pieces of `num_days`, counted from `start`."""
+    while start < end:
+        until = min(start + timedelta(days=num_days), end)
+        yield start, until
+        start = until
+
+
 def midnight(day: date) -> datetime:
     """The moment at which `day` begins, UTC."""
     return datetime.combine(day, time(), UTC)

@@ -153,6 +153,13 @@ class Dataset:
     shares: tuple[float, float, float] | None = None
     """Shares of train, validation and test rows in `[start, until)`, chosen by a hash of the label's key, so that a row
     stays where it is. For rows without a time: the test score is then not the future's, and the model card says so."""
+    max_rows: int = 2_000_000
+    """Labelled rows at most, which bounds the memory of study, training and evaluation. Of more, those with the lowest
+    hashes of the label's key are taken, the same share of every split, and the model card says so."""
+
+    def __post_init__(self) -> None:
+        if self.max_rows < 1:
+            raise ValueError(f"Dataset.max_rows must be positive, not {self.max_rows}")
 
 
 @dataclass(frozen=True, kw_only=True)

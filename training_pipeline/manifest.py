@@ -28,10 +28,12 @@ def manifest(
     *,
     versions: Mapping[str, str] | None = None,
     raw: Mapping[str, Any] | None = None,
+    taken: float = 1.0,
 ) -> dict[str, Any]:
     """What the dataset is, in JSON's types. Without the time of making: equal data is an equal version.
 
-    `versions` of the feature service and its views by name, `raw` what `raw_fingerprints` says of the sources.
+    `versions` of the feature service and its views by name, `raw` what `raw_fingerprints` says of the sources,
+    `taken` the share of all labelled rows that the splits hold.
     """
     features = [*(name for names in views.values() for name in names), *project.features.on_demand_names]
     numeric = [name for name in features if name not in project.model.categorical]
@@ -48,6 +50,7 @@ def manifest(
         "ranges": {name: time_range(part) for name, part in splits.items()},
         "rows": {name: part.height for name, part in splits.items()},
         **({"shares": list(cut.shares)} if cut.shares else {}),
+        **({"taken": taken} if taken < 1 else {}),
         "statistics": statistics(train, numeric).to_dicts(),
         "reference": drift.reference(train, numeric=numeric, categorical=categorical, time=TIME),
         "versions": dict(versions or {}),

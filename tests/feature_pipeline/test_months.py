@@ -183,5 +183,5 @@ def test_rows_that_come_one_by_one_join_their_month(lake):
 
 
 def test_a_table_is_not_written_by_day_and_by_month(lake):
-    with pytest.raises(DataError, match="lies by month, and is to be written by day: set .* back, or delete"):
+    with pytest.raises(DataError, match=r"lies by month, and is to be written by day: set .* back, or delete"):
         fill(lake, dataclasses.replace(monthly, partition_by="day"))
