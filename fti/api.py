@@ -62,13 +62,13 @@ def make_dataset(project: Project, tables: Frames, views: Frames) -> dict[str, p
     at each row's moment of prediction, `event_timestamp`."""
     from training_pipeline.dataset import with_features
     from training_pipeline.labelled import entity_rows, sampled
-    from training_pipeline.split import split
+    from training_pipeline.split import drawn_by, split
 
     cut = project.dataset
     rows, _ = sampled(entity_rows(project, tables, cut.start, cut.until), cut.max_rows, project.label.key)
     with TemporaryDirectory(prefix="fti-") as home:
         store = _store_of(project, Path(home), views)
-        return split(with_features(project, store, rows), cut, key=project.label.key)
+        return split(with_features(project, store, rows), cut, key=drawn_by(project, rows))
 
 
 def train(

@@ -151,8 +151,9 @@ class Dataset:
     test: timedelta
     """What the gates and the model card look at; nothing else sees it."""
     shares: tuple[float, float, float] | None = None
-    """Shares of train, validation and test rows in `[start, until)`, chosen by a hash of the label's key, so that a row
-    stays where it is. For rows without a time: the test score is then not the future's, and the model card says so."""
+    """Shares of train, validation and test rows in `[start, until)`, chosen by a hash of the entity (where there are
+    few: of the label's key), so that a row stays where it is and rows of one entity stay together. For rows without a
+    time: the test score is then not the future's, and the model card says so."""
     max_rows: int = 2_000_000
     """Labelled rows at most, which bounds the memory of study, training and evaluation. Of more, those with the lowest
     hashes of the label's key are taken, the same share of every split, and the model card says so."""

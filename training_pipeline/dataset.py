@@ -15,7 +15,7 @@ from fti.stores.feature_store import FeatureStore
 from fti.stores.lake import Lake
 from training_pipeline.labelled import labelled_rows
 from training_pipeline.manifest import balance, manifest, raw_fingerprints
-from training_pipeline.split import require_two_classes, split
+from training_pipeline.split import drawn_by, require_two_classes, split
 
 GROUP = "training_pipeline"
 
@@ -76,7 +76,7 @@ def dataset_asset(project: Project) -> dg.AssetsDefinition:
         for view in feature_store.feature_names(project.features.service):
             lake.require(f"{project.name}/features/{view}", cut.start, cut.until)
         rows, taken = labelled_rows(project, lake, cut)
-        splits = split(with_features(project, feature_store, rows), cut, key=project.label.key)
+        splits = split(with_features(project, feature_store, rows), cut, key=drawn_by(project, rows))
         require_two_classes(splits["train"], project.label.name, project.model.task)
         described = manifest(
             project,
