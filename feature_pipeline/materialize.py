@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
@@ -86,14 +87,9 @@ def online_features_asset(project: Project) -> dg.AssetsDefinition:
             context.log.info(f"{first:%Y-%m-%d %H:%M} .. {last:%Y-%m-%d %H:%M}: {written.total():,} rows so far")
         lacking = [feature_store.missing_online(service, start, until) for service in services]
         missing = {view: count for found in lacking for view, count in found.items()}
+        facts: dict[str, Any] = {"start": start.isoformat(), "until": until.isoformat(), "chunks": len(spans)}
         return dg.MaterializeResult(
-            metadata={
-                "start": start.isoformat(),
-                "until": until.isoformat(),
-                "dagster/row_count": written.total(),
-                "chunks": len(spans),
-            },
-            check_results=[completeness(written, missing)],
+            metadata={**facts, "dagster/row_count": written.total()}, check_results=[completeness(written, missing)]
         )
 
     return online_features

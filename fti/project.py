@@ -152,15 +152,9 @@ class Dataset:
     """What the gates and the model card look at; nothing else sees it."""
     shares: tuple[float, float, float] | None = None
     """Shares of train, validation and test rows in `[start, until)`, chosen by a hash of the entity (where there are
-    few: of the label's key), so that a row stays where it is and rows of one entity stay together. For rows without a
-    time: the test score is then not the future's, and the model card says so."""
+    few: of the label's key), so that rows stay where they are. The test score is then not the future's."""
     max_rows: int = 2_000_000
-    """Labelled rows at most, which bounds the memory of study, training and evaluation. Of more, those with the lowest
-    hashes of the label's key are taken, the same share of every split, and the model card says so."""
-
-    def __post_init__(self) -> None:
-        if self.max_rows < 1:
-            raise ValueError(f"Dataset.max_rows must be positive, not {self.max_rows}")
+    """Labelled rows at most: of more, those with the lowest hashes of the label's key, as the model card then says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,8 +261,7 @@ class Project:
     partitions_end: datetime | None = None
     """End of the last daily partition, for data that has one; without it every past day is a partition."""
     partition_by: Period = "day"
-    """What lies in one file and has one record in Dagster; choose months when there are thousands of days. What is late
-    then makes its month again, and those that look back on it."""
+    """What is one file and one partition; months suit thousands of days. What is late makes its whole month again."""
     chunk_days: int = 92
     """Days that one step of a backfill reads, makes, checks and writes at once: its bound on memory."""
     slices: tuple[str, ...] = ()

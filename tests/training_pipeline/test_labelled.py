@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -80,8 +79,3 @@ def test_the_manifest_and_the_card_say_so(project: Project, lake: Lake) -> None:
     whole = manifest(project, VIEWS, splits, project.dataset)
     assert "taken" not in whole
     assert "of the labelled rows" not in card.data(whole)
-
-
-def test_a_dataset_has_rows(project: Project, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="max_rows must be positive, not 0"):
-        bounded(project, max_rows=0)
