@@ -11,7 +11,7 @@ import pytest
 
 from fti import cli, datasets, servers
 from fti.errors import ChangeError, DataError, NotReadyError
-from fti.lineage import changed_days, find_version, lineage, tree
+from fti.lineage import changed_periods, find_version, lineage, tree
 from fti.plan import plan
 from fti.settings import Settings
 from fti.stores import open_stores
@@ -123,7 +123,7 @@ def test_a_raw_day_that_changed_since_is_named(stores: dict[str, Any]) -> None:
     rows = lake.load("flights/raw/weather", start=day, end=day + timedelta(days=1))
     try:
         lake.write("flights/raw/weather", rows.reverse(), time="time_hour", start=day, end=day + timedelta(days=1))
-        assert changed_days(project, lake, "weather", recorded) == []
+        assert changed_periods(project, lake, "weather", recorded) == []
         lake.write(
             "flights/raw/weather",
             rows.with_columns(pl.col("temp") + 1),
@@ -131,9 +131,9 @@ def test_a_raw_day_that_changed_since_is_named(stores: dict[str, Any]) -> None:
             start=day,
             end=day + timedelta(days=1),
         )
-        assert changed_days(project, lake, "weather", recorded) == ["2013-01-05"]
+        assert changed_periods(project, lake, "weather", recorded) == ["2013-01-05"]
         file.unlink()
-        assert changed_days(project, lake, "weather", recorded) == ["2013-01-05"]
+        assert changed_periods(project, lake, "weather", recorded) == ["2013-01-05"]
     finally:
         file.write_bytes(whole)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import glob
 import os
+import re
 import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,18 +28,20 @@ from feast.infra.offline_stores.file_source import FileSource
 from feast.repo_config import RepoConfig
 
 from fti.errors import DataError, NotReadyError
+from fti.periods import touches
 from fti.stores.layout import CASTS
 from fti.stores.point_in_time import aware, utc
 
 _MARKS = "*?["
+_STEM = re.compile(r"(\d{4}-\d\d(?:-\d\d)?)(?=[.~])")
 
 
 @dataclass(frozen=True)
 class Place:
     """A Parquet file, a folder of them (hive partitions too) or a glob, on this machine or on S3.
 
-    `day_files` says that files named by a UTC day (`2013-01-31.parquet`, `2013-01-31~late.parquet`) hold rows of that
-    day alone, so that a time range need not open the others.
+    `day_files` says that files named by a UTC day or month (`2013-01-31.parquet`, `2013-01-31~late.parquet`,
+    `2013-01.parquet`) hold rows of that time alone, so that a time range need not open the others.
     """
 
     uri: str
@@ -264,12 +267,12 @@ def place_of(config: RepoConfig, source: DataSource | None) -> Place:
 
 
 def _touched(files: Sequence[str], start: datetime | None, end: datetime | None) -> list[str]:
-    """Files that are not named by a UTC day outside `[start, end]`."""
-    first = aware(start).date().isoformat() if start else ""
-    last = aware(end).date().isoformat() if end else "~"
-    names = (file[file.rfind("/") + 1 :] for file in files)
+    """Files that are not named by a UTC day or month outside `[start, end]`."""
+    first = aware(start).date() if start else date.min
+    last = aware(end).date() if end else date.max
+    stems = (_STEM.match(file, file.rfind("/") + 1) for file in files)
     return [
-        file for file, name in zip(files, names, strict=True) if not name[:1].isdigit() or first <= name[:10] <= last
+        file for file, stem in zip(files, stems, strict=True) if stem is None or touches(stem.group(1), first, last)
     ]
 
 
