@@ -61,13 +61,13 @@ def make_dataset(project: Project, tables: Frames, views: Frames) -> dict[str, p
     """`train`, `validation` and `test`: the labelled rows of `tables` with the features of `views` as they were known
     at each row's moment of prediction, `event_timestamp`."""
     from training_pipeline.dataset import entity_rows, with_features
-    from training_pipeline.split import split
+    from training_pipeline.split import drawn_by, split
 
     cut = project.dataset
     rows = entity_rows(project, tables, cut.start, cut.until)
     with TemporaryDirectory(prefix="fti-") as home:
         store = _store_of(project, Path(home), views)
-        return split(with_features(project, store, rows), cut, key=project.label.key)
+        return split(with_features(project, store, rows), cut, key=drawn_by(project, rows))
 
 
 def train(

@@ -43,7 +43,8 @@ class NoWorseThanBaseline:
     """How much worse still passes."""
     relative: bool = False
     """Whether `tolerance` is a share of the baseline's value: 0.02 lets a loss be 2 % higher, any other metric 2 %
-    lower. Of `r2`, which may be negative, it is a share of what the baseline leaves unexplained, `1 - r2`."""
+    lower. Of `r2`, which may be negative, it is a share of what the baseline leaves unexplained, `1 - r2`; of
+    `log_loss`, which may be next to nothing, a share of the prior's."""
 
 
 @dataclass(frozen=True, kw_only=True)

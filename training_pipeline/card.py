@@ -95,11 +95,20 @@ def data(manifest: Mapping[str, Any]) -> str:
         for name in SPLITS
     ]
     how = (
-        f"{RANDOM} Rows are drawn by a hash of their key, in shares of {', '.join(map(str, manifest['shares']))}."
+        f"{RANDOM} {drawn(manifest)}"
         if "shares" in manifest
         else "The split is by time: the test rows are the newest, and no label of a split became known after its end."
     )
     return f"{markdown(pl.DataFrame(rows))}\n\n{how}"
+
+
+def drawn(manifest: Mapping[str, Any]) -> str:
+    """How the rows of a random split were drawn."""
+    shares = ", ".join(map(str, manifest["shares"]))
+    if together := manifest.get("kept_together"):
+        names = " and ".join(f"`{name}`" for name in together)
+        return f"All rows of one {names} are in one split, in shares of {shares}: no test row is of one in training."
+    return f"Rows are drawn by a hash of their key, in shares of {shares}."
 
 
 def features(manifest: Mapping[str, Any]) -> str:

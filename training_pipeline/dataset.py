@@ -14,7 +14,7 @@ from fti.stores.dataset_store import SPLITS, DatasetStore
 from fti.stores.feature_store import FeatureStore
 from fti.stores.lake import Lake
 from training_pipeline.manifest import balance, manifest, raw_fingerprints
-from training_pipeline.split import TIME, require_two_classes, split, typed_label
+from training_pipeline.split import TIME, drawn_by, require_two_classes, split, typed_label
 
 GROUP = "training_pipeline"
 
@@ -88,7 +88,7 @@ def dataset_asset(project: Project) -> dg.AssetsDefinition:
         end = cut.until + project.label.horizon
         tables = lake.raw(project.name, project.label.sources, start=cut.start, end=end)
         rows = entity_rows(project, tables, cut.start, cut.until)
-        splits = split(with_features(project, feature_store, rows), cut, key=project.label.key)
+        splits = split(with_features(project, feature_store, rows), cut, key=drawn_by(project, rows))
         require_two_classes(splits["train"], project.label.name, project.model.task)
         described = manifest(
             project,

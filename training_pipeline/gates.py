@@ -92,12 +92,21 @@ def _no_worse(
     loss = theirs - own if HIGHER_IS_BETTER[gate.metric] else own - theirs
     tolerance, how = gate.tolerance, f"{gate.tolerance:.4f}"
     if isinstance(gate, NoWorseThanBaseline) and gate.relative:
-        part = 1 - theirs if gate.metric == "r2" else theirs
+        part, of_what = _measure(gate.metric, theirs, evaluation)
         tolerance = gate.tolerance * abs(part)
-        how = f"{gate.tolerance:.1%}{' of what it leaves unexplained' if gate.metric == 'r2' else ''} ({tolerance:.4g})"
+        how = f"{gate.tolerance:.1%}{of_what} ({tolerance:.4g})"
     passed = loss <= tolerance
     verb = "is no worse than" if passed else "is worse than"
     return passed, f"{gate.metric} {own:.4f} on the test split {verb} {whose.format(theirs)} by more than {how}."
+
+
+def _measure(metric: str, theirs: float, evaluation: Mapping[str, Any]) -> tuple[float, str]:
+    """What a relative tolerance is a share of, and how to say it."""
+    if metric == "r2":
+        return 1 - theirs, " of what it leaves unexplained"
+    if metric == "log_loss":
+        return float(evaluation["metrics"]["prior"][metric]), " of the prior's"
+    return theirs, ""
 
 
 def _slice_floor(gate: SliceFloor, evaluation: Mapping[str, Any]) -> tuple[bool, str]:

@@ -12,7 +12,7 @@ from fti import drift
 from fti.fingerprint import daily_fingerprints
 from fti.project import Dataset, Project
 from fti.stores.lake import Lake
-from training_pipeline.split import TIME
+from training_pipeline.split import TIME, drawn_by
 
 SHOWN_CLASSES = 5
 
@@ -48,7 +48,7 @@ def manifest(
         "label": project.label.name,
         "ranges": {name: time_range(part) for name, part in splits.items()},
         "rows": {name: part.height for name, part in splits.items()},
-        **({"shares": list(cut.shares)} if cut.shares else {}),
+        **({"shares": list(cut.shares), "kept_together": kept_together(project, splits)} if cut.shares else {}),
         "statistics": statistics(train, numeric).to_dicts(),
         "reference": drift.reference(train, numeric=numeric, categorical=categorical, time=TIME),
         "versions": dict(versions or {}),
@@ -79,6 +79,14 @@ def raw_fingerprints(project: Project, lake: Lake, start: datetime, end: datetim
 
 def _midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def kept_together(project: Project, splits: Mapping[str, pl.DataFrame]) -> list[str]:
+    """The columns whose equal rows a random split keeps in one part; none where all rows differ in them or are drawn
+    one by one."""
+    keys = pl.concat([rows.select(project.label.key) for rows in splits.values()])
+    drawn = drawn_by(project, keys)
+    return list(drawn) if drawn != project.label.key and keys.select(drawn).is_duplicated().any() else []
 
 
 def time_range(rows: pl.DataFrame) -> list[str]:

@@ -10,12 +10,14 @@ import numpy as np
 import polars as pl
 
 from fti.errors import DataError
-from fti.project import Dataset
+from fti.project import Dataset, Project
 from fti.stores.dataset_store import LABEL_TYPES, SPLITS
 
 TIME = "event_timestamp"
 EXAMPLES = 3
 """Values named in a message."""
+MIN_ENTITIES = 60
+"""With fewer entities a random split draws rows: a split could miss what only some entities have."""
 
 
 def split(rows: pl.DataFrame, cut: Dataset, *, key: Sequence[str] = ()) -> dict[str, pl.DataFrame]:
@@ -55,6 +57,19 @@ def _by_hash(rows: pl.DataFrame, cut: Dataset, key: Sequence[str]) -> dict[str, 
     ends = np.cumsum(cut.shares)
     chosen = pl.Series(np.searchsorted(ends[:-1] / ends[-1], unit_hashes(rows.select(key)), side="right"))
     return {name: rows.filter(chosen == place) for place, name in enumerate(SPLITS)}
+
+
+def drawn_by(project: Project, rows: pl.DataFrame) -> tuple[str, ...]:
+    """The columns whose hash draws the split of a row, where splits are drawn at random.
+
+    Those of the entity, so that all its rows are in one split and the test rows are of entities that training has not
+    seen. Where the entity itself is a feature, or there are few, the whole key: rows are drawn one by one.
+    """
+    key = project.label.key
+    entity = tuple(name for name in key if name != project.label.time)
+    if not entity or set(entity) & set(project.model.categorical) or rows.select(entity).n_unique() < MIN_ENTITIES:
+        return key
+    return entity
 
 
 def _known_between(start: datetime, end: datetime) -> pl.Expr:

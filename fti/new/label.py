@@ -152,5 +152,5 @@ def _class_findings(
     if rare < RARE:
         value = str(classes[list(shares).index(rare)])
         message = f"Class {value!r} of `{name}` is rare: {percent(rare)} of the rows."
-        return [hint("imbalance", message, "Class weights are used; read PR AUC, not accuracy.", name)]
+        return [hint("imbalance", message, "Read PR AUC and log loss, not accuracy.", name)]
     return []

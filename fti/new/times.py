@@ -8,7 +8,7 @@ from typing import Literal
 
 import polars as pl
 
-from fti.new.findings import Finding, error, percent, warning
+from fti.new.findings import Finding, error, listed, percent, warning
 from fti.new.profiles import Split, Times
 
 Granularity = Literal["one moment", "yearly", "monthly", "weekly", "daily", "hourly", "irregular"]
@@ -90,7 +90,8 @@ def split_of(
     *,
     span: tuple[datetime, datetime] | None,
 ) -> tuple[Split, list[Finding]]:
-    """Train, validation and test by time, so that each part has rows of every class; at random without times.
+    """Train, validation and test by time, so that each part has rows of every class, or, of several classes, the
+    oldest part of every one and the others of some; at random without times.
 
     `span` holds the times of the oldest and of the newest row that count, be they in the sample or not. Boundaries lie
     on rows' times, moved to midnight when the rows span over 30 days.
@@ -102,12 +103,23 @@ def split_of(
         message = f"`{moments.name}` has too few different moments to split by time."
         return _random(), [warning("random_split", message, "The split is random: its test score is not the future's.")]
     known = [value for value in classes if (rows["label"] == value).sum() >= 3 * MIN_CLASS_PART]
-    for cut in CUTS:
-        split = _cut(rows, cut, span)
-        if split and all(_usable(part, rows.height, known) for part in _parts(rows, split)):
+    cuts = [split for cut in CUTS if (split := _cut(rows, cut, span))]
+    for split in cuts:
+        if all(_usable(part, rows.height, known) for part in _parts(rows, split)):
             return split, []
+    for split in cuts if len(known) > 2 else ():
+        train, *later = _parts(rows, split)
+        lacking = [value for value in known if any((part["label"] == value).sum() < MIN_CLASS_PART for part in later)]
+        enough = all(_usable(part, rows.height, ()) and part["label"].n_unique() > 1 for part in later)
+        if enough and _usable(train, rows.height, known):
+            return split, [_not_tested(label.name, lacking)]
     message = "No split by time gives every part enough rows of every class."
     return _random(), [warning("random_split", message, "The split is random: its test score is not the future's.")]
+
+
+def _not_tested(label: str, lacking: Sequence[object]) -> Finding:
+    message = f"The newest rows of `{label}` hardly know the class {listed([str(value) for value in lacking])}."
+    return warning("class_not_tested", message, "How well it is predicted is not measured; bring newer rows.", label)
 
 
 def _cut(rows: pl.DataFrame, cut: tuple[float, float], span: tuple[datetime, datetime]) -> Split | None:

@@ -74,7 +74,7 @@ def labels_become_known_in_time(rehearsal: Rehearsal) -> None:
 def splits_have_rows_and_classes(rehearsal: Rehearsal) -> None:
     """The project's own cut of all its label rows: rows in every part, and the classes to learn and to measure."""
     from training_pipeline.dataset import entity_rows
-    from training_pipeline.split import split
+    from training_pipeline.split import drawn_by, split
 
     project = rehearsal.project
     cut, label = project.dataset, project.label
@@ -82,14 +82,15 @@ def splits_have_rows_and_classes(rehearsal: Rehearsal) -> None:
         name: project.source(name).read(project.partitions_start, cut.until + label.horizon) for name in label.sources
     }
     try:
-        splits = split(entity_rows(project, tables, cut.start, cut.until), cut, key=label.key)
+        rows = entity_rows(project, tables, cut.start, cut.until)
+        splits = split(rows, cut, key=drawn_by(project, rows))
     except DataError as error:
         raise Broken(f"{error} Dataset says how the rows are cut.") from error
-    for name, rows in splits.items():
-        problem = _poor(project, rows[label.name], splits["train"][label.name])
+    for name, part in splits.items():
+        problem = _poor(project, part[label.name], splits["train"][label.name])
         if problem:
             raise Broken(
-                f"the {name} split ({rows.height} rows) has {problem}: make it longer, or cut at another time."
+                f"the {name} split ({part.height} rows) has {problem}: make it longer, or cut at another time."
             )
 
 

@@ -248,6 +248,16 @@ def test_the_split_is_by_time_and_every_part_has_every_class(tmp_path: Path) -> 
     assert "No split by time" in finding(found, "random_split").message
 
 
+def test_of_several_classes_the_newest_rows_may_lack_some(tmp_path: Path) -> None:
+    """Snow falls in the first half only: the split stays one by time, and says what it cannot measure."""
+    label = ["snow" if at % 20 == 0 and at < ROWS // 2 else ("sun", "rain")[at % 2] for at in range(ROWS)]
+    found = profiled(tmp_path, {"churned": label})
+    assert found.split.by_time
+    assert finding(found, "class_not_tested").message == "The newest rows of `churned` hardly know the class `snow`."
+    late = [("sun", "rain")[at % 2] if at < 1_800 else "snow" for at in range(ROWS)]
+    assert not profiled(tmp_path, {"churned": late}).split.by_time
+
+
 def test_a_class_that_ends_early_moves_the_boundaries(tmp_path: Path) -> None:
     """Positive rows end at 90 %: the usual 85 % boundary leaves some in the test part, later ones would not."""
     label = [at % 3 == 0 and at < 1_620 for at in range(ROWS)]

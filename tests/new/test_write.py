@@ -254,7 +254,7 @@ def test_the_command_prints_the_findings_and_what_comes_next(
     [
         (timedelta(days=1), timedelta(days=700), ("7d", "30d", "90d")),
         (timedelta(hours=1), timedelta(days=30), ("6h", "1d", "7d")),
-        (timedelta(days=365), timedelta(days=7 * 365), ("730d",)),
+        (timedelta(days=365), timedelta(days=7 * 365), ("365d", "730d")),
         (None, timedelta(days=100), ("14d", "30d")),
         (timedelta(seconds=1), timedelta(minutes=2), ("1m",)),
     ],

@@ -8,8 +8,9 @@ from fti.errors import DataError
 from fti.project import Project
 from fti.stores.dataset_store import DatasetStore
 from tests.training_pipeline.conftest import START, UTC_TIME, VIEWS, parcels
+from training_pipeline.card import drawn
 from training_pipeline.dataset import DatasetConfig, cut_of, entity_rows, manifest, metadata, split
-from training_pipeline.split import require_two_classes, typed_label, unit_hashes
+from training_pipeline.split import drawn_by, require_two_classes, typed_label, unit_hashes
 
 
 def test_a_row_is_asked_a_horizon_before_its_time(project: Project) -> None:
@@ -65,6 +66,30 @@ def test_a_random_row_stays_in_its_split_when_rows_are_added(project: Project) -
     for name, part in some.items():
         assert set(part["parcel"]) <= set(all_rows[name]["parcel"])
     assert [part.height / rows.height for part in all_rows.values()] == pytest.approx([0.5, 0.2, 0.3], abs=0.03)
+
+
+def test_rows_of_one_entity_are_drawn_together(project: Project) -> None:
+    """Parcels that come back: 200 of them with 30 rows each."""
+    label = replace(project.label, key=("parcel", "due"))
+    again = replace(project, label=label, dataset=replace(project.dataset, shares=(0.6, 0.2, 0.2)))
+    rows = parcels().with_columns(pl.col("parcel") % 200)
+    drawn_as = drawn_by(again, rows)
+    assert drawn_as == ("parcel",)
+    splits = split(rows, again.dataset, key=drawn_as)
+    owners = [set(part["parcel"]) for part in splits.values()]
+    assert sum(map(len, owners)) == len(set.union(*owners)) == 200
+    described = manifest(again, VIEWS, splits, again.dataset)
+    assert "All rows of one `parcel` are in one split, in shares of 0.6, 0.2, 0.2" in drawn(described)
+
+
+def test_rows_of_few_entities_and_of_entities_that_are_features_are_drawn_one_by_one(project: Project) -> None:
+    label = replace(project.label, key=("carrier", "due"))
+    few = replace(project, label=label, dataset=replace(project.dataset, shares=(0.6, 0.2, 0.2)))
+    assert drawn_by(few, parcels()) == ("carrier", "due")
+    known = replace(few, label=replace(label, key=("weekday", "due")))
+    assert drawn_by(known, parcels().with_columns(weekday=pl.col("parcel"))) == ("weekday", "due")
+    splits = split(parcels(), few.dataset, key=drawn_by(few, parcels()))
+    assert "drawn by a hash of their key" in drawn(manifest(few, VIEWS, splits, few.dataset))
 
 
 def test_a_key_has_the_same_hash_everywhere() -> None:

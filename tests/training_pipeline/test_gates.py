@@ -83,7 +83,7 @@ def test_a_gate_that_makes_no_sense_is_refused() -> None:
 
 def against_baseline(metric: str, own: float | None, theirs: float | None, tolerance: float = 0.02) -> tuple[bool, str]:
     gate = NoWorseThanBaseline(metric=metric, tolerance=tolerance, relative=True)
-    metrics = {"challenger": {metric: own}, "baseline": {metric: theirs}}
+    metrics = {"challenger": {metric: own}, "baseline": {metric: theirs}, "prior": {metric: 0.5}}
     (verdict,) = verdicts([gate], evaluation(metrics=metrics))
     return verdict.passed, verdict.description
 
@@ -100,6 +100,8 @@ def against_baseline(metric: str, own: float | None, theirs: float | None, toler
         ("r2", -0.51, -0.5, True),  # 2 % of 1.5 is 0.03
         ("r2", -0.54, -0.5, False),
         ("rmse", 0.0, 0.0, True),
+        ("log_loss", 0.012, 0.004, True),  # 2 % of the prior's 0.5 is 0.01
+        ("log_loss", 0.411, 0.4, False),
     ],
 )
 def test_a_relative_tolerance_is_a_share_of_the_baselines_value(
@@ -113,6 +115,7 @@ def test_a_relative_gate_says_what_its_tolerance_is() -> None:
         "rmse 10.5000 on the test split is worse than the baseline's 10.0000 by more than 2.0% (0.2)."
     )
     assert "2.0% of what it leaves unexplained (0.002)" in against_baseline("r2", 0.5, 0.9)[1]
+    assert "2.0% of the prior's (0.01)" in against_baseline("log_loss", 0.5, 0.4)[1]
 
 
 def test_an_undefined_metric_fails_its_gate_with_a_sentence() -> None:
