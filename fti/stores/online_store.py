@@ -172,7 +172,7 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
             )
         backend = self.backend(config)
         encoded, values = stored(backend, call.keys(given))
-        answered = Answered(dict(zip(encoded, values, strict=True)), backend.layout)
+        answered = Answered(encoded, values, backend.layout)
         proto = partial(_proto, config, call, given, answered, full_feature_names)
         return ColumnarResponse(call, given, call.group.decode(values, backend.layout), proto)
 
