@@ -256,9 +256,9 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         """`online_read` in a thread."""
         return await asyncio.to_thread(self.online_read, config, table, entity_keys, requested_features)
 
-    async def _read_features_per_fv_async(self, *arguments: Any) -> None:
-        """The one read of `_read_features_per_fv` in a thread."""
-        await asyncio.to_thread(self._read_features_per_fv, *arguments)
+    async def get_online_features_async(self, *arguments: Any, **named: Any) -> OnlineResponse:
+        """`get_online_features` in a thread."""
+        return await asyncio.to_thread(self.get_online_features, *arguments, **named)
 
     def _is_versioned_read_supported(self) -> bool:
         """`view@v1:feature` is another view to this store."""
