@@ -172,7 +172,7 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
             )
         backend = self.backend(config)
         encoded, values = stored(backend, call.keys(given))
-        answered = Answered(dict(zip(encoded, values, strict=True)), backend.layout)
+        answered = Answered(encoded, values, backend.layout)
         proto = partial(_proto, config, call, given, answered, full_feature_names)
         return ColumnarResponse(call, given, call.group.decode(values, backend.layout), proto)
 
@@ -256,9 +256,9 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         """`online_read` in a thread."""
         return await asyncio.to_thread(self.online_read, config, table, entity_keys, requested_features)
 
-    async def _read_features_per_fv_async(self, *arguments: Any) -> None:
-        """The one read of `_read_features_per_fv` in a thread."""
-        await asyncio.to_thread(self._read_features_per_fv, *arguments)
+    async def get_online_features_async(self, *arguments: Any, **named: Any) -> OnlineResponse:
+        """`get_online_features` in a thread."""
+        return await asyncio.to_thread(self.get_online_features, *arguments, **named)
 
     def retrieve_online_documents(self, *arguments: Any, **options: Any) -> Any:
         """Refused: vectors are kept and read like any list, but not searched."""

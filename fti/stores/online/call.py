@@ -125,12 +125,14 @@ class Call:
 class Answered:
     """What a call has read, as the `Backend` of Feast's own way, which then reads nothing again."""
 
-    values: Mapping[bytes | None, bytes | None]
+    keys: keys.Keys
+    values: list[bytes | None]
     layout: LayoutOf
 
     def get(self, asked: Sequence[bytes]) -> list[bytes | None]:
         """The values of `asked`."""
-        return [self.values[key] for key in asked]
+        known = dict(zip(self.keys, self.values, strict=True))
+        return [known[key] for key in asked]
 
 
 class ColumnarResponse(OnlineResponse):  # type: ignore[misc]
