@@ -120,8 +120,7 @@ class Label:
     key: tuple[str, ...]
     """Request fields that identify the row; joins logged predictions with their labels."""
     time: str
-    """Request field that the prediction is about, for example the scheduled departure. Where the field is optional, a
-    request without it asks about now: the moment of the request is the moment of prediction."""
+    """Request field that the prediction is about, as a scheduled departure; without it, an optional field means now."""
     horizon: timedelta
     """How long before `time` the prediction is asked for."""
     delay: timedelta

@@ -124,7 +124,7 @@ def _kind(dtype: pl.DataType) -> tuple[Any, Callable[[Any], Any], str]:
     if isinstance(dtype, pl.Datetime):
         return pl.Int64, _moment, "a time as ISO 8601 with its offset, for example 2013-01-31T09:05:00Z"
     if dtype.is_integer():
-        kind = type(dtype)
+        kind: Any = type(dtype)
         low, high = pl.select(kind.min(), max=kind.max()).row(0)
         low, high = max(low, -(2**63)), min(high, 2**63 - 1)
         return pl.Int64, _integer(low, high), f"a whole number from {low} to {high}"
