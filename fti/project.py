@@ -120,7 +120,7 @@ class Label:
     key: tuple[str, ...]
     """Request fields that identify the row; joins logged predictions with their labels."""
     time: str
-    """Request field that the prediction is about, as a scheduled departure; without it, an optional field means now."""
+    """Request field of the predicted moment, such as a scheduled departure; an optional one, left out, means now."""
     horizon: timedelta
     """How long before `time` the prediction is asked for."""
     delay: timedelta
