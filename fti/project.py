@@ -121,8 +121,7 @@ class Label:
     key: tuple[str, ...]
     """Request fields that identify the row; joins logged predictions with their labels."""
     time: str
-    """Request field that the prediction is about, for example the scheduled departure. Where the field is optional, a
-    request without it asks about now: the moment of the request is the moment of prediction."""
+    """Request field of the predicted moment, such as a scheduled departure; an optional one, left out, means now."""
     horizon: timedelta
     """How long before `time` the prediction is asked for."""
     delay: timedelta

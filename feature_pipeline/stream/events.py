@@ -4,7 +4,7 @@ A row is a whole row of the source; a later event with the same key replaces it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -80,7 +80,11 @@ class EventSchema:
 
     @cached_property
     def _columns(self) -> Mapping[str, Mapping[str, "Column"]]:
-        return {name: {c.name: c for c in columns_of(source)} for name, source in self.project.streamed.items()}
+        start, end = self.project.partitions_start, self.project.partitions_end
+        return {
+            name: {c.name: _between(c, start, end) if c.name == source.timestamp else c for c in columns_of(source)}
+            for name, source in self.project.streamed.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,10 @@ def _kind(dtype: pl.DataType) -> tuple[Any, Callable[[Any], Any], str]:
     if isinstance(dtype, pl.Datetime):
         return pl.Int64, _moment, "a time as ISO 8601 with its offset, for example 2013-01-31T09:05:00Z"
     if dtype.is_integer():
-        return pl.Int64, _integer, "a whole number"
+        kind: Any = type(dtype)
+        low, high = pl.select(kind.min(), max=kind.max()).row(0)
+        low, high = max(low, -(2**63)), min(high, 2**63 - 1)
+        return pl.Int64, _integer(low, high), f"a whole number from {low} to {high}"
     if dtype.is_float():
         return pl.Float64, _number, "a number"
     if dtype == pl.Boolean:
@@ -134,13 +141,33 @@ def _moment(value: str) -> int:
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is None:
         raise ValueError(value)
+    return _micros(moment)
+
+
+def _between(column: Column, start: datetime, end: datetime | None) -> Column:
+    """The time of a row, which lies in the project's partitions, as it does in a batch."""
+
+    def parse(value: str) -> int:
+        moment = _moment(value)
+        if moment < _micros(start) or (end is not None and moment >= _micros(end)):
+            raise ValueError(value)
+        return moment
+
+    span = f"in the project's partitions: from {start:%Y-%m-%d}" + (f" to before {end:%Y-%m-%d}" if end else " on")
+    return replace(column, parse=parse, expected=f"{column.expected}, {span}")
+
+
+def _micros(moment: datetime) -> int:
     return (moment - EPOCH) // MICROSECOND
 
 
-def _integer(value: Any) -> int:
-    if type(value) is not int or not -(2**63) <= value < 2**63:
-        raise ValueError(value)
-    return value
+def _integer(low: int, high: int) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        if type(value) is not int or not low <= value <= high:
+            raise ValueError(value)
+        return value
+
+    return parse
 
 
 def _number(value: Any) -> float:

@@ -124,7 +124,7 @@ class DatasetStore:
             return found[0]
         if not found:
             raise NotReadyError(
-                f"no training dataset {prefix!r} in {self.root}{self._and_remote()}. See `dataset list`."
+                f"no training dataset {prefix!r} in {self.root}{self._and_remote()}. See `fti dataset list`."
             )
         raise DataError(f"{prefix!r} is the beginning of {len(found)} versions: {', '.join(found)}. Write more of it.")
 

@@ -12,6 +12,7 @@ from feature_pipeline.expectations import check_expectations, shipped_names, sui
 from feature_pipeline.ingest import ingest
 from feature_pipeline.quarantine import split
 from feature_pipeline.transform import judge_views
+from feature_pipeline.validate import Rules, judge
 from fti.errors import DataError, NotReadyError
 from fti.project import Source, expect
 from fti.projects.flights import project as flights
@@ -96,6 +97,13 @@ def test_over_the_limit_nothing_is_written(tmp_path):
     assert len(chunk.verdict.problems) == 5
     assert "(5 rows to set aside are over the limit of 10.00%)" in chunk.verdict.problems[0]
     assert not (tmp_path / "shop").exists()
+
+
+@pytest.mark.parametrize(("num", "blocks"), [(29, False), (30, True)])
+def test_the_limit_itself_is_allowed(num, blocks):
+    rows = pl.DataFrame({"id": [None] * num + list(range(100 - num))}, schema={"id": pl.Int64})
+    verdict = judge(rows, Rules(suite="s", schema=rows.schema, key=("id",), max_share=0.29))
+    assert bool(verdict.problems) == blocks
 
 
 def test_without_a_limit_one_bad_row_blocks(tmp_path):

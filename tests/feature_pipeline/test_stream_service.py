@@ -1,13 +1,15 @@
 """The ingest service refuses what is no event, names the field, and accepts nothing of such a request."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import orjson
+import polars as pl
 import pytest
 
 from feature_pipeline.stream.checkpoint import Checkpoint
-from feature_pipeline.stream.events import EventSchema
+from feature_pipeline.stream.events import EventError, EventSchema, columns_of
 from feature_pipeline.stream.service import MAX_BODY_BYTES, IngestService
 from fti.errors import ConflictError
 from fti.projects.flights import project
@@ -74,6 +76,8 @@ def test_one_event_a_list_and_lines_are_accepted(client):
         (event(temp=True), "row.temp"),
         (event(time_hour="2013-01-05T01:00:00"), "row.time_hour"),
         (event(time_hour=1357347600), "row.time_hour"),
+        (event(time_hour="1012-12-31T23:59:59Z"), "row.time_hour"),
+        (event(time_hour="2014-01-02T00:00:00+00:00"), "row.time_hour"),
         (event(origin=None), "row.origin"),
         (event(origin=7), "row.origin"),
         (event(colour="red"), "row.colour"),
@@ -84,6 +88,16 @@ def test_a_wrong_event_is_named_and_none_of_its_request_is_accepted(client, wron
     assert status == 422
     assert [(problem["event"], problem["field"]) for problem in answer["problems"]] == [(1, field)]
     assert client.log.read(10, 0) == []
+
+
+@pytest.mark.parametrize(("dtype", "low", "high"), [(pl.Int8, -128, 127), (pl.UInt64, 0, 2**63 - 1)])
+def test_a_whole_number_fits_its_column(dtype, low, high):
+    source = replace(project.source("weather"), schema={"n": dtype}, key=("n",), timestamp=None, streamed=False)
+    (column,) = columns_of(source)
+    assert [column.value(number) for number in (low, high)] == [low, high]
+    for wrong in (low - 1, high + 1, True, 1.0):
+        with pytest.raises(EventError, match=f"row.n: expected a whole number from {low} to {high}"):
+            column.value(wrong)
 
 
 def test_a_source_that_is_not_streamed_is_not_found(client):

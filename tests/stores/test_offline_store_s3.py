@@ -1,6 +1,6 @@
 """The offline store on S3: a real S3 server on the loopback device."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import feast
 import pandas as pd
@@ -12,7 +12,7 @@ from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 from feast.types import Float64, Int64
 from moto.server import ThreadedMotoServer
 
-from fti.errors import NotReadyError
+from fti.errors import DataError, NotReadyError
 
 T0 = datetime(2013, 1, 1, tzinfo=UTC)
 SENSOR = feast.Entity(name="sensor", join_keys=["sensor"], value_type=feast.ValueType.INT64)
@@ -115,6 +115,25 @@ def test_a_lake_on_s3_is_found_by_the_environment_and_opened_by_day(bucket, endp
     assert names(bucket, "fti/readings/2013-01-01~")
     store.materialize(T0, T0 + timedelta(hours=1), feature_views=["readings"])
     assert store.get_online_features(["readings:value"], [{"sensor": 1}]).to_dict()["value"] == [2.0]
+
+
+def test_hive_partitions_are_read_written_and_keep_out_what_is_foreign(bucket, endpoint, tmp_path):
+    for day in (1, 2):
+        part = rows([1], [float(day)], [24 * (day - 1)])
+        put(bucket, tmp_path, f"hive/dt=2013-01-0{day}/a.parquet", part)
+    for foreign in ("hive/_SUCCESS", "hive/dt=2013-01-02/.a.parquet.crc", "hive/README.md"):
+        bucket.put_object(Bucket="lake", Key=foreign, Body=b"no Parquet")
+    store = opened(tmp_path)
+    declared(store, "s3://lake/hive", s3_endpoint_override=endpoint)
+    assert values(store, [1], 23).to_polars()["value"].to_list() == [1.0]
+    added = pd.DataFrame({"sensor": [1], "value": [3.0], "at": [T0 + timedelta(hours=30)], "dt": [date(2013, 1, 2)]})
+    store.push("push", added, to=PushMode.OFFLINE)
+    assert len(names(bucket, "hive/dt=2013-01-02/")) == 2
+    assert values(store, [1], 29).to_polars()["value"].to_list() == [2.0]
+    assert values(store, [1], 31).to_polars()["value"].to_list() == [3.0]
+    bucket.put_object(Bucket="lake", Key="hive/dt=2013-01-03/b.parquet", Body=b"half of a file")
+    with pytest.raises(DataError, match=r"dt=2013-01-03/b\.parquet is not a whole Parquet file"):
+        values(store, [1], 60).to_polars()
 
 
 def test_a_place_without_objects_says_so(bucket, endpoint, tmp_path):

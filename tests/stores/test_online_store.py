@@ -154,6 +154,20 @@ def test_views_of_one_entity_do_not_disturb_each_other(store):
     assert set(full.to_dict()) == {"driver", "trips__mean", "moods__mood"}
 
 
+def test_a_view_without_rows_is_null_where_another_view_of_its_entities_has_some(tmp_path, online_path):
+    waits = view("waits", [driver], {"driver": String}, {"wait": Float64, "patient": Bool})
+    store = store_at(tmp_path, online_path, [driver, trips, waits])
+    write(store, "trips", ROWS)
+    assert read(store, ["waits:wait", "waits:patient"], driver=["ann", "bob", "zed"]) == {
+        "driver": ["ann", "bob", "zed"],
+        "wait": [None] * 3,
+        "patient": [None] * 3,
+    }
+    assert read(store, ["waits:wait", "trips:count"], driver=["zed", "ann"])["count"] == [None, 3]
+    write(store, "waits", {"driver": ["bob"], "wait": [0.5], "patient": [True]})
+    assert read(store, ["waits:wait"], driver=["ann", "bob"])["wait"] == [None, 0.5]
+
+
 def test_event_times_are_given(store):
     write(store, "trips", ROWS)
     proto = store.get_online_features(["trips:count"], {"driver": ["ann"]}).proto

@@ -72,7 +72,7 @@ class Shape:
         there = sorted(found)
         head = [(start, _HEAD) for start in heads]
         times = [(found[place].start + _EVENT, 8) for place in there]
-        bits = [(found[place].start + HEADER.size, found[place].layout.bitmap) for place in there]
+        bits = [(found[place].start + HEADER.size, found[place].layout.bitmap) for place in there] or [(0, 1)]
         first_bits = dict(zip(there, itertools.accumulate([0, *(8 * number for _, number in bits)]), strict=False))
         spans = {dtype: _spans(dtype, own, found) for dtype, own in columns.items()}
         everything = itertools.chain(head, times, bits, *spans.values(), [(0, sum(widths))])
