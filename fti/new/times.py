@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
 from fti.new.findings import Finding, error, listed, percent, warning
@@ -132,9 +133,19 @@ def _cut(rows: pl.DataFrame, cut: tuple[float, float], span: tuple[datetime, dat
     validation, test = (_floor(_moment(at[int(share * len(at))]), step) for share in cut)
     if not start < validation < test < until:
         return None
-    counts = [part.height / rows.height for part in _parts(rows, (validation, test))]
-    shares = (counts[0], counts[1], counts[2])
-    return Split(by_time=True, start=start, validation=validation, test=test, until=until, shares=shares)
+    parts = _parts(rows, (validation, test))
+    train, checked, newest = (part.height / rows.height for part in parts)
+    guess, shares = _guess(parts[0]["label"], parts[2]["label"]), (train, checked, newest)
+    return Split(by_time=True, start=start, validation=validation, test=test, until=until, shares=shares, guess=guess)
+
+
+def _guess(known: pl.Series, asked: pl.Series) -> float:
+    """R2 of the mean of `known` on `asked`; 0 where they are no numbers or do not vary."""
+    if not known.dtype.is_numeric() or known.is_empty() or asked.n_unique() < 2:
+        return 0.0
+    before, after = known.cast(pl.Float64).to_numpy(), asked.cast(pl.Float64).to_numpy()
+    missed = float((before[np.isfinite(before)].mean() - after[np.isfinite(after)].mean()) ** 2)
+    return -missed / float(after[np.isfinite(after)].var())
 
 
 def _parts(rows: pl.DataFrame, split: Split | tuple[datetime, datetime]) -> list[pl.DataFrame]:
