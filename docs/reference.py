@@ -1,4 +1,4 @@
-"""Writes docs/reference.md from the docstrings of fti/project.py, fti/gate.py and fti/settings.py.
+"""Writes docs/reference.md from docstrings of fti/project.py, fti/table.py, fti/gate.py and others.
 
 python docs/reference.py [--check]
 """
@@ -18,6 +18,7 @@ Made by `docs/reference.py` from the docstrings; change those. `fti/projects/fli
 PARTS = {
     "project.py": "A project says what a use case is: `from fti.project import Project`. Its parts are frozen values.",
     "source.py": "Where raw rows come from: `from fti.project import Source, expect`.",
+    "table.py": "One table as a source, as `fti new` writes it: `from fti.table import Column, Table`.",
     "gate.py": "Gates say what a challenger must show: `from fti.gate import Floor`.",
     "settings.py": "Settings say where things run. Each is an environment variable, or a line of `.env`.",
 }
@@ -58,6 +59,8 @@ def fields(node: ast.ClassDef) -> Iterator[tuple[str, str, str, str]]:
     for place, statement in enumerate(node.body):
         if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
             continue
+        if statement.target.id == "_":  # dataclasses' mark: what follows is given by name
+            continue
         after = node.body[place + 1] if place + 1 < len(node.body) else None
         text = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
         default = "required" if statement.value is None else f"`{shown(statement.value)}`"
@@ -68,7 +71,8 @@ def fields(node: ast.ClassDef) -> Iterator[tuple[str, str, str, str]]:
 def shown(default: ast.expr) -> str:
     """A default as a reader writes it."""
     if isinstance(default, ast.Call) and ast.unparse(default.func) == "field":
-        return {"dict": "{}", "tuple": "()", "list": "[]"}[ast.unparse(default.keywords[0].value)]
+        value = ast.unparse(default.keywords[0].value)
+        return {"dict": "{}", "tuple": "()", "list": "[]"}.get(value, value)
     text = ast.unparse(default)
     return "the frame as it came" if text == "_unchanged" else cell(text)
 

@@ -1,4 +1,4 @@
-"""What a moment tells without any table: its place in the day, the week and the year; and how long ago another was."""
+"""What a moment tells without any table: its place in the day, the week and the year."""
 
 from __future__ import annotations
 
@@ -30,12 +30,3 @@ def calendar(rows: pl.DataFrame, time: str, parts: Sequence[str]) -> pl.DataFram
         "year_cos": angle.cos().cast(pl.Float64),
     }
     return rows.with_columns(made[part].alias(f"{time}_{part}") for part in parts)
-
-
-def days_before(rows: pl.DataFrame, time: str, columns: Sequence[str]) -> pl.DataFrame:
-    """`rows` with `<column>_days_before`: days from the moment in `column` to the row's own, negative when it is later.
-
-    An absolute time is no feature: the future has none that training has seen.
-    """
-    ages = {name: (pl.col(time) - pl.col(name)).dt.total_microseconds() / 86_400_000_000 for name in columns}
-    return rows.with_columns(age.alias(f"{name}_days_before") for name, age in ages.items())

@@ -209,21 +209,21 @@ class Monitor:
 
     window: timedelta
     """Logged predictions of this long before a report are compared with the training rows."""
-    min_rows: int
+    min_rows: int = 200
     """Fewer logged rows in the window decide nothing."""
-    quantile: float
+    quantile: float = 1.0
     """A feature drifted when its distance is over this quantile of the training weeks' own distances..."""
-    factor: float
+    factor: float = 1.0
     """...times this factor."""
-    max_drifted_share: float
+    max_drifted_share: float = 0.25
     """Share of drifted features from which `no_data_drift` fails."""
-    performance_tolerance: float
+    performance_tolerance: float = 0.05
     """Log loss over the expectation of the model's own probabilities from which `no_performance_drift` fails."""
-    retrain_on: tuple[str, ...]
+    retrain_on: tuple[str, ...] = ("no_data_drift", "no_prediction_drift", "no_performance_drift")
     """Checks whose failure requests a retraining."""
     cooldown: timedelta
     """Least time between two retrainings that drift asks for."""
-    max_retrains_per_30_days: int
+    max_retrains_per_30_days: int = 2
     """Most retrainings that drift may ask for in 30 days."""
     retrain_validation: timedelta
     retrain_test: timedelta

@@ -1,31 +1,32 @@
 """Rolling statistics over the time windows of many entities at once, as pure functions on polars frames.
 
-One pass of prefix sums serves every window: rows lie by (entity, time), both packed into one integer; a window, the
-events of `(t - window, t]`, is the stretch between two positions, found by one merge. Prefix sums carry their rounding
-error along (Knuth's TwoSum), as if a window were summed alone; a deviation is taken about its entity's mean.
+One pass of prefix sums serves every window: rows are taken by (entity, time) into pieces that fit a processor's cache,
+where both are packed into one integer; a window, the events of `(t - window, t]`, is the stretch between two positions,
+found by one merge.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import pairwise
-from typing import Literal
+from itertools import accumulate, pairwise
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+
+from fti.window_sums import Array, ColumnSums, Values
 
 UNITS = {"m": 60, "h": 3600, "d": 86400}
 Statistic = tuple[str, Literal["count", "sum", "mean", "share", "std"]]
 """A column and what to say of its values in a window, nulls not counted in: `count`, `sum` (0 of no value), `mean`,
 `share` (of true or non-zero values), `std` (of a sample, so of two or more)."""
 _PIECE = 1 << 15
-_SIZE, _SHARED = "__size", 16
-"""Powers of two by which the largest values of entities that are summed in one unit may differ: `_SHARED`."""
-_ROUNDING = 4 * float(np.finfo(np.float64).eps)
-"""Share of a sum of squares that its rounding may be: what is left of equal values when their mean is taken off."""
+_PLACE, _SIZE = "__place", "__size"
+_Run = Callable[..., Iterable[Any]]
+"""`map`, here or on all processors."""
 
 
 def parse_window(window: str) -> timedelta:
@@ -67,107 +68,129 @@ def rolling_statistics(
     ([1, 2, 2], [1.0, 1.5, 4.0])
     """
     columns = {column for column, _ in statistics.values()}
-    rows, sizes = _by_entity(events, [*entity], time, sorted(columns - {*entity, time}))
-    micros = rows[time].dt.epoch("us").to_numpy()
-    last = _last_of_moments(micros, sizes)
-    made = _filled(rows, micros, sizes, last, statistics, windows)
-    keys = rows.select(*entity, time)
-    keys = keys if len(last) == keys.height else keys[last]
-    names = window_names(prefix, statistics, windows)
-    return keys.hstack([_series(name, values) for name, values in zip(names, made, strict=True)])
-
-
-def _filled(
-    rows: pl.DataFrame,
-    micros: np.ndarray,
-    sizes: np.ndarray,
-    last: np.ndarray,
-    statistics: Mapping[str, Statistic],
-    windows: Sequence[str],
-) -> list[np.ndarray]:
-    """The columns of all windows, in the order of `window_names`, made piece by piece on all processors."""
-    widths = [int(parse_window(window).total_seconds() * 1_000_000) for window in windows]
-    low = micros.min() if rows.height else 0
-    span = int(micros.max(initial=low) - low) + max(widths) + 1
-    kinds = ["count", *(kind for _, kind in statistics.values())] * len(windows)
-    made = [np.empty(len(last), np.int64 if kind == "count" else np.float64) for kind in kinds]
-
-    def fill(piece: tuple[slice, np.ndarray]) -> None:
-        place, lengths = piece
-        packed = np.repeat(np.arange(len(lengths)) * span, lengths) + (micros[place] - low)
-        here = slice(*np.searchsorted(last, [place.start, place.stop]))
-        ends = last[here] + (1 - place.start)
-        found = _measures(rows[place], lengths, statistics, ends, _firsts(packed, ends, widths))
-        for target, values in zip(made, found, strict=True):
-            target[here] = values
-
-    pieces = _pieces(sizes, span)
-    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
-        list((pool.map if len(pieces) > 1 else map)(fill, pieces))
-    return made
-
-
-def _measures(
-    rows: pl.DataFrame,
-    lengths: np.ndarray,
-    statistics: Mapping[str, Statistic],
-    ends: np.ndarray,
-    firsts: Iterable[np.ndarray],
-) -> Iterator[np.ndarray]:
-    """The count and the statistics of each window, in their order, from `rows` of entities of `lengths` rows.
-
-    A piece of some ten thousand rows: what is made on the way stays in the processor's cache.
-    """
-    kinds: dict[str, set[str]] = {column: set() for column, _ in statistics.values()}
-    for column, kind in statistics.values():
-        kinds[column].add(kind)
-    columns = {name: _Column.of(rows[name], wanted, lengths, ends) for name, wanted in kinds.items()}
-    for first in firsts:
-        number = ends - first
-        found = {name: column.since(first, number) for name, column in columns.items()}
-        yield number
-        yield from (found[name][kind] for name, kind in statistics.values())
-
-
-def _series(name: str, values: np.ndarray) -> pl.Series:
-    """`values` as they lie in memory, NaN as null."""
-    import pyarrow as pa
-
-    known = None
-    if values.dtype == np.float64:
-        known = pa.py_buffer(np.packbits(~np.isnan(values), bitorder="little"))
-    dtype = pa.from_numpy_dtype(values.dtype)
-    return pl.Series(name, pa.Array.from_buffers(dtype, len(values), [known, pa.py_buffer(values)]))
-
-
-def _by_entity(
-    events: pl.DataFrame, entity: list[str], time: str, columns: list[str]
-) -> tuple[pl.DataFrame, np.ndarray]:
-    """The events sorted by entity and time, and how many each entity has."""
-    rows = events.select(*entity, time, *columns).drop_nulls([*entity, time])
+    rows = events.select(*entity, time, *sorted(columns - {*entity, time})).drop_nulls([*entity, time])
     if not rows[time].is_sorted():
         rows = rows.sort(time, maintain_order=True)
-    groups = rows.group_by(entity).agg(pl.all(), pl.len().alias(_SIZE)).sort(entity)
-    sizes = groups[_SIZE].to_numpy().astype(np.int64)
-    return groups.drop(_SIZE).explode(time, *columns), sizes
+    groups = rows.select(*entity).with_row_index(_PLACE).group_by(*entity).agg(_PLACE, pl.len().alias(_SIZE))
+    history = _History(rows, time, groups.sort(*entity), [*map(parse_window, windows)])
+    values = {column: Values.of(rows[column]) for column in columns}
+    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
+        run = pool.map if len(history.pieces) > 1 else map
+        last = list(run(history.last, history.pieces))
+        keys = pool.submit(history.keys, last)
+        made = _filled(history, last, values, statistics, run)
+        found = run(_series, window_names(prefix, statistics, windows), made)
+        return keys.result().hstack(list(found))
 
 
-def _pieces(sizes: np.ndarray, span: int) -> list[tuple[slice, np.ndarray]]:
-    """Rows of whole entities, with how many each has: few enough for a cache, and to be packed with time in 62 bits."""
+@dataclass(frozen=True)
+class _Piece:
+    """Rows of whole entities, few enough for a cache, and how many each has."""
+
+    rows: slice
+    lengths: Array
+
+
+class _History:
+    """The rows by entity and time, taken piece by piece from a frame in order of time."""
+
+    def __init__(self, rows: pl.DataFrame, time: str, groups: pl.DataFrame, widths: Sequence[timedelta]) -> None:
+        self._time, self._groups = rows[time], groups
+        self._micros = rows[time].dt.epoch("us").to_numpy()
+        self._order = groups[_PLACE].explode().to_numpy()
+        self._sorted = np.empty(rows.height, np.int64)
+        self._low = int(self._micros[0]) if rows.height else 0
+        self.widths = [width // timedelta(microseconds=1) for width in widths]
+        self._span = int(self._micros[-1] - self._low if rows.height else 0) + max(self.widths, default=0) + 1
+        self.pieces = _pieces(groups[_SIZE].to_numpy().astype(np.int64), self._span)
+
+    def rows_of(self, piece: _Piece) -> Array:
+        """Where the rows of a piece lie in the frame."""
+        return self._order[piece.rows].astype(np.intp)
+
+    def last(self, piece: _Piece) -> Array:
+        """The last row, within the piece, of each entity at each of its moments; the times are set down."""
+        micros = self._micros.take(self.rows_of(piece), out=self._sorted[piece.rows], mode="clip")
+        is_last = np.ones(len(micros), bool)
+        np.not_equal(micros[1:], micros[:-1], out=is_last[:-1])
+        is_last[np.cumsum(piece.lengths) - 1] = True
+        return np.flatnonzero(is_last)
+
+    def packed(self, piece: _Piece) -> Array:
+        """Entity and time of each row of a piece, in one integer."""
+        starts = np.arange(len(piece.lengths)) * self._span - self._low
+        packed: Array = np.repeat(starts, piece.lengths)
+        packed += self._sorted[piece.rows]
+        return packed
+
+    def keys(self, last: Sequence[Array]) -> pl.DataFrame:
+        """Entities and times, at the rows `last` of each piece."""
+        frame = self._groups.drop(_SIZE).explode(_PLACE)
+        if getattr(self._time.dtype, "time_unit", None) == "us":
+            times = _series(self._time.name, self._sorted).cast(self._time.dtype)
+        else:
+            times = self._time.gather(self._order)
+        frame = frame.drop(_PLACE).with_columns(times)
+        if sum(map(len, last)) == frame.height:
+            return frame
+        return frame[np.concatenate([piece.rows.start + own for piece, own in zip(self.pieces, last, strict=True)])]
+
+
+def _pieces(sizes: Array, span: int) -> list[_Piece]:
+    """Few enough rows for a cache, and entities for their number and time to be packed in 62 bits."""
     starts = np.append(0, np.cumsum(sizes))
     group = starts[:-1] // _PIECE + np.arange(len(sizes)) // (np.iinfo(np.int64).max // (2 * span))
     edges = [0, *(np.flatnonzero(np.diff(group)) + 1), len(sizes)]
-    return [(slice(starts[low], starts[high]), sizes[low:high]) for low, high in pairwise(edges)]
+    return [_Piece(slice(starts[low], starts[high]), sizes[low:high]) for low, high in pairwise(edges)]
 
 
-def _last_of_moments(micros: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """The last row of each entity at each of its moments."""
-    is_last = np.append(micros[1:] != micros[:-1], True)[: len(micros)]
-    is_last[np.cumsum(sizes) - 1] = True
-    return np.flatnonzero(is_last)
+def _filled(
+    history: _History,
+    last: Sequence[Array],
+    values: Mapping[str, Values],
+    statistics: Mapping[str, Statistic],
+    run: _Run,
+) -> list[Array]:
+    """The columns of all windows, in the order of `window_names`, made piece by piece on all processors."""
+    places = list(accumulate(map(len, last), initial=0))
+    kinds = ["count", *(kind for _, kind in statistics.values())]
+    made = [np.empty(places[-1], np.int64 if kind == "count" else np.float64) for _ in history.widths for kind in kinds]
+
+    def fill(piece: _Piece, last: Array, start: int) -> None:
+        columns = [column[start : start + len(last)] for column in made]
+        rows = history.rows_of(piece)
+        own = {name: column.take(rows) for name, column in values.items()}
+        _fill(own, history.packed(piece), history.widths, piece.lengths, last + 1, statistics, columns)
+
+    list(run(fill, history.pieces, last, places))
+    return made
 
 
-def _firsts(packed: np.ndarray, ends: np.ndarray, widths: Sequence[int]) -> Iterator[np.ndarray]:
+def _fill(
+    values: Mapping[str, Values],
+    packed: Array,
+    widths: Sequence[int],
+    lengths: Array,
+    ends: Array,
+    statistics: Mapping[str, Statistic],
+    targets: Sequence[Array],
+) -> None:
+    """The count and the statistics of each window of a piece, to the `targets` in their order."""
+    named: dict[str, dict[str, list[int]]] = {}
+    for place, (column, kind) in enumerate(statistics.values(), 1):
+        named.setdefault(column, {}).setdefault(kind, []).append(place)
+    sums = {name: ColumnSums.of(values[name], set(wanted), lengths, ends) for name, wanted in named.items()}
+    for window, first in enumerate(_firsts(packed, ends, widths)):
+        count, *own = targets[window * (1 + len(statistics)) :][: 1 + len(statistics)]
+        number = np.subtract(ends, first, out=count)
+        for name, wanted in named.items():
+            sums[name].fill(first, number, {kind: own[places[0] - 1] for kind, places in wanted.items()})
+            for places in wanted.values():
+                for place in places[1:]:
+                    own[place - 1][:] = own[places[0] - 1]
+
+
+def _firsts(packed: Array, ends: Array, widths: Sequence[int]) -> Iterator[Array]:
     """For each width, where the windows that stop before `ends` start: both ascend, so one merge finds all.
 
     A stable sort of two ascending runs is a merge. The last bit tells a window's limit from an event, which comes
@@ -180,120 +203,18 @@ def _firsts(packed: np.ndarray, ends: np.ndarray, widths: Sequence[int]) -> Iter
         both[: len(events)] = events
         np.subtract(limits, width << 1, out=both[len(events) :])
         both.sort(kind="stable")
-        yield np.flatnonzero((both & 1).astype(bool)) - asked
+        both &= 1
+        first = np.flatnonzero(both.view(np.bool_)[::8])
+        first -= asked
+        yield first
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """Running sums with a leading 0, in parts that add up, and what they are where the windows end."""
+def _series(name: str, values: Array) -> pl.Series:
+    """`values` as they lie in memory, NaN as null."""
+    import pyarrow as pa
 
-    parts: tuple[np.ndarray, ...]
-    ends: tuple[np.ndarray, ...]
-
-    @classmethod
-    def of(cls, values: np.ndarray, ends: np.ndarray) -> _Sums:
-        """Of whole numbers exact, of real numbers with what each addition has rounded away as a second part."""
-        total = np.zeros(len(values) + 1, np.float64 if values.dtype == np.float64 else np.int64)
-        np.cumsum(values, dtype=total.dtype, out=total[1:])
-        parts: tuple[np.ndarray, ...] = (total,)
-        if values.dtype == np.float64:
-            before, after = total[:-1], total[1:]
-            added = after - before
-            rounded = values - added
-            rounded += before - np.subtract(after, added, out=added)
-            lost = np.zeros_like(total)
-            np.cumsum(rounded, out=lost[1:])
-            parts = (total, lost)
-        return cls(parts, tuple(part[1:] if len(ends) == len(values) else part.take(ends) for part in parts))
-
-    def since(self, first: np.ndarray) -> np.ndarray:
-        """The sums from the rows `first` to where the windows end."""
-        sums = (end - part.take(first) for part, end in zip(self.parts, self.ends, strict=True))
-        total: np.ndarray = next(sums)
-        for part in sums:
-            total += part
-        return total
-
-
-@dataclass(frozen=True)
-class _Column:
-    """Running sums of a column: of its known values, of those that are infinite or NaN, of what the statistics need.
-
-    Real values are summed in a unit (`units`, by window) that suits their entity, so that no entity drowns another.
-    """
-
-    sums: Mapping[str, _Sums]
-    units: Mapping[str, np.ndarray]
-
-    @classmethod
-    def of(cls, column: pl.Series, kinds: set[str], lengths: np.ndarray, ends: np.ndarray) -> _Column:
-        """For statistics `kinds` of windows that stop before `ends`, in a piece of entities of `lengths` rows."""
-        known = column.is_not_null().to_numpy() if column.null_count() else None
-        whole = column.dtype.is_integer() or column.dtype == pl.Boolean
-        values = column.cast(pl.Int64 if whole else pl.Float64).fill_null(0).to_numpy()
-        sums, units = ({} if known is None else {"number": known}), {}
-        finite = np.isfinite(values)
-        if not finite.all():
-            sums["wild"], values = ~finite, np.where(finite, values, 0.0)
-        if "share" in kinds:
-            sums["true"] = values != 0
-        if kinds & {"sum", "mean"} and whole:
-            sums["total"] = values
-        elif kinds & {"sum", "mean"}:
-            sums["total"], units["total"] = _scaled(values, lengths)
-        if "std" in kinds:
-            sums["offset"], units["offset"] = _offsets(values.astype(np.float64, copy=False), known, lengths)
-            sums["square"] = sums["offset"] ** 2
-        at_ends = {name: unit[ends - 1] for name, unit in units.items() if len(unit) > 1}
-        return cls({name: _Sums.of(each, ends) for name, each in sums.items()}, units | at_ends)
-
-    def since(self, first: np.ndarray, number: np.ndarray) -> dict[str, np.ndarray]:
-        """The statistics of the `number` rows from `first` on, NaN where nothing can be said."""
-        found = {name: sums.since(first) for name, sums in self.sums.items()}
-        number = found.get("number", number)
-        made, counted = {"count": number}, number.astype(np.float64)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            if "total" in found:
-                made["sum"] = found["total"] * self.units.get("total", 1.0)
-                made["mean"] = made["sum"] / counted
-            if "true" in found:
-                made["share"] = found["true"] / counted
-            if "square" in found:
-                made["std"] = _deviations(found["square"], found["offset"], counted) * self.units["offset"]
-        for name, values in made.items() if "wild" in found else ():
-            if name != "count":
-                values[found["wild"] > 0] = np.nan
-        return made
-
-
-def _deviations(square: np.ndarray, offset: np.ndarray, number: np.ndarray) -> np.ndarray:
-    """Standard deviations of `number` values from the sums of their offsets and squares; NaN of fewer than two."""
-    left: np.ndarray = square - offset * offset / number
-    left[left <= _ROUNDING * square] = 0.0
-    left[number < 2] = np.nan
-    left /= number - 1
-    np.sqrt(left, out=left)
-    return left
-
-
-def _offsets(values: np.ndarray, known: np.ndarray | None, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How far each value lies from the mean of its entity's known values, as multiples of a unit; 0 if unknown."""
-    scaled, unit = _scaled(values, lengths)
-    starts = np.cumsum(lengths) - lengths
-    number = lengths if known is None else np.maximum(np.add.reduceat(known, starts, dtype=np.int64), 1)
-    offsets = scaled - np.repeat(np.add.reduceat(scaled, starts) / number, lengths)
-    offsets, inner = _scaled(offsets if known is None else offsets * known, lengths)
-    return offsets, unit * inner
-
-
-def _scaled(values: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`values` as multiples, about 1 at most, of a power of two, and that power: one for all rows where it can be.
-
-    Entities share a unit as long as the smallest of them keeps about as many digits as a sum can carry.
-    """
-    starts = np.cumsum(lengths) - lengths
-    exponent = np.frexp(np.maximum.reduceat(np.abs(values), starts))[1].clip(-1000, 1000)
-    highest = exponent.max(initial=-1000)
-    if highest - exponent.min(initial=1000) <= _SHARED:
-        return values * np.ldexp(1.0, -highest), np.ldexp(np.ones(1), highest)
-    return values * np.repeat(np.ldexp(1.0, -exponent), lengths), np.repeat(np.ldexp(1.0, exponent), lengths)
+    known = None
+    if values.dtype == np.float64:
+        known = pa.py_buffer(np.packbits(~np.isnan(values), bitorder="little"))
+    dtype = pa.from_numpy_dtype(values.dtype)
+    return pl.Series(name, pa.Array.from_buffers(dtype, len(values), [known, pa.py_buffer(values)]))

@@ -107,9 +107,7 @@ def drawn(manifest: Mapping[str, Any]) -> str:
     shares = ", ".join(map(str, manifest["shares"]))
     if together := manifest.get("kept_together"):
         names = " and ".join(f"`{name}`" for name in together)
-        return (
-            f"All rows of one {names} are in one split, in shares of {shares}: test rows are of others than training."
-        )
+        return f"All rows of one {names} are in one split, in shares of {shares}: no test row is of one in training."
     return f"Rows are drawn by a hash of their key, in shares of {shares}."
 
 

@@ -40,15 +40,18 @@ def run(arguments: argparse.Namespace) -> int:
     )
     folder = create(wish, Console())
     name, hint = arguments.name, _setting(folder)
+    next_commands = (
+        (f"fti check {name}", "does the project hold together"),
+        (f"fti run {name}", "features, model, gates, service"),
+        ("fti up", "beside the others in Dagster"),
+    )
     lines = [
         "",
         f"{folder}/features.py   whom features are about, and the views that hold them",
         f"{folder}/project.py    the table, the features, the label, the model, its gates",
         "",
         *([hint] if hint else []),
-        f"fti check {name}   # does the project hold together",
-        f"fti run {name}     # features, model, gates, service",
-        "fti up       # beside the others in Dagster",
+        *(f"{command:<{len(name) + 12}}# {what}" for command, what in next_commands),
     ]
     print("\n".join(lines))
     return 0

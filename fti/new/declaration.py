@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from fti.new import choices
 from fti.new.draft import Draft
-from fti.new.render import block, line, listed, moment, span, text, tupled
+from fti.new.render import line, moment, span, text, tupled
 
 DAY = timedelta(days=1)
 MANY_DAYS = 1000
@@ -31,46 +31,10 @@ def declaration(draft: Draft) -> str:
         "    description=__doc__.strip().splitlines()[0],\n"
         f"    partitions_start={moment(first)},\n"
         f"{end}{chunks}"
-        f"{_sources(draft)}{_features(draft)}{_label(draft)}{_dataset(draft)}{_model(draft)}{_gates(draft)}"
-        f"    service=Service(request=REQUEST),\n{_monitor(draft)}{slices})\n"
-    )
-
-
-def complete(draft: Draft) -> list[str]:
-    """Features without a null in the table, at most `MAX_EXPECTED`."""
-    own = {column.name for column in draft.own}
-    found = [column.identifier for column in draft.profile.features if not column.nulls and column.identifier in own]
-    return found[: choices.MAX_EXPECTED]
-
-
-def expectations(draft: Draft) -> list[str]:
-    """What the profile saw, in Great Expectations' own names."""
-    rules = []
-    if complete(draft):
-        rules = ['*(expect("expect_column_values_to_not_be_null", column=name) for name in COMPLETE)']
-    for name, values in list(choices.categories(draft.profile).items())[: choices.MAX_EXPECTED]:
-        kind, column = text("expect_column_values_to_be_in_set"), f"column={text(name)}"
-        allowed = f"value_set={listed(values, indent=20, lead=len('value_set='))}"
-        rules.append(block("expect(", [kind, column, allowed], ")", indent=16))
-    return rules
-
-
-def _sources(draft: Draft) -> str:
-    rules = expectations(draft)
-    expected = "".join(f"                {rule},\n" for rule in rules)
-    expected = f"            expectations=(\n{expected}            ),\n" if rules else ""
-    if len(rules) == 1 and "\n" not in rules[0]:
-        expected = f"            expectations=({rules[0]},),\n"
-    return (
-        "    sources=(\n        Source(\n"
-        f"            name={text(draft.name)},\n"
-        f"            read=read_{draft.name},\n"
-        "            schema=SCHEMA,\n"
-        "            key=(*ENTITY, TIME),\n"
-        "            timestamp=TIME,\n"
-        "            max_quarantined_share=0.05,  # rows that break a rule are set aside; more of them stop the run\n"
-        f"{expected}"
-        "        ),\n    ),\n"
+        f"    sources=(TABLE.source({text(draft.name)}, max_quarantined_share=0.05),),"
+        "  # more broken rows stop the run\n"
+        f"{_features(draft)}{_label(draft)}{_dataset(draft)}{_model(draft)}{_gates(draft)}"
+        f"    service=Service(request=TABLE.request()),\n{_monitor(draft)}{slices})\n"
     )
 
 
@@ -99,8 +63,8 @@ def _label(draft: Draft) -> str:
         f"        name={text(draft.label)},\n"
         "        rows=labels,\n"
         f"        sources=({text(draft.name)},),\n"
-        "        key=(*ENTITY, TIME),\n"
-        "        time=TIME,\n"
+        "        key=TABLE.key,\n"
+        f"        time={text(draft.time)},\n"
         "        horizon=timedelta(0),  # how long before its time a row is predicted\n"
         "        delay=timedelta(0),  # how long after its time a label becomes known\n"
         "    ),\n"
@@ -133,10 +97,10 @@ def _model(draft: Draft) -> str:
         "    model=Model(\n"
         f"        task={text(draft.profile.target.task)},  # {line(draft.profile.target.why)}\n"
         f"        categorical={categorical},\n"
-        "        params=DEFAULTS,\n"
-        "        search_space=search_space,\n"
+        "        params=DEFAULTS,  # boosted trees beside a small network\n"
+        "        search_space=search_space,  # what a study varies of them\n"
         f"        num_trials={choices.NUM_TRIALS},\n"
-        f"        max_epochs=MAX_EPOCHS,\n"
+        "        max_epochs=MAX_EPOCHS,\n"
         "    ),\n"
     )
 
@@ -161,14 +125,7 @@ def _monitor(draft: Draft) -> str:
     return (
         "    monitor=Monitor(\n"
         f"        window=timedelta(days={days}),  # what is compared with the training data\n"
-        "        min_rows=200,\n"
-        "        quantile=1.0,\n"
-        "        factor=1.0,\n"
-        "        max_drifted_share=0.25,\n"
-        "        performance_tolerance=0.05,\n"
-        '        retrain_on=("no_data_drift", "no_prediction_drift", "no_performance_drift"),\n'
-        f"        cooldown=timedelta(days={2 * days}),\n"
-        "        max_retrains_per_30_days=2,\n"
+        f"        cooldown=timedelta(days={2 * days}),  # between two retrainings\n"
         f"        retrain_validation=timedelta(days={2 * days}),\n"
         f"        retrain_test=timedelta(days={2 * days}),\n"
         "    ),\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fti.new.draft import Draft
 from fti.new.findings import listed
-from fti.new.render import block, call, dictionary, line, text
+from fti.new.render import block, call, line, text
 
 
 def features_file(draft: Draft) -> str:
@@ -26,27 +26,25 @@ def features_file(draft: Draft) -> str:
 
 
 def _head(draft: Draft) -> str:
-    types = {*draft.entity.values(), *(column.dtype for column in draft.features)}
-    types |= {"Float64"} if draft.windows else set()
+    used = "STATISTICS, TABLE, WINDOWS" if draft.windows else "TABLE"
     imports = [
-        "from feast import Entity, FeatureService, FeatureView, Field, FileSource",
-        f"from feast.types import {', '.join(sorted(types))}",
+        f"from feast import Entity, FeatureService, FeatureView, {'Field, ' if draft.windows else ''}FileSource",
+        *(["from feast.types import Float64"] if draft.windows else []),
         "from feast.value_type import ValueType",
+        f"from {draft.name}.project import {used}",
     ]
-    if draft.windows:
-        imports.append(f"from {draft.name}.project import STATISTICS, WINDOWS")
-        imports.sort(key=lambda imported: imported.split()[1])
+    imports.sort(key=lambda imported: imported.split()[1])
     return "\n".join(
         [
             f'"""Feast objects of {draft.name}: whom features are about, and the views that hold them.',
             "",
-            "The rows of the views are made by `transform` in project.py. A feature that is added here is added there",
-            f'too: `fti check {draft.name}` says when the two differ."""',
-            "",
-            "from datetime import timedelta",
+            f"`transform` in project.py makes their rows; `fti check {draft.name}` says when the two differ.",
+            '"""',
             "",
             *imports,
-            *(["", "from fti.windows import window_names"] if draft.windows else []),
+            "",
+            "from fti.table import feast_fields",
+            *(["from fti.windows import window_names"] if draft.windows else []),
             "",
         ]
     )
@@ -58,27 +56,26 @@ def _entities(draft: Draft) -> str:
         value_type = f"ValueType.{'INT64' if kind == 'Int64' else 'STRING'}"
         arguments = {"name": text(f"{draft.name}_{key}"), "join_keys": f'["{key}"]', "value_type": value_type}
         made.append(f"{key}_entity = {call('Entity', arguments, lead=len(key) + 10)}\n")
-    fields = [f'Field(name="{key}", dtype={kind})' for key, kind in draft.entity.items()]
-    return f"{''.join(made)}KEYS = {block('[', fields, ']', lead=len('KEYS = '))}\n"
+    return "".join(made)
 
 
 def _latest(draft: Draft) -> str:
     """The view of a row's own columns."""
-    types = dictionary({column.name: column.dtype for column in draft.features}, lead=len("LATEST = "))
-    fields = "*(Field(name=name, dtype=dtype) for name, dtype in LATEST.items())"
     about = "The columns of the newest row" if not draft.numbered else "The columns of the row"
-    view = _view(draft, f"{draft.name}_latest", fields, about)
-    return f"# {about}, by entity. No TTL: a value holds until the next row comes.\nLATEST = {types}\n{view}"
+    schema = "feast_fields({**TABLE.entity, **TABLE.features})"
+    view = _view(draft, f"{draft.name}_latest", schema, about)
+    return f"# {about}, by entity. Without a ttl: a value holds until the next row comes.\n{view}"
 
 
 def _history(draft: Draft) -> str:
     """The view of an entity's earlier rows."""
-    fields = '*(Field(name=name, dtype=Float64) for name in window_names("past", STATISTICS, WINDOWS))'
     about = f"Counts and means of an entity's earlier rows, over {listed(draft.windows).replace('`', '')}"
-    return f"# {about}.\n{_view(draft, f'{draft.name}_history', fields, about)}"
+    past = '*(Field(name=name, dtype=Float64) for name in window_names("past", STATISTICS, WINDOWS))'
+    schema = block("[", ["*feast_fields(TABLE.entity)", past], "]", indent=4, lead=len("schema="))
+    return _view(draft, f"{draft.name}_history", schema, about)
 
 
-def _view(draft: Draft, view: str, fields: str, description: str) -> str:
+def _view(draft: Draft, view: str, schema: str, description: str) -> str:
     place = {"name": text(view), "path": text(f"{draft.name}/features/{view}"), "timestamp_field": '"event_timestamp"'}
     source = call("FileSource", place, indent=4, lead=len("source="))
     entities = block("[", [f"{key}_entity" for key in draft.entity], "]", indent=4, lead=len("entities="))
@@ -87,10 +84,8 @@ def _view(draft: Draft, view: str, fields: str, description: str) -> str:
             f"{view} = FeatureView(",
             f"    name={text(view)},",
             f"    entities={entities},",
-            f"    schema={block('[', ['*KEYS', fields], ']', indent=4, lead=len('schema='))},",
+            f"    schema={schema},",
             f"    source={source},",
-            "    ttl=timedelta(0),",
-            "    online=True,",
             f"    description={text(line(description))},",
             ")",
             "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import polars as pl
 
@@ -19,6 +20,8 @@ EPOCHS = {"epoch s": 1, "epoch ms": 1_000, "epoch us": 1_000_000}
 YEAR, SHORT_YEAR = "year", "year 19xx"
 TEXT_FORMATS = ("csv", "jsonl", "json")
 UTC_TIME = pl.Datetime("us", "UTC")
+TYPED: Mapping[Any, str] = {pl.String: TEXT, pl.Int64: INTEGER, pl.Float64: NUMBER, pl.Boolean: BOOLEAN}
+"""Data type -> how a text becomes one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +62,22 @@ class TableSpec:
         """A Python expression equal to this value; imports needed: `TableSpec`. Never holds a password."""
         from fti.new.render import call, dictionary, text
 
-        found = {}
+        found: dict[str, str] = {}
         for item in fields(self):
             value = getattr(self, item.name)
             if item.name == "columns":
                 pairs = {name: text(how) for name, how in value.items()}
-                found[item.name] = dictionary(pairs, indent=indent + 4, lead=len("columns="))
+                found |= {item.name: dictionary(pairs, indent=indent + 4, lead=len("columns="))} if pairs else {}
             elif item.name == "format" or value != item.default:
                 found[item.name] = text(value) if isinstance(value, str) else repr(value)
         return call("TableSpec", found, indent=indent, lead=lead)
+
+
+def usual_rule(format: str, dtype: Any) -> str:
+    """How a value of `dtype` is read where a column does not say: of text formats by its type, else as stored."""
+    if format in TEXT_FORMATS or dtype == pl.String:
+        return TYPED.get(dtype, AS_STORED)
+    return AS_STORED
 
 
 def value(name: str, how: str, stored: pl.DataType) -> pl.Expr:

@@ -1,0 +1,181 @@
+"""Sums over windows of a few ten thousand rows, and the statistics made of them, as pure functions on numpy arrays.
+
+Prefix sums carry their rounding error along (Knuth's TwoSum), as if a window were summed alone; a deviation is taken
+about its entity's mean. Rows lie by entity and time; a window is the stretch from a row `first` to before a row `end`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+Array = np.ndarray[Any, Any]
+_SHARED, _PLAIN = 16, 400
+"""Powers of two: by which the largest values of entities that are summed in one unit may differ, and up to which values
+and their squares need no unit."""
+_ROUNDING = 4 * float(np.finfo(np.float64).eps)
+"""Share of a sum of squares that its rounding may be: what is left of equal values when their mean is taken off."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """A column of numbers: its values, 0 where null, and which are known (None: all)."""
+
+    values: Array
+    """Int64 of whole numbers, else Float64; booleans as they are."""
+    known: Array | None
+
+    @classmethod
+    def of(cls, column: pl.Series) -> Values:
+        """Without a copy where there is no null and nothing to cast."""
+        known = column.is_not_null().to_numpy() if column.null_count() else None
+        if known is not None:
+            column = column.fill_null(False if column.dtype == pl.Boolean else 0)
+        if column.dtype != pl.Boolean:
+            column = column.cast(pl.Int64 if column.dtype.is_integer() else pl.Float64)
+        return cls(column.to_numpy(), known)
+
+    def take(self, rows: Array) -> Values:
+        """The values of `rows`."""
+        return Values(self.values.take(rows), None if self.known is None else self.known.take(rows))
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Running sums with a leading 0, in parts that add up, and what they are where the windows end."""
+
+    parts: tuple[Array, ...]
+    ends: tuple[Array, ...]
+
+    @classmethod
+    def of(cls, values: Array, ends: Array) -> _Sums:
+        """Of whole numbers exact, of real numbers with what each addition has rounded away as a second part."""
+        total = np.empty(len(values) + 1, np.float64 if values.dtype == np.float64 else np.int64)
+        total[0] = 0
+        np.cumsum(values, dtype=total.dtype, out=total[1:])
+        parts: tuple[Array, ...] = (total,)
+        if values.dtype == np.float64:
+            before, after = total[:-1], total[1:]
+            added = after - before
+            rounded = values - added
+            np.subtract(after, added, out=added)
+            rounded += np.subtract(before, added, out=added)
+            lost = np.empty_like(total)
+            lost[0] = 0.0
+            np.cumsum(rounded, out=lost[1:])
+            parts = (total, lost)
+        return cls(parts, tuple(part[1:] if len(ends) == len(values) else part.take(ends) for part in parts))
+
+    def since(self, first: Array, out: Array | None = None) -> Array:
+        """The sums from the rows `first` to where the windows end."""
+        taken = self.parts[0].take(first, mode="clip")
+        total: Array = np.subtract(self.ends[0], taken, out=taken if out is None else out)
+        for part, end in zip(self.parts[1:], self.ends[1:], strict=True):
+            lost = part.take(first, mode="clip")
+            total += np.subtract(end, lost, out=lost)
+        return total
+
+
+@dataclass(frozen=True)
+class ColumnSums:
+    """Running sums of a column: of its known values, of those that are infinite or NaN, of what the statistics need.
+
+    Real values are summed in a unit (`units`, by window; none: 1) that suits their entity, so that no entity drowns
+    another.
+    """
+
+    sums: Mapping[str, _Sums]
+    units: Mapping[str, Array]
+
+    @classmethod
+    def of(cls, column: Values, kinds: set[str], lengths: Array, ends: Array) -> ColumnSums:
+        """For statistics `kinds` of windows that stop before `ends`, in a piece of entities of `lengths` rows."""
+        values, known = column.values, column.known
+        sums: dict[str, Array] = {} if known is None else {"number": known}
+        units: dict[str, Array] = {}
+        whole = values.dtype != np.float64
+        if not whole and not (finite := np.isfinite(values)).all():
+            sums["wild"], values = ~finite, np.where(finite, values, 0.0)
+        if "share" in kinds:
+            sums["true"] = values if values.dtype == bool else values != 0
+        if kinds & {"sum", "mean"}:
+            sums["total"], unit = (values, None) if whole else _scaled(values, lengths)
+            units |= {} if unit is None else {"total": unit}
+        if "std" in kinds:
+            sums["offset"], unit = _offsets(values.astype(np.float64, copy=False), known, lengths)
+            sums["square"] = sums["offset"] * sums["offset"]
+            units |= {} if unit is None else {"offset": unit}
+        at_ends = {name: unit[ends - 1] for name, unit in units.items() if len(unit) > 1}
+        return cls({name: _Sums.of(each, ends) for name, each in sums.items()}, units | at_ends)
+
+    def fill(self, first: Array, number: Array, targets: Mapping[str, Array]) -> None:
+        """The statistics, by name, of the `number` rows from `first` on; NaN where nothing can be said."""
+        if "number" in self.sums:
+            number = self.sums["number"].since(first)
+        counted = number.astype(np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            if "count" in targets:
+                targets["count"][:] = number
+            if "share" in targets:
+                np.divide(self.sums["true"].since(first), counted, out=targets["share"])
+            if "sum" in targets or "mean" in targets:
+                total = self._scaled_back("total", self.sums["total"].since(first, targets.get("sum")))
+                if "mean" in targets:
+                    np.divide(total, counted, out=targets["mean"])
+            if "std" in targets:
+                offset, square = self.sums["offset"].since(first), self.sums["square"].since(first)
+                self._scaled_back("offset", _deviations(square, offset, counted, targets["std"]))
+        if "wild" in self.sums:
+            wild = self.sums["wild"].since(first) > 0
+            for name in targets.keys() - {"count"}:
+                targets[name][wild] = np.nan
+
+    def _scaled_back(self, name: str, values: Array) -> Array:
+        """`values`, in place, times their unit."""
+        if name in self.units:
+            values *= self.units[name]
+        return values
+
+
+def _deviations(square: Array, offset: Array, number: Array, out: Array) -> Array:
+    """Standard deviations of `number` values from the sums of their offsets and squares; NaN of fewer than two."""
+    offset *= offset
+    offset /= number
+    left: Array = np.subtract(square, offset, out=out)
+    square *= _ROUNDING
+    np.copyto(left, 0.0, where=left <= square)
+    left /= np.subtract(number, 1.0, out=square)
+    np.sqrt(left, out=left)
+    np.copyto(left, np.nan, where=number < 2)
+    return left
+
+
+def _offsets(values: Array, known: Array | None, lengths: Array) -> tuple[Array, Array | None]:
+    """How far each value lies from the mean of its entity's known values, as multiples of a unit; 0 if unknown."""
+    scaled, unit = _scaled(values, lengths)
+    starts = np.cumsum(lengths) - lengths
+    number = lengths if known is None else np.maximum(np.add.reduceat(known, starts, dtype=np.int64), 1)
+    offsets = scaled - np.repeat(np.add.reduceat(scaled, starts) / number, lengths)
+    offsets, inner = _scaled(offsets if known is None else offsets * known, lengths)
+    if unit is None or inner is None:
+        return offsets, inner if unit is None else unit
+    return offsets, unit * inner
+
+
+def _scaled(values: Array, lengths: Array) -> tuple[Array, Array | None]:
+    """`values` as multiples of a power of two, and that power: one for all rows where it can be, None if it is 1.
+
+    Entities share a unit as long as the smallest of them keeps about as many digits as a sum can carry.
+    """
+    starts = np.cumsum(lengths) - lengths
+    exponent = np.frexp(np.maximum.reduceat(np.abs(values), starts))[1].clip(-1000, 1000)
+    lowest, highest = exponent.min(initial=1000), exponent.max(initial=-1000)
+    if highest - lowest > _SHARED:
+        return values * np.repeat(np.ldexp(1.0, -exponent), lengths), np.repeat(np.ldexp(1.0, exponent), lengths)
+    if max(highest, -lowest) <= _PLAIN:
+        return values, None
+    return values * np.ldexp(1.0, -highest), np.ldexp(np.ones(1), highest)
