@@ -25,7 +25,7 @@ from training_pipeline.datamodule import TabularData
 from training_pipeline.fit import fit
 from training_pipeline.linear import Above, Start, start_of
 from training_pipeline.threads import num_threads
-from training_pipeline.trees import TREES, grown_again, trees_of
+from training_pipeline.trees import TREES, grown_again, tree_outputs, trees_of
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,11 @@ def with_trees(
     trees, labels = trees_of(encoder, data, params, seed), data.validation.labels
     if trees is None:
         return alone(network, encoder, data, epochs)
-    outputs, tree_outputs = (outputs_of(model, data.validation.rows) for model in (network, trees))
-    weight = best_weight(encoder.target.task, outputs, tree_outputs, labels)
+    outputs, others = outputs_of(network, data.validation.rows), tree_outputs(data, trees)
+    weight = best_weight(encoder.target.task, outputs, others, labels)
     measured = {
         "network_validation_loss": mean_loss(encoder, outputs, labels),
-        "trees_validation_loss": mean_loss(encoder, tree_outputs, labels),
+        "trees_validation_loss": mean_loss(encoder, others, labels),
         "num_tree_rounds": trees.num_rounds,
         "blend_weight": weight,
     }
@@ -110,7 +110,7 @@ def with_trees(
         final = grown_again(encoder, data, trees, params, seed) if weight else trees
         return blend(network, final, weight).eval()
 
-    loss = mean_loss(encoder, (1 - weight) * outputs + weight * tree_outputs, labels)
+    loss = mean_loss(encoder, (1 - weight) * outputs + weight * others, labels)
     return Learned(finish, encoder, loss, epochs, measured)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fti.stores.encoder import Encoder
 from training_pipeline.blend import outputs_of, row_losses
 from training_pipeline.datamodule import TabularData
-from training_pipeline.trees import tree_params, trees_of
+from training_pipeline.trees import tree_outputs, tree_params, trees_of
 
 BETTER = 0.98
 """The line is taken when the trees' validation loss above it is at most this share of theirs without it."""
@@ -89,8 +89,7 @@ def tree_loss(encoder: Encoder, data: TabularData, params: Mapping[str, Any], se
     """Mean squared error of the trees on the validation split."""
     trees = trees_of(encoder, data, params, seed)
     assert trees is not None, "a regression always has trees"
-    outputs = outputs_of(trees, data.validation.rows)
-    return float(row_losses("regression", outputs, data.validation.labels).mean())
+    return float(row_losses("regression", tree_outputs(data, trees), data.validation.labels).mean())
 
 
 def line_under(encoder: Encoder, data: TabularData) -> Start:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from fti.project import Task
 from fti.stores.encoder import Encoder
 from training_pipeline.baseline import MAX_CATEGORIES, boostable
-from training_pipeline.blend import row_losses
+from training_pipeline.blend import outputs_of, row_losses
 from training_pipeline.datamodule import SliceLoader, TabularData
 from training_pipeline.threads import num_threads
 
@@ -118,6 +118,15 @@ def trees_of(encoder: Encoder, data: TabularData, params: Mapping[str, Any], see
     if key not in data.kept:
         data.kept[key] = _fit_trees(encoder, data, params, seed)
     found: Ensemble | None = data.kept[key]
+    return found
+
+
+def tree_outputs(data: TabularData, trees: Ensemble) -> Tensor:
+    """What trees of `trees_of` say of the validation rows, computed once."""
+    key = f"outputs {id(trees)}"
+    if key not in data.kept:
+        data.kept[key] = outputs_of(trees, data.validation.rows)
+    found: Tensor = data.kept[key]
     return found
 
 
