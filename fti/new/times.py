@@ -119,8 +119,10 @@ def split_of(
 
 
 def _not_tested(label: str, lacking: Sequence[object]) -> Finding:
-    message = f"The newest rows of `{label}` hardly know the class {listed([str(value) for value in lacking])}."
-    return warning("class_not_tested", message, "How well it is predicted is not measured; bring newer rows.", label)
+    names = listed([str(value) for value in lacking])
+    message = f"The newest rows of `{label}` hardly know the class{'es' * (len(lacking) > 1)} {names}."
+    remedy = "How well they are predicted is not measured; newer rows of them would tell."
+    return warning("class_not_tested", message, remedy, label)
 
 
 def _cut(rows: pl.DataFrame, cut: tuple[float, float], span: tuple[datetime, datetime]) -> Split | None:
