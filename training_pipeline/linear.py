@@ -21,6 +21,8 @@ from training_pipeline.trees import tree_outputs, tree_params, trees_of
 
 BETTER = 0.98
 """The line is taken when the trees' validation loss above it is at most this share of theirs without it."""
+MOST_LEFT = 0.5
+"""Share of the labels' variance that a line may leave: one that explains less is bent by a few huge numbers."""
 PENALTY = 1.0
 SMALLEST_SCALE = 1e-6
 BLOCK = 65_536
@@ -79,10 +81,17 @@ def start_of(encoder: Encoder, data: TabularData, params: Mapping[str, Any], see
     key = f"start {seed} {tree_params(params)}"
     if key not in data.kept:
         start = line_under(encoder, data)
-        losses = [tree_loss(encoder, rows, params, seed) for rows in (data, start.rest)]
-        data.kept[key] = start if start.scale**2 * losses[1] <= BETTER * losses[0] else None
+        data.kept[key] = start if is_better(encoder, data, start, params, seed) else None
     found: Start | None = data.kept[key]
     return found
+
+
+def is_better(encoder: Encoder, data: TabularData, start: Start, params: Mapping[str, Any], seed: int) -> bool:
+    """Whether the line explains the better part, and trees do better above it."""
+    if start.scale**2 > MOST_LEFT * float(data.train.labels.var(correction=0)):
+        return False
+    plain, above = (tree_loss(encoder, rows, params, seed) for rows in (data, start.rest))
+    return start.scale**2 * above <= BETTER * plain
 
 
 def tree_loss(encoder: Encoder, data: TabularData, params: Mapping[str, Any], seed: int) -> float:

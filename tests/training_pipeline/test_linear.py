@@ -56,6 +56,16 @@ def test_there_is_no_line_where_trees_do_as_well_without() -> None:
     assert r2(others["label"].to_numpy(), learned.bundle({}).predict(others)) > 0.9
 
 
+def test_a_line_that_a_few_huge_numbers_bend_is_not_taken() -> None:
+    """Counts whose share is the label: the line of the counts says next to nothing."""
+    random = np.random.default_rng(2)
+    size = np.exp(random.normal(8, 2, ROWS))
+    share = random.uniform(0.02, 0.2, ROWS)
+    rows = pl.DataFrame({"before": size, "noise": size * share, "label": share})
+    learned, _ = learned_on(rows)
+    assert "line_rest" not in learned.metrics
+
+
 def test_the_line_follows_numbers_for_one_more_range_and_no_farther() -> None:
     rows = torch.stack([torch.linspace(0, 10, 50), torch.full((50,), 3.0), torch.full((50,), torch.nan)], dim=1)
     rows[7, 0] = torch.nan
