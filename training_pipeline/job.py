@@ -24,6 +24,7 @@ CODE = (
     "training_pipeline.learn",
     "training_pipeline.trees",
     "training_pipeline.blend",
+    "training_pipeline.linear",
     "fti.stores.encoder",
     "fti.stores.target",
 )

@@ -3,8 +3,9 @@ estimator."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytorch_lightning as L
 import torch
 from threadpoolctl import threadpool_limits
+from torch import nn
 
 from fti.errors import DataError
 from fti.stores.encoder import Encoder
@@ -21,21 +23,28 @@ from training_pipeline.blend import best_weight, blend, outputs_of, row_losses
 from training_pipeline.build import build_model
 from training_pipeline.datamodule import TabularData
 from training_pipeline.fit import fit
+from training_pipeline.linear import Above, Start, start_of
 from training_pipeline.threads import num_threads
-from training_pipeline.trees import TREES, Boosted, fit_trees, tree_params
+from training_pipeline.trees import TREES, grown_again, tree_outputs, trees_of
 
 
 @dataclass(frozen=True)
 class Learned:
     """A fitted model and how it did on the validation split."""
 
-    model: Any = field(repr=False)
-    """A network in evaluation mode, or an estimator."""
+    finish: Callable[[], Any] = field(repr=False)
+    """Makes the model: what a trial does not need is done when somebody asks for it."""
     encoder: Encoder = field(repr=False)
     validation_loss: float
     epochs: int
     metrics: Mapping[str, float]
-    """With trees: validation losses of both alone, and the trees' weight."""
+    """With trees: validation losses of both alone, and the trees' weight; above a line, the share of the variance that
+    it leaves, `line_rest`."""
+
+    @cached_property
+    def model(self) -> Any:
+        """A network in evaluation mode, or an estimator."""
+        return self.finish()
 
     def bundle(self, info: Mapping[str, Any]) -> ModelBundle:
         """The model as what answers."""
@@ -58,11 +67,20 @@ def learn(
     model = build_model(build, encoder, params, seed=seed)
     if not isinstance(model, L.LightningModule):
         return learn_estimator(model, encoder, data)
-    trainer = fit(model, data, seed=seed, max_epochs=max_epochs, callbacks=callbacks, folder=folder)
-    if not int(params.get(TREES, 0)):
-        outputs = outputs_of(model, data.validation.rows)
-        return Learned(model, encoder, mean_loss(encoder, outputs, data.validation.labels), trainer.current_epoch, {})
-    return with_trees(model, encoder, data, params=params, seed=seed, epochs=trainer.current_epoch)
+    trees = int(params.get(TREES, 0))
+    start = start_of(encoder, data, params, seed) if trees else None
+    rest = start.rest if start else data
+    trainer = fit(model, rest, seed=seed, max_epochs=max_epochs, callbacks=callbacks, folder=folder)
+    if not trees:
+        return alone(model, encoder, data, trainer.current_epoch)
+    learned = with_trees(model, encoder, rest, params=params, seed=seed, epochs=trainer.current_epoch)
+    return above(start, learned) if start else learned
+
+
+def alone(network: L.LightningModule, encoder: Encoder, data: TabularData, epochs: int) -> Learned:
+    """The fitted network as it is."""
+    loss = mean_loss(encoder, outputs_of(network, data.validation.rows), data.validation.labels)
+    return Learned(lambda: network, encoder, loss, epochs, {})
 
 
 def with_trees(
@@ -76,25 +94,37 @@ def with_trees(
 ) -> Learned:
     """The fitted network blended with boosted trees. Losses and weight are those of trees that have not seen the
     validation split; the trees of the model then learn from it too."""
-    labels = data.validation.labels
-    outputs = outputs_of(network, data.validation.rows)
-    key = f"{seed} {tree_params(params)}"
-    if key not in data.kept:
-        batches = (data.train.rows, data.train.labels), (data.validation.rows, labels)
-        data.kept[key] = fit_trees(encoder, *batches, params, seed)
-    boosted: Boosted | None = data.kept[key]
-    if boosted is None:
-        return Learned(network, encoder, mean_loss(encoder, outputs, labels), epochs, {})
-    tree_outputs = outputs_of(boosted.trees, data.validation.rows)
-    weight = best_weight(encoder.target.task, outputs, tree_outputs, labels)
-    loss = mean_loss(encoder, (1 - weight) * outputs + weight * tree_outputs, labels)
+    trees, labels = trees_of(encoder, data, params, seed), data.validation.labels
+    if trees is None:
+        return alone(network, encoder, data, epochs)
+    outputs, others = outputs_of(network, data.validation.rows), tree_outputs(data, trees)
+    weight = best_weight(encoder.target.task, outputs, others, labels)
     measured = {
         "network_validation_loss": mean_loss(encoder, outputs, labels),
-        "trees_validation_loss": mean_loss(encoder, tree_outputs, labels),
-        "num_tree_rounds": boosted.num_rounds,
+        "trees_validation_loss": mean_loss(encoder, others, labels),
+        "num_tree_rounds": trees.num_rounds,
         "blend_weight": weight,
     }
-    return Learned(blend(network, boosted.final, weight).eval(), encoder, loss, epochs, measured)
+
+    def finish() -> nn.Module:
+        final = grown_again(encoder, data, trees, params, seed) if weight else trees
+        return blend(network, final, weight).eval()
+
+    loss = mean_loss(encoder, (1 - weight) * outputs + weight * others, labels)
+    return Learned(finish, encoder, loss, epochs, measured)
+
+
+def above(start: Start, learned: Learned) -> Learned:
+    """What was learnt of the rest of a line, with the line."""
+    unit = start.scale**2
+    metrics = {name: value * unit if name.endswith("loss") else value for name, value in learned.metrics.items()}
+    return Learned(
+        lambda: Above(start.line, learned.model, start.scale).eval(),
+        learned.encoder,
+        learned.validation_loss * unit,
+        learned.epochs,
+        {**metrics, "line_rest": unit},
+    )
 
 
 def learn_estimator(estimator: Any, encoder: Encoder, data: TabularData) -> Learned:
@@ -113,7 +143,7 @@ def learn_estimator(estimator: Any, encoder: Encoder, data: TabularData) -> Lear
         ) from error
     predicted = predictions(estimator, data.validation.rows.numpy(), target)
     outputs = torch.from_numpy(target.outputs(predicted))
-    return Learned(estimator, encoder, mean_loss(encoder, outputs, data.validation.labels), 1, {})
+    return Learned(lambda: estimator, encoder, mean_loss(encoder, outputs, data.validation.labels), 1, {})
 
 
 def mean_loss(encoder: Encoder, outputs: torch.Tensor, labels: torch.Tensor) -> float:

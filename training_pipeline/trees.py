@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fti.project import Task
 from fti.stores.encoder import Encoder
 from training_pipeline.baseline import MAX_CATEGORIES, boostable
-from training_pipeline.datamodule import Batch
+from training_pipeline.blend import outputs_of, row_losses
+from training_pipeline.datamodule import SliceLoader, TabularData
 from training_pipeline.threads import num_threads
 
 Rows = tuple[np.ndarray, np.ndarray]
@@ -27,6 +29,10 @@ TREES = "trees"
 DEFAULTS: Mapping[str, Any] = {TREES: 0, "tree_learning_rate": 0.08, "min_samples_leaf": 20, "l2_regularization": 1.0}
 PATIENCE = 20
 """Iterations without a lower validation loss after which no more trees are added."""
+FEW_ROWS = 5000
+"""Validation rows below which a low loss may be chance."""
+USUAL_ROUNDS = 100
+"""scikit-learn's own number of iterations."""
 MAX_TREES, FEWEST_ROUNDS = 1500, 100
 """Trees in all: a round has one for each class, so that many classes get fewer rounds, though no fewer than 100."""
 MAX_LEAVES = 31
@@ -102,65 +108,100 @@ class KnownClasses(nn.Module):
 Ensemble = Trees | KnownClasses
 
 
-@dataclass(frozen=True)
-class Boosted:
-    """`trees` of the training split for as many rounds as the validation split bears; `final` are as many rounds on
-    both splits, which have seen the newest rows and the most: the model that serves."""
+def trees_of(encoder: Encoder, data: TabularData, params: Mapping[str, Any], seed: int) -> Ensemble | None:
+    """Trees of the training split, for as many rounds as the validation split bears; fitted once for the same rows.
 
-    trees: Ensemble
-    final: Ensemble
+    None where there is nothing to learn: the training labels, or those of them that the validation split has, are no
+    two classes.
+    """
+    key = f"{seed} {tree_params(params)}"
+    if key not in data.kept:
+        data.kept[key] = _fit_trees(encoder, data, params, seed)
+    found: Ensemble | None = data.kept[key]
+    return found
 
-    @property
-    def num_rounds(self) -> int:
-        """Rounds of boosting."""
-        return self.trees.num_rounds
+
+def tree_outputs(data: TabularData, trees: Ensemble) -> Tensor:
+    """What trees of `trees_of` say of the validation rows, computed once."""
+    key = f"outputs {id(trees)}"
+    if key not in data.kept:
+        data.kept[key] = outputs_of(trees, data.validation.rows)
+    found: Tensor = data.kept[key]
+    return found
 
 
-def fit_trees(
-    encoder: Encoder, train: Batch, validation: Batch, params: Mapping[str, Any], seed: int
-) -> Boosted | None:
-    """None where there is nothing to learn: the training labels, or those of them that the validation split has, are no
-    two classes."""
-    (rows, labels), (others, other_labels) = ((part.numpy() for part in batch) for batch in (train, validation))
+def _fit_trees(encoder: Encoder, data: TabularData, params: Mapping[str, Any], seed: int) -> Ensemble | None:
+    (rows, labels), checked = arrays(encoder, data.train), arrays(encoder, data.validation)
     if encoder.target.task != "regression":
-        labels, other_labels = labels.astype(np.int64), other_labels.astype(np.int64)
-        seen = np.isin(other_labels, labels)
+        seen = np.isin(checked[1], labels)
         if len(np.unique(labels)) < 2 or not seen.any():
             return None
-        checked = others[seen], other_labels[seen]
-    else:
-        checked = others, other_labels
-    trees = ensemble(encoder, (rows, labels), params=params, seed=seed, validation=checked)
-    every = np.concatenate([rows, others]), np.concatenate([labels, other_labels])
-    return Boosted(trees, ensemble(encoder, every, params={**params, TREES: trees.num_rounds}, seed=seed))
+        checked = checked[0][seen], checked[1][seen]
+    return ensemble(encoder, (rows, labels), params=params, seed=seed, validation=checked)
+
+
+def grown_again(encoder: Encoder, data: TabularData, trees: Ensemble, params: Mapping[str, Any], seed: int) -> Ensemble:
+    """As many rounds on both splits, which have seen the newest rows and the most: the trees that serve."""
+    parts = zip(arrays(encoder, data.train), arrays(encoder, data.validation), strict=True)
+    rows, labels = (np.concatenate(part) for part in parts)
+    return ensemble(encoder, (rows, labels), params={**params, TREES: trees.num_rounds}, seed=seed)
+
+
+def arrays(encoder: Encoder, part: SliceLoader) -> Rows:
+    """Rows and labels; classes as whole numbers."""
+    labels = part.labels.numpy()
+    return part.rows.numpy(), labels if encoder.target.task == "regression" else labels.astype(np.int64)
 
 
 def ensemble(
     encoder: Encoder, train: Rows, *, params: Mapping[str, Any], seed: int, validation: Rows | None = None
 ) -> Ensemble:
-    """scikit-learn's boosting as tensors; with `validation`, the rounds up to the lowest loss there."""
+    """scikit-learn's boosting as tensors; with `validation`, the rounds that are enough there."""
     from threadpoolctl import threadpool_limits
 
     target, (rows, labels) = encoder.target, train
     known = np.unique(labels) if target.task != "regression" else labels[:0]
     if target.task != "regression":
         labels = np.searchsorted(known, labels)
-    model = booster(encoder, params, seed, early_stopping=validation is not None)
+    model = booster(encoder, params, seed)
     with threadpool_limits(num_threads()):
         if validation is None:
-            model.fit(boostable(rows, rows), labels)
+            rounds = model.fit(boostable(rows, rows), labels).n_iter_
         else:
             checked = np.searchsorted(known, validation[1]) if target.task != "regression" else validation[1]
-            model.fit(boostable(rows, rows), labels, X_val=boostable(rows, validation[0]), y_val=checked)
-    rounds = model.n_iter_ if validation is None else max(int(np.argmax(model.validation_score_)), 1)
+            few = len(checked) < FEW_ROWS
+            model.set_params(early_stopping=True, n_iter_no_change=USUAL_ROUNDS if few else PATIENCE)
+            others = boostable(rows, validation[0])
+            model.fit(boostable(rows, rows), labels, X_val=others, y_val=checked)
+            rounds = enough_rounds(model, others, checked, target.task)
     trees = Trees(tree_arrays(model, rounds), int(model.n_trees_per_iteration_))
     if target.task != "multiclass" or len(known) == target.num_outputs:
         return trees
     return KnownClasses(trees, known, target.num_outputs, unseen=-math.log(2 * len(labels)))
 
 
-def booster(encoder: Encoder, params: Mapping[str, Any], seed: int, *, early_stopping: bool) -> Any:
-    """The unfitted HistGradientBoosting."""
+def enough_rounds(model: Any, rows: np.ndarray, labels: np.ndarray, task: Task) -> int:
+    """The rounds with the lowest loss on these validation rows. Where they are few and it comes early, the most up to
+    the usual 100 whose loss is not higher by two standard errors: what few rows, or those of one season, advise
+    against may yet be right, and 100 rounds are what usually is."""
+    lowest = max(int(np.argmax(model.validation_score_)), 1)
+    if len(labels) >= FEW_ROWS or lowest >= USUAL_ROUNDS:
+        return lowest
+    if task != "regression":
+        task = "binary" if model.n_trees_per_iteration_ == 1 else "multiclass"
+    staged = model.staged_predict(rows) if task == "regression" else model.staged_decision_function(rows)
+    truth = torch.from_numpy(labels) if task == "multiclass" else torch.from_numpy(labels.astype(np.float64))
+    losses = [row_losses(task, torch.from_numpy(outputs), truth) for outputs in islice(staged, USUAL_ROUNDS)]
+    enough = lowest
+    for rounds in range(lowest + 1, len(losses) + 1):
+        excess = losses[rounds - 1] - losses[lowest - 1]
+        if excess.mean() <= 2 * excess.std() / math.sqrt(len(excess)):
+            enough = rounds
+    return enough
+
+
+def booster(encoder: Encoder, params: Mapping[str, Any], seed: int) -> Any:
+    """The unfitted HistGradientBoosting, for all its rounds."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     chosen, target = tree_params(params), encoder.target
@@ -173,8 +214,7 @@ def booster(encoder: Encoder, params: Mapping[str, Any], seed: int, *, early_sto
         l2_regularization=float(chosen["l2_regularization"]),
         max_leaf_nodes=MAX_LEAVES,
         categorical_features=few,
-        early_stopping=early_stopping,
-        n_iter_no_change=PATIENCE,
+        early_stopping=False,
         random_state=seed,
     )
 

@@ -87,7 +87,7 @@ def floor(profile: Profile) -> tuple[str, float]:
     if task == "binary":
         return "roc_auc", 0.5
     if task == "regression":
-        return "r2", 0.0
+        return "r2", math.floor(1_000 * profile.split.guess) / 1_000 if math.isfinite(profile.split.guess) else 0.0
     most = max(shares)
     return "macro_f1", math.ceil(1_000 * 2 * most / (1 + most) / len(shares)) / 1_000
 

@@ -127,6 +127,8 @@ class Split:
     until: datetime | None
     shares: tuple[float, float, float]
     """Of the rows with a label: train, validation, test."""
+    guess: float = 0.0
+    """Of a label of numbers: R2 on the test rows of the training rows' mean. Far below 0 where the level moves."""
     seed: int = 7
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
 from fti.new.findings import Finding, error, listed, percent, warning
@@ -118,8 +119,10 @@ def split_of(
 
 
 def _not_tested(label: str, lacking: Sequence[object]) -> Finding:
-    message = f"The newest rows of `{label}` hardly know the class {listed([str(value) for value in lacking])}."
-    return warning("class_not_tested", message, "How well it is predicted is not measured; bring newer rows.", label)
+    names = listed([str(value) for value in lacking])
+    message = f"The newest rows of `{label}` hardly know the class{'es' * (len(lacking) > 1)} {names}."
+    remedy = "How well they are predicted is not measured; newer rows of them would tell."
+    return warning("class_not_tested", message, remedy, label)
 
 
 def _cut(rows: pl.DataFrame, cut: tuple[float, float], span: tuple[datetime, datetime]) -> Split | None:
@@ -132,9 +135,19 @@ def _cut(rows: pl.DataFrame, cut: tuple[float, float], span: tuple[datetime, dat
     validation, test = (_floor(_moment(at[int(share * len(at))]), step) for share in cut)
     if not start < validation < test < until:
         return None
-    counts = [part.height / rows.height for part in _parts(rows, (validation, test))]
-    shares = (counts[0], counts[1], counts[2])
-    return Split(by_time=True, start=start, validation=validation, test=test, until=until, shares=shares)
+    parts = _parts(rows, (validation, test))
+    train, checked, newest = (part.height / rows.height for part in parts)
+    guess, shares = _guess(parts[0]["label"], parts[2]["label"]), (train, checked, newest)
+    return Split(by_time=True, start=start, validation=validation, test=test, until=until, shares=shares, guess=guess)
+
+
+def _guess(known: pl.Series, asked: pl.Series) -> float:
+    """R2 of the mean of `known` on `asked`; 0 where they are no numbers or do not vary."""
+    if not known.dtype.is_numeric() or known.is_empty() or asked.n_unique() < 2:
+        return 0.0
+    before, after = known.cast(pl.Float64).to_numpy(), asked.cast(pl.Float64).to_numpy()
+    missed = float((before[np.isfinite(before)].mean() - after[np.isfinite(after)].mean()) ** 2)
+    return -missed / float(after[np.isfinite(after)].var())
 
 
 def _parts(rows: pl.DataFrame, split: Split | tuple[datetime, datetime]) -> list[pl.DataFrame]:

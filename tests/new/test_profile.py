@@ -13,6 +13,7 @@ from rich.console import Console
 from fti.errors import DataError
 from fti.new import look as looking
 from fti.new import tables
+from fti.new.choices import floor
 from fti.new.findings import Finding, percent
 from fti.new.profile import profile
 from fti.new.profiles import Profile
@@ -256,6 +257,15 @@ def test_of_several_classes_the_newest_rows_may_lack_some(tmp_path: Path) -> Non
     assert finding(found, "class_not_tested").message == "The newest rows of `churned` hardly know the class `snow`."
     late = [("sun", "rain")[at % 2] if at < 1_800 else "snow" for at in range(ROWS)]
     assert not profiled(tmp_path, {"churned": late}).split.by_time
+
+
+def test_guessing_a_level_that_has_moved_is_worse_than_the_mean_of_the_test_rows(tmp_path: Path) -> None:
+    rising = profiled(tmp_path, {"churned": [at + at % 7 / 10 for at in range(ROWS)]})
+    steady = profiled(tmp_path, {"churned": [at % 97 + 0.5 for at in range(ROWS)]})
+    assert floor(rising)[0] == floor(steady)[0] == "r2"
+    assert floor(rising)[1] < -10
+    assert -0.01 < floor(steady)[1] <= 0
+    assert profiled(tmp_path).split.guess == 0.0
 
 
 def test_a_class_that_ends_early_moves_the_boundaries(tmp_path: Path) -> None:

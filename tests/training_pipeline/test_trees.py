@@ -14,7 +14,7 @@ from tests.training_pipeline.tables import job_on
 from tests.training_pipeline.test_train_tasks import gain
 from training_pipeline.blend import best_weight
 from training_pipeline.train import train
-from training_pipeline.trees import Trees, tree_arrays
+from training_pipeline.trees import Trees, enough_rounds, tree_arrays
 
 
 def rows_with_everything(num_rows: int = 1500) -> tuple[np.ndarray, np.ndarray]:
@@ -66,6 +66,23 @@ def test_trees_beside_the_network_are_trained_recorded_and_served(
     predicted = bundle.predict(test)
     assert gain(task, test["label"].to_numpy(), predicted, list(bundle.info["classes"])) > enough
     np.testing.assert_allclose(bundle.predict(test[:1]), predicted[:1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_few_validation_rows_do_not_stop_the_trees_early(few: bool) -> None:
+    """Rows of another season: their lowest loss comes at once, and more rounds cost little."""
+    rows, score = rows_with_everything(6000)
+    part = rows[:60] if few else np.tile(rows[:60], (100, 1))
+    labels = np.tile(score[:60] * 0.3, 1 if few else 100)
+    model = HistGradientBoostingRegressor(
+        categorical_features=[4, 5], max_iter=120, early_stopping=True, n_iter_no_change=119
+    )
+    with threadpool_limits(1):
+        model.fit(rows[2500:4000], score[2500:4000], X_val=part, y_val=labels)
+    lowest = int(np.argmax(model.validation_score_))
+    rounds = enough_rounds(model, part, labels, "regression")
+    assert lowest < 50
+    assert (lowest < rounds <= 100) if few else rounds == max(lowest, 1)
 
 
 def test_the_better_side_gets_the_weight_and_few_rows_say_little() -> None:
