@@ -9,9 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from rich.console import Console
 
+import feature_pipeline.definitions
+import training_pipeline.definitions
+from fti.definitions import root_of
 from fti.errors import GateError
 from fti.gate import Floor, Gate, SliceFloor
 from fti.loop import Loop, open_loop
@@ -19,7 +23,7 @@ from fti.project import Project
 from fti.run import TAGS, Model, champion, features, online, promoted, train
 from fti.settings import Settings
 from tests import houses
-from tests.conftest import REPOSITORY
+from tests.launcher import InProcess
 
 EASY, HARD = Floor(metric="roc_auc", minimum=0.5), Floor(metric="roc_auc", minimum=0.9999)
 TRAINS = {"training", "study"}
@@ -35,7 +39,11 @@ class Home:
     def run(self, *gates: Gate, seed: int = 7, again: bool = False) -> Model:
         """What `fti run` does up to the promotion, with the project's rows, gates and seed of now."""
         self.loop = open_loop(self.settings, project(gates, seed), Console(file=self.said, width=200))
-        self.loop.share = 1.0
+        self.loop.defs = dg.Definitions.merge(
+            root_of(self.settings),
+            feature_pipeline.definitions.definitions(self.loop.project),
+            training_pipeline.definitions.definitions(self.loop.project, InProcess()),
+        )
         features(self.loop, self.loop.project.dataset.until, again=again)
         online(self.loop)
         return train(self.loop, tags=TAGS, again=again)
@@ -61,7 +69,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         root: Path = tmp_path_factory.mktemp("rerun") / "my höme ü"
         patch.setenv("FTI_HOME", str(root))
         patch.setenv("FTI_PROJECTS", "")
-        patch.setenv("PYTHONPATH", str(REPOSITORY))
         home = Home(Settings(projects="tests.houses"))
         first = home.run(EASY)
         assert first.version is not None

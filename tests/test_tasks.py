@@ -19,20 +19,12 @@ from inference_pipeline.drift import drift_asset
 from inference_pipeline.endpoint import Endpoint
 from inference_pipeline.predictor import Predictor
 from tests.houses import MOMENT, ROWS, houses, project
+from tests.launcher import InProcess
 from training_pipeline.dataset import dataset_asset
 from training_pipeline.definitions import definitions
-from training_pipeline.job import TrainingJob
 from training_pipeline.parity import challenger_parity
-from training_pipeline.train import train
 
 NEW = {"area": 150.0, "rooms": 4, "kind": "loft"}
-
-
-class InProcess:
-    """A launcher that trains in this process: quicker than one that starts another."""
-
-    def launch(self, context: dg.AssetExecutionContext, job: TrainingJob) -> dg.MaterializeResult[None]:
-        return dg.MaterializeResult(metadata=dict(train(job, context.log.info).__dict__))
 
 
 @dataclass
