@@ -89,11 +89,19 @@ def _add_options(name: str, command: argparse.ArgumentParser) -> None:
 
 
 def _add_backfill_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--from", dest="first", type=date.fromisoformat, help="first day, 2013-01-01 (default: all)")
-    command.add_argument("--to", dest="last", type=date.fromisoformat, help="last day, included")
+    command.add_argument("--from", dest="first", type=_day, help="first day, 2013-01-01 (default: all)")
+    command.add_argument("--to", dest="last", type=_day, help="last day, included")
     command.add_argument("--chunk-days", type=int, default=0, help="days in memory at once (default: the project's)")
     command.add_argument("--again", action="store_true", help="also make the days that are done")
     command.add_argument("--changed", action="store_true", help="read no source: only days whose inputs changed")
+
+
+def _day(text: str) -> date:
+    """A day as it is written on the command line."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day: write it as 2013-01-31") from None
 
 
 def _add_dataset(commands: Any) -> None:

@@ -17,12 +17,15 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from fti.errors import DataError
 from fti.window_sums import Array, ColumnSums, Values
 
 UNITS = {"m": 60, "h": 3600, "d": 86400}
 Statistic = tuple[str, Literal["count", "sum", "mean", "share", "std"]]
 """A column and what to say of its values in a window, nulls not counted in: `count`, `sum` (0 of no value), `mean`,
 `share` (of true or non-zero values), `std` (of a sample, so of two or more)."""
+COUNT = "count"
+"""What each window's number of rows is called; no statistic's name."""
 _PIECE = 1 << 15
 _PLACE, _SIZE = "__place", "__size"
 _Run = Callable[..., Iterable[Any]]
@@ -39,7 +42,9 @@ def parse_window(window: str) -> timedelta:
 
 def window_names(prefix: str, statistics: Iterable[str], windows: Sequence[str]) -> list[str]:
     """Names of the columns that `rolling_statistics` makes."""
-    names = ["count", *statistics]
+    names = [COUNT, *statistics]
+    if COUNT in statistics:
+        raise DataError(f"{COUNT!r} is the number of rows in a window: give the statistic of that name another one")
     return [f"{prefix}_{name}_{window}" for window in windows for name in names]
 
 

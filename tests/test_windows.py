@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fti import windows
+from fti.errors import DataError
 from fti.windows import parse_window, rolling_statistics, window_names
 
 T0 = datetime(2013, 1, 1, tzinfo=UTC)
@@ -172,3 +173,9 @@ def test_times_keep_their_type_and_a_statistic_may_have_two_names(dtype):
     assert made["x_one_2d"].to_list() == made["x_other_2d"].to_list() == [1, 3, 2, 4]
     assert made["x_number_2d"].to_list() == [1, 2, 1, 1]
     assert made["x_count_2d"].to_list() == [1, 2, 2, 2]
+
+
+def test_the_number_of_rows_has_its_name_alone() -> None:
+    rows = pl.DataFrame({"id": ["a"], "event_timestamp": [datetime(2013, 1, 1)], "count": [1.0]})
+    with pytest.raises(DataError, match="number of rows"):
+        rolling_statistics(rows, entity=["id"], statistics={"count": ("count", "mean")}, windows=["1h"], prefix="x")

@@ -112,7 +112,8 @@ def draft(profile: Profile, name: str, now: datetime) -> Draft:
     statistics, windows = _history(profile, own, series=series)
     if bare and windows and profile.target.task == "regression":
         statistics = {short[profile.target.name]: "mean"}
-    parts = choices.calendar_parts(profile.times)
+    taken = set(short.values())
+    parts = tuple(part for part in choices.calendar_parts(profile.times) if f"{time}_{part}" not in taken)
     if not own and not windows and not (moments and profile.timestamp):
         raise DataError(NOTHING)
     days = _days(profile, now)

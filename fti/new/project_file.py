@@ -7,6 +7,7 @@ from fti.new.draft import Draft
 from fti.new.findings import percent
 from fti.new.render import block, call, dictionary, line, plain, text, tupled
 from fti.new.table_code import table_code
+from fti.windows import COUNT
 
 SPACED_BY_MILLISECOND = 900
 """Rows of one entity at one time that fit, a microsecond apart, before the row's history is known."""
@@ -53,7 +54,10 @@ def _head(draft: Draft) -> str:
 
 def _history(draft: Draft) -> str:
     """Statistics over an entity's earlier rows."""
-    statistics = {name: block("(", [text(name), text(kind)], ")") for name, kind in draft.statistics.items()}
+    statistics = {
+        f"{name}_{kind}" if name == COUNT else name: block("(", [text(name), text(kind)], ")")
+        for name, kind in draft.statistics.items()
+    }
     times, crowd = draft.profile.times, draft.profile.entities.at_once
     if draft.series and times:
         crowd = 10 * draft.profile.rows // times.num_times

@@ -15,7 +15,7 @@ from fti.gate import Floor, NoWorseThanBaseline
 from fti.new.choices import windows
 from fti.new.source import NO_TIME, read_rows, spaced
 from fti.new.tables import open_table
-from tests.new.generated import feature_rows, imported, new, raw_rows
+from tests.new.generated import feast_schemas, feature_rows, imported, new, raw_rows
 
 REPOSITORY = Path(__file__).parents[2]
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -154,6 +154,20 @@ def test_a_table_of_a_time_and_a_number_is_a_series_with_its_own_past(tmp_path: 
         seen = raw.join_asof(history, left_on="at", right_on="event_timestamp", by="series")
         assert project.model.task == "regression"
         assert seen["past_level_1h"][1:].to_list() == pytest.approx(raw["level"][:-1].to_list())
+
+
+def test_columns_called_like_what_is_made_of_others_keep_their_names(tmp_path: Path) -> None:
+    frame = visits().rename({"spend": "count", "plan": "observed_at_weekday"}).drop("signed_up")
+    frame.write_parquet(tmp_path / "t.parquet")
+    wishes = {"entity": ("Customer ID",), "timestamp": "observed_at"}
+    new(tmp_path / "projects", "named", tmp_path / "t.parquet", "churned", **wishes)
+    with imported(tmp_path / "projects", "named") as (project, module):
+        assert project.features.on_demand_names == ("observed_at_hour",)
+        made = feature_rows(project)
+        assert {"count", "observed_at_weekday"} <= set(made["named_latest"].columns)
+        assert {"past_count_3d", "past_count_mean_3d"} <= set(made["named_history"].columns)
+        for view, fields in feast_schemas(module).items():
+            assert set(fields) == set(made[view].columns) - {"event_timestamp"}
 
 
 def test_a_table_without_times_says_so_and_is_split_at_random(tmp_path: Path) -> None:
