@@ -172,8 +172,7 @@ class Model:
     num_trials: int
     """Trials of the study, the first of which has the defaults."""
     build: str | Callable[..., Any] = "training_pipeline.model:TabularNetwork"
-    """`module:attribute` of a LightningModule class or of a scikit-learn-like estimator, see `training_pipeline.build`;
-    the class or function itself is kept as its name."""
+    """A LightningModule class or a scikit-learn-like estimator (`training_pipeline.build`), or its `module:attribute`."""
     seed: int = 7
     """Decides every random number of study and training."""
     max_epochs: int = 12
@@ -193,8 +192,7 @@ class Service:
     """The prediction endpoint."""
 
     request: Mapping[str, RequestField]
-    """Fields by name. An optional field named like a feature replaces that feature's online value when it is given: for
-    what only the caller knows yet, and for entities that the feature store has never seen."""
+    """Fields by name. One that is optional and named like a feature replaces the feature's online value when given."""
     threshold: float = 0.5
     """Binary tasks: a probability at or over it answers label 1."""
     max_batch_size: int = 1000
@@ -257,11 +255,11 @@ class Project:
     monitor: Monitor
     """When to worry, and when to train again."""
     partitions_start: datetime
-    """First day of the daily partitions, UTC."""
+    """First day, UTC."""
     partitions_end: datetime | None = None
-    """End of the last daily partition, for data that has one; without it every past day is a partition."""
+    """End of the last day, for data that has one; without it every past day is a partition."""
     partition_by: Period = "day"
-    """What is one file and one partition; months suit thousands of days. What is late makes its whole month again."""
+    """What is one file and one partition; months suit thousands of days. Late rows make their whole month again."""
     chunk_days: int = 92
     """Days that one step of a backfill reads, makes, checks and writes at once: its bound on memory."""
     slices: tuple[str, ...] = ()
@@ -273,7 +271,7 @@ class Project:
         require_measurable(self.gates, self.model.task)
 
     def key(self, noun: str) -> list[str]:
-        """Asset key of `noun` in this project."""
+        """Asset key of `noun`."""
         return [self.name, noun]
 
     def partition(self, moment: date) -> str:
@@ -282,9 +280,10 @@ class Project:
 
     def source(self, name: str) -> Source:
         """The source called `name`."""
-        if found := [source for source in self.sources if source.name == name]:
-            return found[0]
-        raise DataError(f"project {self.name} has no source {name!r}: correct its name, or declare it")
+        declared = {source.name: source for source in self.sources}
+        if name not in declared:
+            raise DataError(f"project {self.name} has no source {name!r}: correct its name, or declare it")
+        return declared[name]
 
     def overriding(self, features: Iterable[str]) -> list[str]:
         """Request fields that replace the feature of their name, of `features`."""

@@ -11,8 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import polars as pl
 from feast import utils
@@ -29,14 +28,14 @@ from feast.protos.feast.core.Registry_pb2 import Registry as RegistryProto
 from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey as EntityKeyProto
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
-from feast.repo_config import FeastConfigBaseModel, RepoConfig
+from feast.repo_config import RepoConfig
 from feast.type_map import python_values_to_proto_values
 from feast.value_type import ValueType
-from pydantic import field_validator, model_validator
 
 from fti.stores.online import keys, packing
-from fti.stores.online.backend import Backend, is_redis, open_backend
+from fti.stores.online.backend import Backend, open_backend
 from fti.stores.online.call import Answered, Call, ColumnarResponse, Given, is_special
+from fti.stores.online.config import PackedOnlineStoreConfig as PackedOnlineStoreConfig
 from fti.stores.online.reading import Answer, Group, Wanted, protos, rows_of
 from fti.stores.online.sections import view_id
 from fti.stores.online.serving import stored
@@ -47,30 +46,6 @@ MAX_CALLS = 256
 """Sets of features that are asked for, again and again."""
 
 ProtoRow = tuple[EntityKeyProto, dict[str, ValueProto], datetime, datetime | None]
-
-
-class PackedOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
-    """`online_store:` in `feature_store.yaml`."""
-
-    type: Literal["fti.stores.online_store.PackedOnlineStore"] = "fti.stores.online_store.PackedOnlineStore"
-    path: str = "online.db"
-    """File of an SQLite database, or the URL of a Redis server: `redis://host:6379/0`."""
-    key_ttl_seconds: int | None = None
-    """Redis only: an entity that is not written for this long is forgotten, all its views together."""
-
-    @field_validator("path")
-    @classmethod
-    def _make_folder(cls, path: str) -> str:
-        """The folder is made here, so that the registry beside it can be opened in a fresh clone."""
-        if not is_redis(path):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-        return path
-
-    @model_validator(mode="after")
-    def _only_redis_forgets(self) -> PackedOnlineStoreConfig:
-        if self.key_ttl_seconds is not None and not is_redis(self.path):
-            raise ValueError("key_ttl_seconds needs Redis: SQLite forgets nothing by itself")
-        return self
 
 
 class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
