@@ -1,7 +1,4 @@
-"""What a use case *is*: one immutable `Project` value, read by all three pipelines.
-
-Nothing here imports a library heavier than the standard library; a Project is cheap to import and cheap to compare.
-"""
+"""What a use case *is*: one immutable `Project` value, which all three pipelines read. It is cheap to import."""
 
 from __future__ import annotations
 
@@ -172,7 +169,7 @@ class Model:
     num_trials: int
     """Trials of the study, the first of which has the defaults."""
     build: str | Callable[..., Any] = "training_pipeline.model:TabularNetwork"
-    """A LightningModule class or a scikit-learn-like estimator (`training_pipeline.build`), or its `module:attribute`."""
+    """A LightningModule class, a scikit-learn-like estimator (`training_pipeline.build`), or its `module:attribute`."""
     seed: int = 7
     """Decides every random number of study and training."""
     max_epochs: int = 12

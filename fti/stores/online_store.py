@@ -11,13 +11,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import polars as pl
 from feast import utils
 from feast.entity import Entity
 from feast.feature_service import FeatureService
-from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL, FeatureView
+from feast.feature_view import FeatureView
 from feast.infra.infra_object import InfraObject
 from feast.infra.online_stores.helpers import compute_table_id
 from feast.infra.online_stores.online_store import OnlineStore
@@ -25,17 +26,14 @@ from feast.infra.registry.base_registry import BaseRegistry
 from feast.infra.supported_async_methods import SupportedAsyncMethods
 from feast.online_response import OnlineResponse
 from feast.protos.feast.core.Registry_pb2 import Registry as RegistryProto
-from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey as EntityKeyProto
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
-from feast.repo_config import RepoConfig
-from feast.type_map import python_values_to_proto_values
-from feast.value_type import ValueType
+from feast.repo_config import FeastConfigBaseModel, RepoConfig
+from pydantic import field_validator, model_validator
 
 from fti.stores.online import keys, packing
-from fti.stores.online.backend import Backend, open_backend
-from fti.stores.online.call import Answered, Call, ColumnarResponse, Given, is_special
-from fti.stores.online.config import PackedOnlineStoreConfig as PackedOnlineStoreConfig
+from fti.stores.online.backend import Backend, is_redis, open_backend
+from fti.stores.online.call import Answered, Call, ColumnarResponse, is_special, proto_of
 from fti.stores.online.reading import Answer, Group, Wanted, protos, rows_of
 from fti.stores.online.sections import view_id
 from fti.stores.online.serving import stored
@@ -46,6 +44,30 @@ MAX_CALLS = 256
 """Sets of features that are asked for, again and again."""
 
 ProtoRow = tuple[EntityKeyProto, dict[str, ValueProto], datetime, datetime | None]
+
+
+class PackedOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
+    """`online_store:` in `feature_store.yaml`."""
+
+    type: Literal["fti.stores.online_store.PackedOnlineStore"] = "fti.stores.online_store.PackedOnlineStore"
+    path: str = "online.db"
+    """File of an SQLite database, or the URL of a Redis server: `redis://host:6379/0`."""
+    key_ttl_seconds: int | None = None
+    """Redis only: an entity that is not written for this long is forgotten, all its views together."""
+
+    @field_validator("path")
+    @classmethod
+    def _make_folder(cls, path: str) -> str:
+        """The folder is made here, so that the registry beside it can be opened in a fresh clone."""
+        if not is_redis(path):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @model_validator(mode="after")
+    def _only_redis_forgets(self) -> PackedOnlineStoreConfig:
+        if self.key_ttl_seconds is not None and not is_redis(self.path):
+            raise ValueError("key_ttl_seconds needs Redis: SQLite forgets nothing by itself")
+        return self
 
 
 class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
@@ -148,7 +170,9 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         backend = self.backend(config)
         encoded, values = stored(backend, call.keys(given))
         answered = Answered(encoded, values, backend.layout)
-        proto = partial(_proto, config, call, given, answered, full_feature_names)
+        store = PackedOnlineStore()  # reads what was read
+        store._backends[_place(config)] = cast(Backend, answered)
+        proto = partial(proto_of, store, config, call, given, full_feature_names)
         return ColumnarResponse(call, given, call.group.decode(values, backend.layout), proto)
 
     def _call(self, config: RepoConfig, registry: BaseRegistry, project: str, features: Any, full: bool) -> Call | None:
@@ -263,19 +287,3 @@ def features_of(view: FeatureView, names: Sequence[str] | None = None) -> tuple[
 def _place(config: RepoConfig) -> tuple[Any, ...]:
     own = config.online_store
     return own.path, config.project, config.repo_path, own.key_ttl_seconds
-
-
-def _proto(config: RepoConfig, call: Call, given: Given, answered: Answered, full_feature_names: bool) -> Any:
-    """Feast's protobuf of what a call has read, made by Feast's own way."""
-    _, _, names, key_types, _, grouped, _, _, has_no_entity = call.context
-    values = {
-        name: python_values_to_proto_values(own, key_types.get(name, ValueType.UNKNOWN)) for name, own in given.items()
-    }
-    response = GetOnlineFeaturesResponse(results=[])
-    utils._populate_result_rows_from_columnar(response, values)
-    if has_no_entity:
-        values[DUMMY_ENTITY_ID] = [ValueProto(string_val=DUMMY_ENTITY_VAL)] * len(next(iter(values.values())))
-    store = PackedOnlineStore()
-    store._backends[_place(config)] = cast(Backend, answered)
-    store._read_features_per_fv(config, grouped, values, names, response, full_feature_names, False)
-    return response

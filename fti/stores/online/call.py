@@ -11,8 +11,14 @@ from struct import Struct
 from typing import Any
 
 import numpy as np
+from feast import utils
+from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
+from feast.infra.online_stores.online_store import OnlineStore
 from feast.online_response import TIMESTAMP_POSTFIX, OnlineResponse
-from feast.type_map import feast_value_type_to_python_type
+from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse
+from feast.protos.feast.types.Value_pb2 import Value as ValueProto
+from feast.repo_config import RepoConfig
+from feast.type_map import feast_value_type_to_python_type, python_values_to_proto_values
 from feast.value_type import ValueType
 
 from fti.stores.online import keys
@@ -221,3 +227,17 @@ def _lists(dtype: str, block: Array, valid: Array) -> list[list[Any]]:
         for row, column in zip(*(places.tolist() for places in (valid == 0).nonzero()), strict=True):
             columns[column][row] = None
     return columns
+
+
+def proto_of(store: OnlineStore, config: RepoConfig, call: Call, given: Given, full_feature_names: bool) -> Any:
+    """Feast's protobuf of an answer, made by Feast's own way from what `store` reads."""
+    _, _, names, key_types, _, grouped, _, _, has_no_entity = call.context
+    values = {
+        name: python_values_to_proto_values(own, key_types.get(name, ValueType.UNKNOWN)) for name, own in given.items()
+    }
+    response = GetOnlineFeaturesResponse(results=[])
+    utils._populate_result_rows_from_columnar(response, values)
+    if has_no_entity:
+        values[DUMMY_ENTITY_ID] = [ValueProto(string_val=DUMMY_ENTITY_VAL)] * len(next(iter(values.values())))
+    store._read_features_per_fv(config, grouped, values, names, response, full_feature_names, False)
+    return response
