@@ -1,7 +1,8 @@
 """Large ranges, a chunk of days at a time: what is done already, what changed under it, and writing only what differs.
 
 A feature day is done when its record in the journal names the code and the raw files it would be made from now, and
-the files that lie in the lake. The record is written after the files: what a killed run left is made again.
+the files that lie in the lake. The record is written after the files: what a killed run left is made again. Where a
+project keeps its rows by month, a record is of a month too, and the days of one are done together.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -19,11 +20,11 @@ from typing import Any
 import orjson
 
 from fti.files import replace_file
+from fti.periods import DAY, Period, by_stem, end_day, first_day, midnight, period_of, stem_of, touches
 from fti.project import Project
 from fti.source_hash import digest, source_hash
 from fti.stores.lake import STATIC, Lake
 
-DAY = timedelta(days=1)
 NEVER_MADE, OTHER_CODE = "never made", "the code changed"
 Files = dict[str, str]
 """Day (or `all`) -> fingerprint of its files."""
@@ -31,11 +32,14 @@ Changes = Mapping[str, Sequence[str]]
 """Source -> days (or `all`), sorted."""
 
 
-def chunks(start: datetime, end: datetime, num_days: int) -> Iterator[tuple[datetime, datetime]]:
-    """`[start, end)` in pieces of `num_days`, counted from `start`."""
+def chunks(start: datetime, end: datetime, num_days: int, by: Period = "day") -> Iterator[tuple[datetime, datetime]]:
+    """`[start, end)` in pieces of `num_days`, counted from `start`; months stay whole, and a piece has one at least."""
     while start < end:
-        until = min(start + timedelta(days=num_days), end)
-        yield start, until
+        until = start + timedelta(days=num_days)
+        if by == "month":
+            first = first_day(stem_of(until, by))
+            until = midnight(first if midnight(first) > start else end_day(stem_of(start, by)))
+        yield start, min(until, end)
         start = until
 
 
@@ -46,16 +50,12 @@ def spans(days: Iterable[date]) -> list[tuple[datetime, datetime]]:
     return [(midnight(ordered[a]), midnight(ordered[b - 1]) + DAY) for a, b in pairwise(edges) if a < b]
 
 
-def midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
-
-
 def fingerprints(lake: Lake, table: str, first: date, last: date, *, segments: bool = True) -> Files:
-    """Fingerprint of the files of every day of `table` from `first` to `last`, or of the whole table's one file."""
+    """Fingerprint of the files of every period of `table` from `first` to `last`, or of the whole table's one file."""
     digests: dict[str, Any] = {}
     for file in sorted(lake.path(table).glob("*.parquet")):
         stem, *segment = file.name.removesuffix(".parquet").split("~")
-        if (segment and not segments) or not (stem == STATIC or str(first) <= stem <= str(last)):
+        if (segment and not segments) or not (stem == STATIC or touches(stem, first, last)):
             continue
         digest = digests.setdefault(stem, hashlib.blake2b(digest_size=12))
         digest.update(hashlib.blake2b(file.read_bytes(), digest_size=12).digest())
@@ -86,8 +86,13 @@ class Journal:
             return {}
         inputs, outputs = self.inputs(min(days), max(days)), self.outputs(min(days), max(days))
         changes: dict[str, Changes | None] = {}
-        told = {day: self._reasons(day, inputs, outputs, changes) for day in sorted(days)}
-        return {day: reasons for day, reasons in told.items() if reasons}
+        found: dict[date, list[str]] = {}
+        for stem, own in by_stem(sorted(days), self.project.partition_by).items():
+            record = self._record(stem)
+            reasons = self._reasons(stem, record, inputs, outputs, changes)
+            made = set(_days(stem, record))
+            found |= {day: reasons or [NEVER_MADE] for day in own if reasons or day not in made}
+        return found
 
     def late(self, days: Collection[date]) -> dict[date, list[str]]:
         """Of these the days that were made, but whose raw days or files changed afterwards."""
@@ -101,18 +106,26 @@ class Journal:
         shared = hashlib.blake2b(text, digest_size=12).hexdigest()
         self._shared(shared).parent.mkdir(parents=True, exist_ok=True)
         replace_file(self._shared(shared), text)
-        for day in days:
-            made = {view: files[str(day)] for view, files in outputs.items() if str(day) in files}
-            record = {"version": self.version, "inputs": shared, "outputs": made}
-            replace_file(self.folder / f"{day}.json", orjson.dumps(record), durable=False)
+        for stem, own in by_stem(sorted(days), self.project.partition_by).items():
+            made = {view: files[stem] for view, files in outputs.items() if stem in files}
+            record: dict[str, Any] = {"version": self.version, "inputs": shared, "outputs": made}
+            if period_of(stem) == "month":
+                record["days"] = [day.day for day in own]
+            replace_file(self.folder / f"{stem}.json", orjson.dumps(record), durable=False)
 
     def days(self) -> list[date]:
         """Days that have a record, oldest first."""
-        return sorted(date.fromisoformat(file.stem) for file in self.folder.glob("*.json"))
+        return sorted(day for stem in self._stems() for day in _days(stem, self._record(stem)))
+
+    def versions(self) -> Iterator[tuple[list[date], str]]:
+        """The days of each record, and the version of the transform that made them."""
+        for stem in self._stems():
+            record = self._record(stem)
+            yield _days(stem, record), record["version"]
 
     def inputs(self, first: date, last: date) -> dict[str, Files]:
         """Fingerprints of the raw files, as they lie in the lake, that the transform reads for these days."""
-        first = (midnight(first) - self.project.features.lookback).date()
+        first = self._since(stem_of(first, self.project.partition_by))
         tables = {name: f"{self.project.name}/raw/{name}" for name in self.project.features.sources}
         return {name: fingerprints(self.lake, table, first, last) for name, table in tables.items()}
 
@@ -122,6 +135,17 @@ class Journal:
         views = sorted(folder.name for folder in root.glob("*") if folder.is_dir())
         tables = {view: f"{self.project.name}/features/{view}" for view in views}
         return {view: fingerprints(self.lake, table, first, last, segments=False) for view, table in tables.items()}
+
+    def _since(self, stem: str) -> date:
+        """The oldest raw day that a period's features may need."""
+        return (midnight(first_day(stem)) - self.project.features.lookback).date()
+
+    def _stems(self) -> list[str]:
+        return sorted(file.stem for file in self.folder.glob("[!.]*.json"))
+
+    def _record(self, stem: str) -> dict[str, Any]:
+        path = self.folder / f"{stem}.json"
+        return dict(orjson.loads(path.read_bytes())) if path.exists() else {}
 
     def _shared(self, name: str) -> Path:
         return self.folder.with_name("inputs") / f"{name}.json"
@@ -139,20 +163,19 @@ class Journal:
 
     def _reasons(
         self,
-        day: date,
+        stem: str,
+        record: Mapping[str, Any],
         inputs: Mapping[str, Files],
         outputs: Mapping[str, Files],
         changes: dict[str, Changes | None],
     ) -> list[str]:
-        """Why `day` is not done. `changes` keeps what was found for the days that share a record of inputs."""
-        path = self.folder / f"{day}.json"
-        known = orjson.loads(path.read_bytes()) if path.exists() else {"inputs": {}}
-        shared = known["inputs"]
-        if not isinstance(shared, str):  # an older version's
+        """Why the period of `record` is not done. `changes` keeps what was found for those that share their inputs."""
+        shared = record.get("inputs")
+        if not isinstance(shared, str):  # none, or an older version's
             return [NEVER_MADE]
-        if known["version"] != self.version:
+        if record["version"] != self.version:
             return [OTHER_CODE]
-        lost = [view for view, digest in known["outputs"].items() if outputs.get(view, {}).get(str(day)) != digest]
+        lost = [view for view, digest in record["outputs"].items() if outputs.get(view, {}).get(stem) != digest]
         if lost:
             return [f"{view} is not as it was written" for view in lost]
         if shared not in changes:
@@ -160,15 +183,23 @@ class Journal:
         found = changes[shared]
         if found is None:
             return [NEVER_MADE]
-        first = str((midnight(day) - self.project.features.lookback).date())
-        return [f"{source} {stem}" for source, stems in found.items() for stem in _between(stems, first, str(day))]
+        first, last = self._since(stem), end_day(stem) - DAY
+        return [f"{source} {name}" for source, names in found.items() for name in _between(names, first, last)]
+
+
+def _days(stem: str, record: Mapping[str, Any]) -> list[date]:
+    """The days that a record is about."""
+    first = first_day(stem)
+    return [first.replace(day=day) for day in record.get("days", ())] if period_of(stem) == "month" else [first]
 
 
 def _changed(known: Files, now: Files) -> list[str]:
     return sorted(stem for stem in known.keys() | now.keys() if known.get(stem) != now.get(stem))
 
 
-def _between(stems: Sequence[str], first: str, last: str) -> Sequence[str]:
-    """Of sorted days those from `first` to `last`, and the table that has no days."""
-    found = stems[bisect_left(stems, first) : bisect_right(stems, last)]
-    return [*found, STATIC] if STATIC in stems[-1:] else found
+def _between(stems: Sequence[str], first: date, last: date) -> list[str]:
+    """Of sorted periods those that touch `first` .. `last`, and the table that has none."""
+    length = len(stems[0]) if stems else 0
+    begin, end = first.isoformat()[:length], last.isoformat()[:length]
+    found = stems[bisect_left(stems, begin) : bisect_right(stems, end)]
+    return [*found, STATIC] if STATIC in stems[-1:] else [*found]

@@ -15,10 +15,11 @@ from feature_pipeline.quarantine import quarantine_table, set_aside
 from feature_pipeline.report import GROUP, RangeReport, refuse
 from feature_pipeline.validate import Rules, Verdict, judge, unreadable
 from fti.errors import DataError
-from fti.fingerprint import daily_fingerprints
+from fti.fingerprint import period_fingerprints
+from fti.periods import by_stem, days_between, first_day
 from fti.project import Project, Source
 from fti.source_hash import digest
-from fti.stores.lake import Lake, days_between
+from fti.stores.lake import Lake
 from fti.stores.segments import Segments
 from fti.versions import source_version
 
@@ -114,7 +115,8 @@ def write_source(
     """
     if source.timestamp:
         name, time = table(project, source), source.timestamp
-        return tuple(lake.write(name, rows, time=time, start=start, end=end, superseded=superseded))
+        by = project.partition_by
+        return tuple(lake.write(name, rows, time=time, start=start, end=end, superseded=superseded, by=by))
     return (project.partitions_start.date(),) if lake.write_static(table(project, source), rows) else ()
 
 
@@ -122,7 +124,8 @@ def ingest(
     lake: Lake, project: Project, source: Source, start: datetime, end: datetime, *, chunk_days: int
 ) -> Iterator[RawChunk]:
     """Read, check and write chunk by chunk. A chunk with problems is not written and is the last one."""
-    spans = chunks(start, end, chunk_days) if source.timestamp else [(start, end)]
+    by = project.partition_by
+    spans = chunks(start, end, chunk_days, by) if source.timestamp else [(start, end)]
     for first, last in spans:
         known = lake.segments(table(project, source))
         verdict = read_valid(project, source, first, last)
@@ -130,20 +133,16 @@ def ingest(
             yield RawChunk(start=first, end=last, verdict=verdict, days_written=())
             return
         quarantine = quarantine_table(project.name, source.name)
-        set_aside(lake, quarantine, verdict.bad, time=source.timestamp, start=first, end=last)
+        set_aside(lake, quarantine, verdict.bad, time=source.timestamp, start=first, end=last, by=by)
         written = write_source(lake, project, source, verdict.good, first, last, known)
         yield RawChunk(start=first, end=last, verdict=verdict, days_written=written)
 
 
-def data_version(context: dg.AssetExecutionContext, project: Project, source: Source, days: Mapping[str, str]) -> str:
-    """Hash of the rows; `days` are the fingerprints of each day of a range, kept in its partition's metadata."""
-    parts: dict[str, list[str]] = {}
-    for day, found in days.items() if source.timestamp else ():
-        parts.setdefault(project.partition(datetime.fromisoformat(day)), []).append(found)
-    for partition, prints in parts.items():
-        found = prints[0] if project.partition_by == "day" else digest(*prints)
-        context.add_asset_metadata({"fingerprint": found}, partition_key=partition)
-    return next(iter(days.values())) if len(days) == 1 else digest(*days.values())
+def data_version(context: dg.AssetExecutionContext, source: Source, found: Mapping[str, str]) -> str:
+    """Hash of the rows; the fingerprint of each period that was `found` is kept in its partition's metadata."""
+    for stem, fingerprint in found.items() if source.timestamp else ():
+        context.add_asset_metadata({"fingerprint": fingerprint}, partition_key=first_day(stem).isoformat())
+    return next(iter(found.values())) if len(found) == 1 else digest(*found.values())
 
 
 def raw_asset(project: Project, source: Source) -> dg.AssetsDefinition:
@@ -169,9 +168,9 @@ def raw_asset(project: Project, source: Source) -> dg.AssetsDefinition:
         for chunk in ingest(lake, project, source, start, end, chunk_days=config.chunk_days or project.chunk_days):
             if chunk.verdict.problems:
                 yield from refuse(key, check, chunk.verdict.problems, report.written)
-            days = [str(day) for day in days_between(chunk.start, chunk.end)]
-            found |= daily_fingerprints(source, chunk.verdict.good, days)
+            periods = by_stem(days_between(chunk.start, chunk.end), project.partition_by)
+            found |= period_fingerprints(source, chunk.verdict.good, periods)
             report.add(chunk.start, chunk.end, {source.name: chunk.verdict}, chunk.days_written, source.timestamp)
-        yield report.result(data_version(context, project, source, found))
+        yield report.result(data_version(context, source, found))
 
     return raw

@@ -7,7 +7,8 @@ from typing import Any
 import dagster as dg
 import orjson
 
-from feature_pipeline.chunks import DAY, Journal, spans
+from feature_pipeline.chunks import Journal, spans
+from fti.periods import DAY
 from fti.project import Project
 from fti.stores.lake import Lake
 

@@ -2,14 +2,16 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
-from feature_pipeline.chunks import chunks, midnight
+from feature_pipeline.chunks import chunks
 from feature_pipeline.pending import Marks, pending, settle
 from feature_pipeline.report import GROUP
 from fti.errors import NotReadyError
+from fti.periods import DAY, first_day, midnight
 from fti.project import Project
 from fti.stores.feature_store import FeatureStore
 from fti.stores.lake import Lake
@@ -32,7 +34,7 @@ def newest_moment(project: Project, lake: Lake, views: list[str]) -> datetime:
     if empty:
         raise NotReadyError(f"feature views {', '.join(empty)} have no rows in the lake: materialize `features` first")
     day = min(present[-1] for present in days.values())
-    return datetime.combine(day, time(), UTC) + timedelta(days=1)
+    return midnight(day) + DAY
 
 
 def range_of(
@@ -45,7 +47,7 @@ def range_of(
     if config.start:
         return min(moment(config.start), until), until
     last = min(store.materialized_until(service) or project.partitions_start for service in services)
-    return min(last, until, *(midnight(day) for day in marks)), until
+    return min(last, until, *(midnight(first_day(stem)) for stem in marks)), until
 
 
 def moment(text: str) -> datetime:
@@ -76,21 +78,18 @@ def online_features_asset(project: Project) -> dg.AssetsDefinition:
         marks = pending(lake, project)
         start, until = range_of(config, project, lake, feature_store, marks)
         services, written = feature_store.services(project), Counter[str]()
-        for first, last in chunks(start, until, project.chunk_days):
+        spans = list(chunks(start, until, project.chunk_days, project.partition_by))
+        for first, last in spans:
             for service in services:
                 written.update(feature_store.materialize(service, first, last, record=True))
-            settle(lake, project, {day: seen for day, seen in marks.items() if first <= midnight(day) < last})
+            done = {stem: seen for stem, seen in marks.items() if first <= midnight(first_day(stem)) < last}
+            settle(lake, project, done)
             context.log.info(f"{first:%Y-%m-%d %H:%M} .. {last:%Y-%m-%d %H:%M}: {written.total():,} rows so far")
         lacking = [feature_store.missing_online(service, start, until) for service in services]
         missing = {view: count for found in lacking for view, count in found.items()}
+        facts: dict[str, Any] = {"start": start.isoformat(), "until": until.isoformat(), "chunks": len(spans)}
         return dg.MaterializeResult(
-            metadata={
-                "start": start.isoformat(),
-                "until": until.isoformat(),
-                "dagster/row_count": written.total(),
-                "chunks": len(list(chunks(start, until, project.chunk_days))),
-            },
-            check_results=[completeness(written, missing)],
+            metadata={**facts, "dagster/row_count": written.total()}, check_results=[completeness(written, missing)]
         )
 
     return online_features

@@ -6,17 +6,17 @@ They lie in the lake as `<project>/quarantine/<source>/<day>.parquet`, those of 
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import polars as pl
 
-from feature_pipeline.chunks import midnight
 from feature_pipeline.validate import Rules, judge, schema_violations
 from fti.errors import DataError
+from fti.periods import Period, by_stem, days_between, end_day, first_day, midnight
 from fti.project import Source
-from fti.stores.lake import STATIC, UTC_TIME, Lake, days_between
+from fti.stores.lake import STATIC, UTC_TIME, Lake
 
-DAY = "__day"
+MIDNIGHT = "__day"
 """Column of quarantined rows: midnight of the partition that brought the row."""
 
 
@@ -39,8 +39,17 @@ def quarantine_table(project: str, name: str) -> str:
     return f"{project}/quarantine/{name}"
 
 
-def set_aside(lake: Lake, table: str, bad: pl.DataFrame, *, time: str | None, start: datetime, end: datetime) -> int:
-    """Replace the quarantine of `[start, end)`, or all of it without a `time`; a day without bad rows has no file.
+def set_aside(
+    lake: Lake,
+    table: str,
+    bad: pl.DataFrame,
+    *,
+    time: str | None,
+    start: datetime,
+    end: datetime,
+    by: Period = "day",
+) -> int:
+    """Replace the quarantine of `[start, end)`, or all of it without a `time`; days without bad rows have no file.
 
     A row whose time is null or outside goes to the first day. Returns the number of rows.
     """
@@ -53,11 +62,13 @@ def set_aside(lake: Lake, table: str, bad: pl.DataFrame, *, time: str | None, st
     moment = pl.col(time).cast(UTC_TIME)
     inside = moment.is_between(start, end, closed="left").fill_null(False)
     day_of = pl.when(inside).then(moment).otherwise(pl.lit(start, UTC_TIME)).dt.truncate("1d")
-    parts = bad.with_columns(day_of.alias(DAY)).partition_by(DAY)
-    by_day = {part[DAY][0].date(): part for part in parts}
-    for day in days_between(start, end):
-        if day in by_day:
-            lake.write(table, by_day[day], time=DAY, start=midnight(day), end=midnight(day + timedelta(days=1)))
+    bad = bad.with_columns(day_of.alias(MIDNIGHT))
+    broken = by_stem(bad[MIDNIGHT].dt.date().unique().sort(), by)
+    for stem in by_stem(days_between(start, end), by):
+        if stem in broken:
+            first, last = max(start, midnight(first_day(stem))), min(end, midnight(end_day(stem)))
+            rows = bad.filter(pl.col(MIDNIGHT).is_between(midnight(first.date()), last, closed="left"))
+            lake.write(table, rows, time=MIDNIGHT, start=midnight(first.date()), end=last, by=by)
         else:
-            (lake.path(table) / f"{day}.parquet").unlink(missing_ok=True)
+            (lake.path(table) / f"{stem}.parquet").unlink(missing_ok=True)
     return bad.height

@@ -7,7 +7,7 @@ from datetime import date, datetime
 import dagster as dg
 import polars as pl
 
-from feature_pipeline.chunks import DAY, Files, Journal, chunks
+from feature_pipeline.chunks import Files, Journal, chunks
 from feature_pipeline.expectations import view_suite
 from feature_pipeline.ingest import ChunkedRange, partitions, range_of, table
 from feature_pipeline.pending import mark
@@ -15,10 +15,11 @@ from feature_pipeline.quarantine import quarantine_table, set_aside
 from feature_pipeline.report import GROUP, RangeReport, refuse
 from feature_pipeline.validate import Rules, Verdict, judge
 from fti.errors import FtiError
+from fti.periods import DAY, days_between
 from fti.project import Project
 from fti.source_hash import digest
 from fti.stores.feature_store import FeatureStore, ViewSchema
-from fti.stores.lake import UTC_TIME, Lake, days_between
+from fti.stores.lake import UTC_TIME, Lake
 from fti.versions import code_version
 
 TIME = "event_timestamp"
@@ -89,11 +90,12 @@ def write_features(
     lake: Lake, project: Project, verdicts: Mapping[str, Verdict], start: datetime, end: datetime
 ) -> tuple[date, ...]:
     """Replace the days of every view that differ, and its quarantine; returns the days with a view that differed."""
-    days: set[date] = set()
+    days, by = set[date](), project.partition_by
     for view, verdict in verdicts.items():
         quarantine = quarantine_table(project.name, f"features.{view}")
-        set_aside(lake, quarantine, verdict.bad, time=TIME, start=start, end=end)
-        days |= set(lake.write(f"{project.name}/features/{view}", verdict.good, time=TIME, start=start, end=end))
+        set_aside(lake, quarantine, verdict.bad, time=TIME, start=start, end=end, by=by)
+        made = f"{project.name}/features/{view}"
+        days |= set(lake.write(made, verdict.good, time=TIME, start=start, end=end, by=by))
     return tuple(sorted(days))
 
 
@@ -122,7 +124,7 @@ def make_range(
 
     Chunks that are done (see `chunks.Journal`) are left alone, unless `again`.
     """
-    for first, last in chunks(start, end, chunk_days):
+    for first, last in chunks(start, end, chunk_days, journal.project.partition_by):
         days = list(days_between(first, last))
         if not again and not journal.stale(days):
             yield FeatureChunk(start=first, end=last, done=True)

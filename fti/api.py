@@ -60,11 +60,12 @@ def make_features(
 def make_dataset(project: Project, tables: Frames, views: Frames) -> dict[str, pl.DataFrame]:
     """`train`, `validation` and `test`: the labelled rows of `tables` with the features of `views` as they were known
     at each row's moment of prediction, `event_timestamp`."""
-    from training_pipeline.dataset import entity_rows, with_features
+    from training_pipeline.dataset import with_features
+    from training_pipeline.labelled import entity_rows, sampled
     from training_pipeline.split import drawn_by, split
 
     cut = project.dataset
-    rows = entity_rows(project, tables, cut.start, cut.until)
+    rows, _ = sampled(entity_rows(project, tables, cut.start, cut.until), cut.max_rows, project.label.key)
     with TemporaryDirectory(prefix="fti-") as home:
         store = _store_of(project, Path(home), views)
         return split(with_features(project, store, rows), cut, key=drawn_by(project, rows))

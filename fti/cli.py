@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"fti: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("fti: stopped", file=sys.stderr)
+        print("fti: stopped; what is done stays, the same command goes on from there", file=sys.stderr)
         return 130
 
 

@@ -4,36 +4,75 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
+from fti.periods import LENGTHS, by_stem, end_day, first_day, midnight, period_of
 from fti.source_hash import LENGTH
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from fti.project import Source
+    from fti.project import Project, Source
 
 STATIC = "all"
 """In place of a day, for a source that has none."""
+ROWS_AT_ONCE = 100_000
+"""Rows that are text at once."""
 
 
 def fingerprint(rows: pl.DataFrame, key: Sequence[str]) -> str:
     """Short hash of the rows, their columns and types; `key` names the columns that put them in order."""
     hashed = hashlib.sha256(repr(sorted((name, str(kind)) for name, kind in rows.schema.items())).encode())
-    text = io.BytesIO()
-    rows.select(sorted(rows.columns)).sort(key).write_ndjson(text)
-    hashed.update(text.getbuffer())
+    for part in rows.select(sorted(rows.columns)).sort(key).iter_slices(ROWS_AT_ONCE):
+        text = io.BytesIO()
+        part.write_ndjson(text)
+        hashed.update(text.getbuffer())
     return hashed.hexdigest()[:LENGTH]
 
 
-def daily_fingerprints(source: Source, rows: pl.DataFrame, days: Iterable[str]) -> dict[str, str]:
-    """UTC day (ISO 8601) -> fingerprint of the rows of `source` that belong to it; quiet days included."""
+def period_fingerprints(source: Source, rows: pl.DataFrame, periods: Iterable[str]) -> dict[str, str]:
+    """UTC day or month (ISO 8601) -> fingerprint of the rows of `source` that belong to it; quiet ones included."""
     import polars as pl
 
     if source.timestamp is None:
         return {STATIC: fingerprint(rows, source.key)}
-    day = pl.col(source.timestamp).dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%d")
-    parts = rows.with_columns(day.alias("__day")).partition_by("__day", as_dict=True, include_key=False)
-    by_day = {str(key[0]): part for key, part in parts.items()}
-    return {day: fingerprint(by_day.get(day, rows.clear()), source.key) for day in days}
+    empty, found = fingerprint(rows.clear(), source.key), {}
+    moment = pl.col(source.timestamp).dt.convert_time_zone("UTC")
+    wanted = list(periods)
+    for by, every in (("day", "1d"), ("month", "1mo")):
+        stems = [stem for stem in wanted if period_of(stem) == by]
+        if stems:
+            first = moment.dt.truncate(every).dt.date().alias("__first")
+            parts = rows.with_columns(first).partition_by("__first", as_dict=True, include_key=False)
+            for stem in stems:
+                part = parts.get((first_day(stem),))
+                found[stem] = empty if part is None else fingerprint(part, source.key)
+    return {stem: found[stem] for stem in wanted}
+
+
+def recorded(project: Project, lake: Any, name: str, periods: Iterable[str]) -> dict[str, str]:
+    """Of a source's rows as they lie in the lake: period (or `all`) -> fingerprint; what is not there is left out."""
+    source, table = project.source(name), f"{project.name}/raw/{name}"
+    wanted = sorted(periods)
+    if wanted == [STATIC]:
+        return period_fingerprints(source, lake.load(table), [])
+    days, found = lake.days(table), dict[str, str]()
+    present = {name for by in LENGTHS for name in by_stem(days, by)}
+    wanted = [stem for stem in wanted if stem in present]
+    for group in _groups(wanted, project.chunk_days):
+        rows = lake.load(table, start=midnight(first_day(group[0])), end=midnight(end_day(group[-1])))
+        found |= period_fingerprints(source, rows, group)
+    return found
+
+
+def _groups(stems: list[str], num_days: int) -> Iterator[list[str]]:
+    """Sorted periods in runs of `num_days` at most."""
+    group: list[str] = []
+    for stem in stems:
+        if group and (end_day(stem) - first_day(group[0])).days > num_days:
+            yield group
+            group = []
+        group.append(stem)
+    if group:
+        yield group

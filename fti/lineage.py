@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fti.errors import NotReadyError
-from fti.fingerprint import STATIC, daily_fingerprints
+from fti.fingerprint import STATIC, recorded
 from fti.loading import find_project, load_projects
+from fti.periods import period_of
 from fti.project import Project
 from fti.settings import Settings
 from fti.source_hash import digest
@@ -89,36 +90,27 @@ def _views(store: Any, manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]
 
 
 def _sources(project: Project, lake: Any, manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Source -> its days, the fingerprint of them all, and the days whose rows are not the same any more."""
-    answer = {}
-    for name, recorded in manifest["created_from"].get("raw", {}).items():
-        days = sorted(recorded)
+    """Source -> its days (and months), the fingerprint of them all, those whose rows are not the same any more, and
+    whether the code still has it; if not, nothing is known of its rows."""
+    answer, declared = {}, {source.name for source in project.sources}
+    for name, prints in manifest["created_from"].get("raw", {}).items():
+        periods = sorted(prints)
         answer[name] = {
-            "from": days[0] if days else "",
-            "to": days[-1] if days else "",
-            "days": len(days),
-            "fingerprint": digest(*(recorded[day] for day in days)) if len(days) != 1 else recorded[days[0]],
-            "changed": changed_days(project, lake, name, recorded),
+            "from": periods[0] if periods else "",
+            "to": periods[-1] if periods else "",
+            "days": sum(period_of(stem) == "day" for stem in periods),
+            "months": sum(period_of(stem) == "month" for stem in periods),
+            "fingerprint": digest(*(prints[stem] for stem in periods)) if len(periods) != 1 else prints[periods[0]],
+            "changed": changed_periods(project, lake, name, prints) if name in declared else [],
+            "in_code": name in declared,
         }
     return answer
 
 
-def changed_days(project: Project, lake: Any, name: str, recorded: Mapping[str, str]) -> list[str]:
-    """Days of a source whose rows in the lake have another fingerprint than `recorded`, or are gone."""
-    source, table, changed = project.source(name), f"{project.name}/raw/{name}", []
-    present = {day.isoformat() for day in lake.days(table)}
-    for day, fingerprint in recorded.items():
-        if day == STATIC:
-            found = daily_fingerprints(source, lake.load(table), [])[STATIC]
-        elif day in present:
-            first = datetime.fromisoformat(day).replace(tzinfo=UTC)
-            rows = lake.load(table, start=first, end=first + timedelta(days=1))
-            found = daily_fingerprints(source, rows, [day])[day]
-        else:
-            found = ""
-        if found != fingerprint:
-            changed.append(day)
-    return changed
+def changed_periods(project: Project, lake: Any, name: str, prints: Mapping[str, str]) -> list[str]:
+    """Days (and months) of a source whose rows in the lake have another fingerprint than in `prints`, or are gone."""
+    now = recorded(project, lake, name, prints)
+    return [stem for stem, fingerprint in prints.items() if now.get(stem, "") != fingerprint]
 
 
 def run(settings: Settings, model: str, project_name: str, *, as_json: bool) -> int:
@@ -175,7 +167,9 @@ def tree(found: Mapping[str, Any]) -> Tree:
 
 
 def _source_line(name: str, source: Mapping[str, Any]) -> str:
-    span = "one table" if source["from"] == STATIC else f"{source['days']} days, {source['from']} .. {source['to']}"
+    counts = [f"{source[unit]} {unit}" for unit in ("months", "days") if source[unit]] or ["0 days"]
+    span = "one table" if source["from"] == STATIC else f"{' and '.join(counts)}, {source['from']} .. {source['to']}"
     changed = source["changed"]
     state = f"  [yellow]{len(changed)} changed since, the first {changed[0]}[/]" if changed else "  unchanged"
+    state = state if source["in_code"] else "  [yellow]the project has no such source any more[/]"
     return f"{name}  {span}  {source['fingerprint']}{state}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fti import servers
 from fti.errors import NotReadyError
+from fti.periods import days_between
 from fti.project import Project
 from fti.settings import Settings
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 PID = "fti/pid"
 """Tag of a run: the process that executes it."""
+UNCAPTURED = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+"""What a run prints goes to the terminal: two processes per step that copy it into files would meet Ctrl-C too."""
+INTERRUPTED = "DagsterExecutionInterruptedError"
 
 
 class Progress(logging.Handler):
@@ -80,7 +84,8 @@ class Loop:
         tags: dict[str, str] | None = None,
         may_fail: bool = False,
     ) -> dg.ExecuteInProcessResult:
-        """Run a job of the definitions in this process; a failure is raised unless it `may_fail`."""
+        """Run a job of the definitions in this process; a failure is raised unless it `may_fail`. Dagster takes Ctrl-C
+        for a failure of the step in which it came: it is raised as what it was."""
         import dagster as dg
 
         result = self.defs.resolve_job_def(f"{self.name}_{job}").execute_in_process(
@@ -90,6 +95,8 @@ class Loop:
             asset_selection=[dg.AssetKey(self.project.key(noun)) for noun in assets] or None,
             raise_on_error=False,
         )
+        if not result.success and any(interrupted(event) for event in result.all_events):
+            raise KeyboardInterrupt
         if not result.success and not may_fail:
             raise NotReadyError(f"{job} failed: {failure(result)}. Details: `fti up`, run {result.run_id}.")
         return result
@@ -98,6 +105,7 @@ class Loop:
 def open_loop(settings: Settings, project: Project, console: Console, share: float = 1.0) -> Loop:
     """The loop of one project. Another project may be broken: nothing of it is built here."""
     import dagster as dg
+    from dagster._core.instance.ref import InstanceRef
 
     from fti.definitions import build_one
     from fti.stores import open_stores
@@ -106,7 +114,9 @@ def open_loop(settings: Settings, project: Project, console: Console, share: flo
     _quiet()
     progress = Progress()
     with console.status("opening the stores ..."):
-        instance = dg.DagsterInstance.from_config(str(servers.dagster_home(settings)))
+        instance = dg.DagsterInstance.from_ref(
+            InstanceRef.from_dir(str(servers.dagster_home(settings)), overrides={"compute_logs": UNCAPTURED})
+        )
         end_dead_runs(instance)
         return Loop(
             settings=settings,
@@ -161,8 +171,6 @@ def missing_days(loop: Loop, start: datetime, end: datetime) -> bool:
     """Whether Dagster lacks a partition of the features in `[start, end)`."""
     import dagster as dg
 
-    from fti.stores.lake import days_between
-
     present = loop.instance.get_materialized_partitions(dg.AssetKey(loop.project.key("features")))
     return not present.issuperset(loop.project.partition(day) for day in days_between(start, end))
 
@@ -174,6 +182,16 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     ]
     steps = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
     return "; ".join(checks or [_innermost(error) for error in steps if error] or ["its log says why"])
+
+
+def interrupted(event: dg.DagsterEvent) -> bool:
+    """Whether a step ended because somebody pressed Ctrl-C."""
+    error = event.step_failure_data.error if event.is_step_failure else None
+    while error is not None:
+        if error.cls_name in (INTERRUPTED, "KeyboardInterrupt"):
+            return True
+        error = error.cause
+    return False
 
 
 def _innermost(error: Any) -> str:

@@ -93,8 +93,7 @@ def _stale_days(project: Project, lake: Any) -> int:
     from feature_pipeline.chunks import Journal
 
     journal = Journal(lake, project)
-    made = (json.loads((journal.folder / f"{day}.json").read_bytes())["version"] for day in journal.days())
-    return sum(version != journal.version for version in made)
+    return sum(len(days) for days, version in journal.versions() if version != journal.version)
 
 
 def _outdated(project: Project, stores: dict[str, Any], models: Sequence[versions.ServedModel]) -> tuple[str, ...]:

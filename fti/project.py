@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from fti.errors import DataError
 from fti.gate import Gate, require_measurable
+from fti.periods import Period, first_day, stem_of
 from fti.source import Expectation as Expectation
 from fti.source import Source as Source
 from fti.source import expect as expect
@@ -151,8 +153,9 @@ class Dataset:
     """What the gates and the model card look at; nothing else sees it."""
     shares: tuple[float, float, float] | None = None
     """Shares of train, validation and test rows in `[start, until)`, chosen by a hash of the entity (where there are
-    few: of the label's key), so that a row stays where it is and rows of one entity stay together. For rows without a
-    time: the test score is then not the future's, and the model card says so."""
+    few: of the label's key), so that rows stay where they are. The test score is then not the future's."""
+    max_rows: int = 2_000_000
+    """Labelled rows at most: of more, those with the lowest hashes of the label's key, as the model card then says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,9 +261,8 @@ class Project:
     """First day of the daily partitions, UTC."""
     partitions_end: datetime | None = None
     """End of the last daily partition, for data that has one; without it every past day is a partition."""
-    partition_by: Literal["day", "month"] = "day"
-    """What Dagster keeps a record of. Days are made and stored one by one all the same; choose months when there are
-    thousands of days."""
+    partition_by: Period = "day"
+    """What is one file and one partition; months suit thousands of days. What is late makes its whole month again."""
     chunk_days: int = 92
     """Days that one step of a backfill reads, makes, checks and writes at once: its bound on memory."""
     slices: tuple[str, ...] = ()
@@ -277,11 +279,13 @@ class Project:
 
     def partition(self, moment: date) -> str:
         """Key of the partition that holds `moment`."""
-        return f"{moment:%Y-%m-01}" if self.partition_by == "month" else f"{moment:%Y-%m-%d}"
+        return first_day(stem_of(moment, self.partition_by)).isoformat()
 
     def source(self, name: str) -> Source:
         """The source called `name`."""
-        return next(source for source in self.sources if source.name == name)
+        if found := [source for source in self.sources if source.name == name]:
+            return found[0]
+        raise DataError(f"project {self.name} has no source {name!r}: correct its name, or declare it")
 
     def overriding(self, features: Iterable[str]) -> list[str]:
         """Request fields that replace the feature of their name, of `features`."""

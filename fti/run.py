@@ -8,7 +8,7 @@ import shlex
 import shutil
 import time
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +87,8 @@ def online(loop: Loop) -> None:
 
 
 def train(loop: Loop, *, tags: dict[str, str], num_trials: int | None = None, again: bool = False) -> Model:
-    """Dataset, study, training, gates; the champion when they pass. A model that was registered is not made again."""
+    """Dataset, study, training, gates; the champion when they pass. A model that was registered is not made again, and
+    its gates are asked again only if they are others now."""
     registry, datasets = loop.stores["model_registry"], loop.stores["dataset_store"]
     with loop.step("training dataset"):
         loop.execute("training", assets=("training_dataset",), tags=tags)
@@ -102,6 +103,9 @@ def train(loop: Loop, *, tags: dict[str, str], num_trials: int | None = None, ag
             loop.execute("training", assets=("challenger",), tags=tags)
         with loop.step("evaluation and gates"):
             version = judge(loop, tags)
+    elif not answered(loop, version):
+        with loop.step("evaluation and gates"):
+            version = ask_again(loop, version, tags)
     run_id = version.run_id if version else registry.challenger_run(loop.name)
     evaluation = registry.evaluation(run_id)
     return Model(evaluation, datasets.manifest(evaluation["dataset_version"]), version)
@@ -111,8 +115,11 @@ def promoted(loop: Loop, model: Model) -> ModelVersion:
     """The version of `model`; GateError with what failed when it has none."""
     if model.version is None:
         champion = loop.stores["model_registry"].champion(loop.name)
-        stays = f"version {champion.version} stays champion" if champion else "there is no champion"
-        raise GateError(f"{loop.name}: the model did not pass its gates, {stays}. {' '.join(model.failed)}")
+        stays = f"version {champion.version} stays champion and serves" if champion else "there is no champion"
+        raise GateError(
+            f"{loop.name}: the model did not pass its gates, {stays}. {' '.join(model.failed)} Give it more to learn "
+            f"from (rows, features, trials), or change `gates` in the project, then `fti run {loop.name}`."
+        )
     return model.version
 
 
@@ -122,22 +129,47 @@ def champion(loop: Loop, model: ModelVersion) -> ModelVersion:
     if found is None or found.version == model.version:
         return model
     loop.console.print(
-        f"Version {found.version} has become champion after version {model.version}: it goes on serving."
+        f"Version {found.version} has become champion after version {model.version}: it goes on serving. "
+        f"`fti run {loop.name} --again` trains anew and lets the gates decide.",
+        soft_wrap=True,
     )
     return found
+
+
+def answered(loop: Loop, version: ModelVersion) -> bool:
+    """Whether the evaluation of `version` has the answers of the project's gates as they are now."""
+    from training_pipeline.gates import verdicts
+
+    evaluation = loop.stores["model_registry"].evaluation(version.run_id)
+    return bool([asdict(verdict) for verdict in verdicts(loop.project.gates, evaluation)] == evaluation["gates"])
+
+
+def ask_again(loop: Loop, version: ModelVersion, tags: dict[str, str]) -> ModelVersion | None:
+    """`version`, if the gates of now let it pass."""
+    loop.stores["model_registry"].set_challenger(loop.name, version.run_id)
+    result = loop.execute("training", assets=("evaluation",), tags=tags, may_fail=True)
+    return version if passed(loop, result) else None
 
 
 def judge(loop: Loop, tags: dict[str, str]) -> ModelVersion | None:
     """Measure the challenger and promote it; None when a gate failed. Any other failure is raised."""
     registry = loop.stores["model_registry"]
     result = loop.execute("training", assets=("evaluation", "champion"), tags=tags, may_fail=True)
+    if not passed(loop, result):
+        return None
+    made: ModelVersion = registry.champion(loop.name)
+    return made
+
+
+def passed(loop: Loop, result: Any) -> bool:
+    """Whether a run that ended in `result` was let pass by the gates; NotReadyError when something else stopped it."""
     if result.success:
-        made: ModelVersion = registry.champion(loop.name)
-        return made
+        return True
+    registry = loop.stores["model_registry"]
     evaluation = registry.evaluation(registry.challenger_run(loop.name))
     if all(gate["passed"] for gate in evaluation["gates"]):
         raise NotReadyError(f"evaluation failed: {failure(result)}. Details: `fti up`, run {result.run_id}.")
-    return None
+    return False
 
 
 def registered(loop: Loop) -> ModelVersion | None:
@@ -219,6 +251,8 @@ def print_model(console: Console, model: Model) -> None:
     facts.add_row("rows", f"{sum(manifest['rows'].values()):,}: {splits}")
     if manifest.get("shares"):
         facts.add_row("split", "at random: the test score shows fit, not the future")
+    if "taken" in manifest:
+        facts.add_row("taken", f"{manifest['taken']:.1%} of the labelled rows (Dataset.max_rows)")
     for split in SPLITS if not manifest.get("shares") else ():
         first, last = manifest["ranges"][split]
         facts.add_row(split, f"{first[:16]} .. {last[:16]}")

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from fti import cli, datasets, servers
-from fti.errors import ChangeError, NotReadyError
-from fti.lineage import changed_days, find_version
+from fti.errors import ChangeError, DataError, NotReadyError
+from fti.lineage import changed_periods, find_version, lineage, tree
 from fti.plan import plan
 from fti.settings import Settings
 from fti.stores import open_stores
@@ -100,6 +100,20 @@ def test_lineage_leads_from_the_champion_to_the_raw_days(
     assert found["dataset"]["version"] in capsys.readouterr().out
 
 
+def test_a_model_whose_source_was_renamed_since_has_a_lineage(stores: dict[str, Any]) -> None:
+    kept = tuple(source for source in project.sources if source.name != "weather")
+    renamed = replace(project, sources=(*kept, replace(project.source("weather"), name="forecast")))
+    found = lineage(renamed, stores["model_registry"].champion("flights"), stores)
+    assert {name for name, source in found["sources"].items() if not source["in_code"]} == {"weather"}
+    assert "no such source any more" in str([child.label for child in _leaves(tree(found))])
+    with pytest.raises(DataError, match="flights has no source 'weather': correct its name"):
+        plan(renamed, stores)
+
+
+def _leaves(node: Any) -> list[Any]:
+    return [node, *(leaf for child in node.children for leaf in _leaves(child))]
+
+
 def test_a_raw_day_that_changed_since_is_named(stores: dict[str, Any]) -> None:
     lake, manifest = stores["lake"], stores["dataset_store"].manifest(stores["dataset_store"].latest("flights"))
     recorded = manifest["created_from"]["raw"]["weather"]
@@ -109,7 +123,7 @@ def test_a_raw_day_that_changed_since_is_named(stores: dict[str, Any]) -> None:
     rows = lake.load("flights/raw/weather", start=day, end=day + timedelta(days=1))
     try:
         lake.write("flights/raw/weather", rows.reverse(), time="time_hour", start=day, end=day + timedelta(days=1))
-        assert changed_days(project, lake, "weather", recorded) == []
+        assert changed_periods(project, lake, "weather", recorded) == []
         lake.write(
             "flights/raw/weather",
             rows.with_columns(pl.col("temp") + 1),
@@ -117,9 +131,9 @@ def test_a_raw_day_that_changed_since_is_named(stores: dict[str, Any]) -> None:
             start=day,
             end=day + timedelta(days=1),
         )
-        assert changed_days(project, lake, "weather", recorded) == ["2013-01-05"]
+        assert changed_periods(project, lake, "weather", recorded) == ["2013-01-05"]
         file.unlink()
-        assert changed_days(project, lake, "weather", recorded) == ["2013-01-05"]
+        assert changed_periods(project, lake, "weather", recorded) == ["2013-01-05"]
     finally:
         file.write_bytes(whole)
 

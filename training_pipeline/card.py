@@ -99,7 +99,16 @@ def data(manifest: Mapping[str, Any]) -> str:
         if "shares" in manifest
         else "The split is by time: the test rows are the newest, and no label of a split became known after its end."
     )
+    if "taken" in manifest:
+        how += f" {_taken(manifest)}"
     return f"{markdown(pl.DataFrame(rows))}\n\n{how}"
+
+
+def _taken(manifest: Mapping[str, Any]) -> str:
+    return (
+        f"These are {manifest['taken']:.1%} of the labelled rows, drawn by a hash of their key: there are more than "
+        "`Dataset.max_rows`."
+    )
 
 
 def drawn(manifest: Mapping[str, Any]) -> str:

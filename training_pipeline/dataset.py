@@ -9,12 +9,13 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from fti.project import Dataset, Project, Tables
+from fti.project import Dataset, Project
 from fti.stores.dataset_store import SPLITS, DatasetStore
 from fti.stores.feature_store import FeatureStore
 from fti.stores.lake import Lake
+from training_pipeline.labelled import labelled_rows
 from training_pipeline.manifest import balance, manifest, raw_fingerprints
-from training_pipeline.split import TIME, drawn_by, require_two_classes, split, typed_label
+from training_pipeline.split import drawn_by, require_two_classes, split
 
 GROUP = "training_pipeline"
 
@@ -40,17 +41,6 @@ def cut_of(project: Project, config: DatasetConfig) -> Dataset:
         validation=own.validation if config.validation_days is None else timedelta(days=config.validation_days),
         test=own.test if config.test_days is None else timedelta(days=config.test_days),
     )
-
-
-def entity_rows(project: Project, tables: Tables, start: datetime, until: datetime) -> pl.DataFrame:
-    """One row per prediction of `[start, until)` whose label was known by `until`, oldest first.
-
-    Columns: the request fields, the label, `known_at` and `event_timestamp`, the moment of prediction.
-    """
-    label = project.label
-    rows = typed_label(label.rows(tables).with_columns(label.moment()), label.name, project.model.task)
-    asked = pl.col(TIME).is_between(start, until, closed="left")
-    return rows.filter(asked & (pl.col("known_at") < until)).sort(TIME, *label.key)
 
 
 def with_features(project: Project, store: FeatureStore, rows: pl.DataFrame) -> pl.DataFrame:
@@ -85,9 +75,7 @@ def dataset_asset(project: Project) -> dg.AssetsDefinition:
         cut = cut_of(project, config)
         for view in feature_store.feature_names(project.features.service):
             lake.require(f"{project.name}/features/{view}", cut.start, cut.until)
-        end = cut.until + project.label.horizon
-        tables = lake.raw(project.name, project.label.sources, start=cut.start, end=end)
-        rows = entity_rows(project, tables, cut.start, cut.until)
+        rows, taken = labelled_rows(project, lake, cut)
         splits = split(with_features(project, feature_store, rows), cut, key=drawn_by(project, rows))
         require_two_classes(splits["train"], project.label.name, project.model.task)
         described = manifest(
@@ -96,7 +84,10 @@ def dataset_asset(project: Project) -> dg.AssetsDefinition:
             splits,
             cut,
             versions=feature_store.versions(project.features.service),
-            raw=raw_fingerprints(project, lake, cut.start - project.features.lookback, end),
+            raw=raw_fingerprints(
+                project, lake, cut.start - project.features.lookback, cut.until + project.label.horizon
+            ),
+            taken=taken,
         )
         version = dataset_store.save(project.name, splits, described)
         return dg.MaterializeResult(metadata=metadata(version, described), data_version=dg.DataVersion(version))
@@ -120,6 +111,7 @@ def metadata(version: str, described: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "version": version,
         "rows": sum(described["rows"].values()),
+        "share_of_labelled_rows": described.get("taken", 1.0),
         "feature_service": described["feature_service"],
         "num_features": len(described["numeric"]) + len(described["categorical"]),
         "splits": dg.MetadataValue.md(markdown(splits)),

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
 
 from fti import drift
-from fti.fingerprint import daily_fingerprints
+from fti.fingerprint import STATIC, recorded
+from fti.periods import by_stem, days_of
 from fti.project import Dataset, Project
 from fti.stores.lake import Lake
 from training_pipeline.split import TIME, drawn_by
 
 SHOWN_CLASSES = 5
 
-DAYS_AT_ONCE = 92
-"""Days of raw rows in memory at once."""
 ALMOST_A_DAY = timedelta(days=1, microseconds=-1)
 
 
@@ -29,10 +28,12 @@ def manifest(
     *,
     versions: Mapping[str, str] | None = None,
     raw: Mapping[str, Any] | None = None,
+    taken: float = 1.0,
 ) -> dict[str, Any]:
     """What the dataset is, in JSON's types. Without the time of making: equal data is an equal version.
 
-    `versions` of the feature service and its views by name, `raw` what `raw_fingerprints` says of the sources.
+    `versions` of the feature service and its views by name, `raw` what `raw_fingerprints` says of the sources,
+    `taken` the share of all labelled rows that the splits hold.
     """
     features = [*(name for names in views.values() for name in names), *project.features.on_demand_names]
     numeric = [name for name in features if name not in project.model.categorical]
@@ -49,6 +50,7 @@ def manifest(
         "ranges": {name: time_range(part) for name, part in splits.items()},
         "rows": {name: part.height for name, part in splits.items()},
         **({"shares": list(cut.shares), "kept_together": kept_together(project, splits)} if cut.shares else {}),
+        **({"taken": taken} if taken < 1 else {}),
         "statistics": statistics(train, numeric).to_dicts(),
         "reference": drift.reference(train, numeric=numeric, categorical=categorical, time=TIME),
         "versions": dict(versions or {}),
@@ -61,24 +63,21 @@ def manifest(
 
 
 def raw_fingerprints(project: Project, lake: Lake, start: datetime, end: datetime) -> dict[str, dict[str, str]]:
-    """Source -> day -> fingerprint of the raw rows that the features and labels of a dataset come from."""
+    """Source -> period -> fingerprint of the raw rows that the features and labels of a dataset come from. Of a
+    project's months those that lie in `[start, end)` with all their days, and the days of the others."""
     found: dict[str, dict[str, str]] = {}
     for name in sorted({*project.features.sources, *project.label.sources}):
-        source, table = project.source(name), f"{project.name}/raw/{name}"
-        found[name] = {}
-        if source.timestamp is None:
-            found[name] = daily_fingerprints(source, lake.load(table), [])
+        if project.source(name).timestamp is None:
+            found[name] = recorded(project, lake, name, [STATIC])
             continue
-        wanted = [day for day in lake.days(table) if start.date() <= day < (end + ALMOST_A_DAY).date()]
-        for first in range(0, len(wanted), DAYS_AT_ONCE):
-            days = wanted[first : first + DAYS_AT_ONCE]
-            rows = lake.load(table, start=_midnight(days[0]), end=_midnight(days[-1]) + timedelta(days=1))
-            found[name] |= daily_fingerprints(source, rows, [day.isoformat() for day in days])
+        first, last = start.date(), (end + ALMOST_A_DAY).date()
+        wanted = [day for day in lake.days(f"{project.name}/raw/{name}") if first <= day < last]
+        periods: list[str] = []
+        for stem, days in by_stem(wanted, project.partition_by).items():
+            whole = first <= days_of(stem)[0] and days_of(stem)[-1] < last
+            periods += [stem] if whole else map(str, days)
+        found[name] = recorded(project, lake, name, periods)
     return found
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def kept_together(project: Project, splits: Mapping[str, pl.DataFrame]) -> list[str]:

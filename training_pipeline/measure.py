@@ -19,7 +19,6 @@ from fti.gate import METRICS
 TIME = "event_timestamp"
 BINARY: Mapping[str, Any] = {"task": "binary"}
 CALIBRATION_BINS = 15
-WEEK = "7d"
 MAX_SLICES = 500
 """Values of one column that are measured, those with the most rows."""
 
@@ -131,19 +130,15 @@ def slice_scores(
 def reference_predictions(
     train: pl.DataFrame, rows: pl.DataFrame, predicted: np.ndarray, label: str, info: Mapping[str, Any] = BINARY
 ) -> dict[str, Any]:
-    """What monitoring compares with: `predictions`, `overall`, `weeks`.
+    """What monitoring compares with: `predictions`, `overall`.
 
     The spread of predictions (a `fti.drift.reference`) is taken from `train`, which holds `event_timestamp` and the
     prediction's columns: its many weeks tell what an ordinary week is. How well the model does is taken from `rows`,
     which it has not seen, with what it `predicted` for them.
     """
-    weeks = rows.select(pl.col(TIME).dt.truncate(WEEK).alias("week")).with_row_index("place")
-    places = weeks.group_by("week").agg("place").sort("week")["place"].to_list()
-    labels, moments = rows[label].to_numpy(), rows[TIME]
     return {
         "predictions": drift.reference(train, **prediction.WATCHED[prediction.task_of(info)], time=TIME),
-        "overall": _performance(labels, predicted, moments, info),
-        "weeks": [_performance(labels[week], predicted[week], moments[week], info) for week in places],
+        "overall": _performance(rows[label].to_numpy(), predicted, rows[TIME], info),
     }
 
 

@@ -166,6 +166,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except FtiError as error:
             print(f"training failed: {error}", file=sys.stderr, flush=True)
             return 1
+        except KeyboardInterrupt:
+            return 130  # who pressed Ctrl-C needs no traceback; the next training goes on from the last checkpoint
         if pipes:
             pipes.report_asset_materialization(metadata=dict(result.__dict__), data_version=job.key)
         else:

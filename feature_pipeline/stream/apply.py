@@ -11,9 +11,10 @@ from feature_pipeline.stream.checkpoint import Checkpoint, Rejected
 from feature_pipeline.stream.events import Event, EventError, EventSchema
 from feature_pipeline.stream.screen import PLACE, reasons
 from feature_pipeline.stream.window import SLACK, TIME, Change, Window
+from fti.periods import days_between
 from fti.project import Project
 from fti.stores.feature_store import FeatureStore
-from fti.stores.lake import Lake, days_between
+from fti.stores.lake import Lake
 
 logger = logging.getLogger("fti.stream")
 
@@ -130,16 +131,17 @@ class Applier:
         """Raw rows, then online, then offline. Of a batch that was cut short the raw rows tell what to make, and the
         feature rows that are still in the lake tell what may be online."""
         self.checkpoint.begin(change.span)
-        name = self.project.name
+        name, by = self.project.name, self.project.partition_by
         for source, rows in change.raw.items():
             about = self.project.source(source)
-            self.lake.upsert(f"{name}/raw/{source}", rows, key=about.key, time=str(about.timestamp))
+            self.lake.upsert(f"{name}/raw/{source}", rows, key=about.key, time=str(about.timestamp), by=by)
         touched = {view: rows for view, rows in change.made.items() if rows.height or change.gone[view].height}
         online = {view: self._newest_rows(view, change) for view in touched}
         self.store.write_online(self.project.features.service, online)
         for view, rows in touched.items():
             gone, key = change.gone[view], (*self.schemas[view].keys, TIME)
-            self.lake.upsert(f"{name}/features/{view}", rows, key=key, time=TIME, gone=gone if gone.height else None)
+            lost = gone if gone.height else None
+            self.lake.upsert(f"{name}/features/{view}", rows, key=key, time=TIME, gone=lost, by=by)
         self.window = change.window.trimmed(change.span[0] - SLACK)
         if any(gone.height for gone in change.gone.values()):
             self._files = self._others()

@@ -43,7 +43,8 @@ class TrainingDataset:
 
     The manifest holds `project`, `task` and, for multiclass, `classes`; `feature_service`, `feature_views`, `numeric`,
     `categorical`, `label`, `ranges`, `rows`, `statistics`, `reference` (see `fti.drift.reference`), `versions` (of the
-    service and its views), `shares` of a random split, and what it was created from.
+    service and its views), `shares` of a random split, the share `taken` of the labelled rows if not
+    all, and what it was created from.
     """
 
     version: str

@@ -2,6 +2,7 @@
 
 A day is `<table>/2013-01-31.parquet`. Rows that change after it was written lie beside it in segments,
 `2013-01-31~000001.parquet`, until they are folded into it: a row of a later file replaces the row of the same key.
+Long histories lie by month, `2013-01.parquet`, whose metadata names the time column and the days that it has.
 """
 
 from __future__ import annotations
@@ -12,24 +13,30 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
 
 from fti.errors import DataError, NotReadyError
+from fti.periods import LENGTHS, Period, by_stem, days_between, end_day, first_day, midnight, period_of, stem_of
 from fti.stores.segments import (
     Segments,
     count_keys,
-    day_of,
+    days_in,
+    facts_of,
     is_segment,
     merged,
-    metadata,
+    merged_facts,
+    segment_facts,
     settled,
     state,
+    touched,
     with_newest_segment,
+    within,
 )
+from fti.stores.segments import stem_of as stem_in
 
 UTC_TIME = pl.Datetime("us", "UTC")
 STATIC = "all"
@@ -64,53 +71,71 @@ class Lake:
         start: datetime,
         end: datetime,
         superseded: Segments | None = None,
+        by: Period = "day",
     ) -> list[date]:
         """Replace the days of `[start, end)` whose rows differ from those that are there; returns these days.
 
         `time` names the UTC datetime column that decides a row's day. Days without rows get an empty file, so that a
         gap is not a loss. The `superseded` segments of these days go, and their days are written anew: those that
         `segments` told before `rows` were read; if not given, those that are there now.
+
+        With `by="month"` the rows of a month are one file, which is replaced as a whole: what `[start, end)` has of
+        a month is then all that the month has.
         """
         outside = rows.filter(~pl.col(time).is_between(start, end, closed="left").fill_null(False)).height
         if outside:
             raise ValueError(f"{table}: {outside} rows lie outside {start:%Y-%m-%d} .. {end:%Y-%m-%d} by {time!r}")
-        parts = _cut(rows, time, list(days_between(start, end)))
+        days = list(days_between(start, end))
+        periods = by_stem(days, by)
+        parts = _cut(rows, time, list(periods))
         with self._lock(table):
-            old = self.segments(table, parts) if superseded is None else superseded
-            layered = {day_of(path) for path in old}
-            files = {day: self.path(table) / f"{day}.parquet" for day in parts}
-            written = [day for day, part in parts.items() if day in layered or not _holds(files[day], part)]
-            for day in written:
-                self._replace(files[day], parts[day])
-            for path, mark in self.segments(table, parts).items() if old else ():
+            self._require(table, by)
+            old = self.segments(table, days) if superseded is None else superseded
+            layered = {stem_in(path) for path in old}
+            written = set()
+            for stem, part in parts.items():
+                path, facts = self.path(table) / f"{stem}.parquet", facts_of(time, stem, periods[stem])
+                if stem in layered or not _holds(path, part, facts):
+                    self._replace(path, part, facts)
+                    written.add(stem)
+            for path, mark in self.segments(table, days).items() if old else ():
                 if old.get(path) == mark:
                     path.unlink()
-        return written
+        return [day for day in days if stem_of(day, by) in written]
 
     def upsert(
-        self, table: str, rows: pl.DataFrame, *, key: Sequence[str], time: str, gone: pl.DataFrame | None = None
+        self,
+        table: str,
+        rows: pl.DataFrame,
+        *,
+        key: Sequence[str],
+        time: str,
+        gone: pl.DataFrame | None = None,
+        by: Period = "day",
     ) -> None:
         """Add `rows`, or replace those of the same `key`, without rewriting the days they belong to.
 
-        They join the newest segment of their day; a full one is closed. `time` is one of the key's columns, so that a
-        row never moves to another day. `gone` holds keys of rows that are no longer: their days are folded at once.
+        They join the newest segment of their day (month); a full one is closed. `time` is one of the key's columns, so
+        that a row never moves to another day. `gone` holds keys of rows that are no longer: their days are folded at
+        once.
         """
         if time not in key:
             raise ValueError(f"{table}: {time!r} must be part of the key {tuple(key)}, or a row could leave its day")
-        about, rows = metadata(key, time), rows.unique(list(key), keep="last", maintain_order=True)
+        rows = rows.unique(list(key), keep="last", maintain_order=True)
         with self._lock(table):
+            self._require(table, by)
             files = self._files(table)
-            for day, part in _by_day(rows, time):
-                path, extended = with_newest_segment(self.path(table), day, files, part, key)
-                self._replace(path, extended, about)
-            for day, part in _by_day(gone, time) if gone is not None else ():
-                self._fold(table, day, without=part)
+            for stem, part in _by_period(rows, time, by):
+                path, extended = with_newest_segment(self.path(table), stem, files, part, key)
+                self._replace(path, extended, segment_facts(key, time, stem, extended))
+            for stem, part in _by_period(gone, time, by) if gone is not None else ():
+                self._fold(table, stem, without=part)
 
     def compact(self, table: str, days: Iterable[date] | None = None) -> dict[date, Fold]:
-        """Fold the segments of `days` (all days that have some) into their day files."""
+        """Fold the segments of `days` (all days that have some) into their files; of a month the first day is told."""
         with self._lock(table):
-            wanted = sorted({day for path in self.segments(table, days) if (day := day_of(path))})
-            return {day: self._fold(table, day) for day in wanted}
+            wanted = sorted({stem for path in self.segments(table, days) if (stem := stem_in(path))})
+            return {first_day(stem): self._fold(table, stem) for stem in wanted}
 
     def tables(self, folder: str) -> list[str]:
         """Tables right below `folder`, for example below `flights/features`."""
@@ -119,21 +144,23 @@ class Lake:
 
     def segments(self, table: str, days: Iterable[date] | None = None) -> Segments:
         """The segments of `days` (of all), each with a mark that changes when it is rewritten."""
-        folder, wanted = self.path(table), None if days is None else set(days)
+        folder = self.path(table)
+        wanted = None if days is None else {stem_of(day, by) for day in set(days) for by in LENGTHS}
         names = os.listdir(folder) if folder.is_dir() else []
         found = (
             folder / name for name in sorted(names) if "~" in name and name.endswith(".parquet") and name[0] != "."
         )
-        return state(path for path in found if wanted is None or day_of(path) in wanted)
+        return state(path for path in found if wanted is None or stem_in(path) in wanted)
 
     def days_state(self, table: str, since: date) -> Segments:
         """Day files from `since` on, each with a mark that changes when it is rewritten."""
-        return state(path for path in self._files(table) if not is_segment(path) and (day_of(path) or since) >= since)
+        files = (path for path in self._files(table) if not is_segment(path))
+        return state(path for path in files if not (stem := stem_in(path)) or end_day(stem) > since)
 
     def write_static(self, table: str, rows: pl.DataFrame) -> bool:
         """Replace a table that has no days, if its rows differ; whether they did."""
         path = self.path(table) / f"{STATIC}.parquet"
-        differs = not _holds(path, rows)
+        differs = not _holds(path, rows, {})
         if differs:
             self._replace(path, rows)
         return differs
@@ -143,8 +170,8 @@ class Lake:
         files = self._files(table)
         if not files:
             raise NotReadyError(f"{table}: no rows in the lake ({self.root}). Materialize its asset first.")
-        chosen = [file for file in files if _touches(day_of(file), start, end)]
-        return merged(chosen) if chosen else pl.scan_parquet(files[0]).head(0)
+        chosen = touched(files, start, end)
+        return within(merged(chosen), chosen, start, end) if chosen else pl.scan_parquet(files[0]).head(0)
 
     def load(self, table: str, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
         """`read` into memory; a file that cannot be read is named."""
@@ -173,8 +200,7 @@ class Lake:
 
     def days(self, table: str) -> list[date]:
         """Days that are present, oldest first."""
-        found = {day_of(file) for file in self._files(table)}
-        return sorted(day for day in found if day is not None)
+        return sorted({day for file in self._files(table) for day in days_in(file)})
 
     def _files(self, table: str) -> list[Path]:
         """Files of `table`, each day before its segments, oldest first."""
@@ -182,17 +208,27 @@ class Lake:
         names = os.listdir(folder) if folder.is_dir() else []
         return [folder / name for name in sorted(names) if name.endswith(".parquet") and not name.startswith(".")]
 
-    def _fold(self, table: str, day: date, without: pl.DataFrame | None = None) -> Fold:
-        """One file of the day and its segments, less the keys of `without`. Needs the lock.
+    def _require(self, table: str, by: Period) -> None:
+        """Raise DataError when the files of `table` are of another period: their rows would be there twice."""
+        stems = (stem_in(path) for path in self._files(table) if not is_segment(path))
+        if other := next((stem for stem in stems if stem and period_of(stem) != by), ""):
+            raise DataError(
+                f"{table} lies by {period_of(other)}, and is to be written by {by}: set the project's `partition_by` "
+                f"back, or delete {self.path(table)} and run again."
+            )
+
+    def _fold(self, table: str, stem: str, without: pl.DataFrame | None = None) -> Fold:
+        """One file of the day (month) and its segments, less the keys of `without`. Needs the lock.
 
         The day is whole before the first segment goes: between the two, a reader meets the same rows twice at most.
         """
-        files = [path for path in self._files(table) if day_of(path) == day]
+        files = [path for path in self._files(table) if stem_in(path) == stem]
         rows = merged(files).collect()
         if without is not None:
             rows = rows.join(without, on=without.columns, how="anti", maintain_order="left")
-        num_keys, path = count_keys(files), self.path(table) / f"{day}.parquet"
-        self._replace(path, rows)
+        num_keys, path = count_keys(files), self.path(table) / f"{stem}.parquet"
+        facts = merged_facts(files)
+        self._replace(path, rows, facts)
         kept = int(pl.scan_parquet(path).select(pl.len()).collect().item())
         for segment in filter(is_segment, files):
             segment.unlink()
@@ -207,22 +243,14 @@ class Lake:
             yield
 
     @staticmethod
-    def _replace(path: Path, rows: pl.DataFrame, about: Mapping[str, str] | None = None) -> None:
+    def _replace(path: Path, rows: pl.DataFrame, facts: Mapping[str, str] | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
-            rows.write_parquet(aside, compression="lz4", metadata=dict(about) if about else None)
+            rows.write_parquet(aside, compression="lz4", metadata=dict(facts) if facts else None)
             os.replace(aside, path)
         finally:
             aside.unlink(missing_ok=True)
-
-
-def days_between(start: datetime, end: datetime) -> Iterator[date]:
-    """Days that `[start, end)` touches."""
-    day = start.astimezone(UTC).date()
-    while datetime(day.year, day.month, day.day, tzinfo=UTC) < end:
-        yield day
-        day += timedelta(days=1)
 
 
 def _is_readable(file: Path) -> bool:
@@ -233,35 +261,27 @@ def _is_readable(file: Path) -> bool:
     return True
 
 
-def _cut(rows: pl.DataFrame, time: str, days: list[date]) -> dict[date, pl.DataFrame]:
-    """The rows of each of `days`, which follow each other, in order of time."""
+def _cut(rows: pl.DataFrame, time: str, stems: list[str]) -> dict[str, pl.DataFrame]:
+    """The rows of each of the periods, which follow each other, in order of time."""
     rows = rows.sort(time, maintain_order=True)
-    starts = pl.Series([datetime(day.year, day.month, day.day, tzinfo=UTC) for day in days[1:]], dtype=UTC_TIME)
+    starts = pl.Series([midnight(first_day(stem)) for stem in stems[1:]], dtype=UTC_TIME)
     edges = [0, *rows[time].cast(UTC_TIME).search_sorted(starts), rows.height]
-    return {day: rows.slice(first, last - first) for day, (first, last) in zip(days, pairwise(edges), strict=True)}
+    return {stem: rows.slice(first, last - first) for stem, (first, last) in zip(stems, pairwise(edges), strict=True)}
 
 
-def _holds(path: Path, rows: pl.DataFrame) -> bool:
-    """Whether the file holds exactly these rows; a file that cannot be read does not."""
+def _holds(path: Path, rows: pl.DataFrame, facts: Mapping[str, str]) -> bool:
+    """Whether the file holds exactly these rows and says this of itself; a file that cannot be read does not."""
     if not path.exists():
         return False
     try:
         present = pl.read_parquet(path)
+        known = pl.read_parquet_metadata(path) if facts else {}
     except (pl.exceptions.PolarsError, OSError):
         return False
-    return present.schema == rows.schema and present.equals(rows)
+    return present.schema == rows.schema and present.equals(rows) and facts.items() <= known.items()
 
 
-def _by_day(rows: pl.DataFrame, time: str) -> Iterator[tuple[date, pl.DataFrame]]:
-    days = rows.with_columns(__day=pl.col(time).dt.date()).partition_by(
-        "__day", as_dict=True, include_key=False, maintain_order=True
-    )
-    yield from ((day, part) for (day,), part in days.items())
-
-
-def _touches(day: date | None, start: datetime | None, end: datetime | None) -> bool:
-    if day is None:
-        return True
-    return (start is None or day >= start.astimezone(UTC).date()) and (
-        end is None or datetime(day.year, day.month, day.day, tzinfo=UTC) < end
-    )
+def _by_period(rows: pl.DataFrame, time: str, by: Period) -> Iterator[tuple[str, pl.DataFrame]]:
+    first = pl.col(time).dt.date() if by == "day" else pl.col(time).dt.truncate("1mo").dt.date()
+    parts = rows.with_columns(__first=first).partition_by("__first", as_dict=True, include_key=False)
+    yield from ((stem_of(first, by), part) for (first,), part in parts.items())

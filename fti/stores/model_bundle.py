@@ -48,7 +48,7 @@ class ModelBundle:
     `info` holds `task`, `classes` (of a multiclass label, in the order of the probabilities), `dataset_version`,
     `feature_service`, `label`, `numeric`, `categorical`, `params`, `seed`, `run_id` and, once the model has been
     evaluated, `reference_predictions`:
-    `{"predictions": fti.drift.reference(...) on the training split, "overall": {...}, "weeks": [...]}`
+    `{"predictions": fti.drift.reference(...) on the training split, "overall": {...}}`
     where `overall` and each week of the test split hold `start`, `rows`, the metrics and, of a classifier,
     `expected_log_loss` (what its own probabilities promise), of a regressor, `rmse_error` (a standard error).
     """

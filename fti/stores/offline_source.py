@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import glob
 import os
+import re
 import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,18 +28,20 @@ from feast.infra.offline_stores.file_source import FileSource
 from feast.repo_config import RepoConfig
 
 from fti.errors import DataError, NotReadyError
+from fti.periods import touches
 from fti.stores.layout import CASTS
 from fti.stores.point_in_time import aware, utc
 
 _MARKS = "*?["
+_STEM = re.compile(r"(\d{4}-\d\d(?:-\d\d)?)(?=[.~])")
 
 
 @dataclass(frozen=True)
 class Place:
     """A Parquet file, a folder of them (hive partitions too) or a glob, on this machine or on S3.
 
-    `day_files` says that files named by a UTC day (`2013-01-31.parquet`, `2013-01-31~late.parquet`) hold rows of that
-    day alone, so that a time range need not open the others.
+    `day_files` says that files named by a UTC day or month (`2013-01-31.parquet`, `2013-01-31~late.parquet`,
+    `2013-01.parquet`) hold rows of that time alone, so that a time range need not open the others.
     """
 
     uri: str
@@ -134,6 +137,26 @@ class Place:
         base = self.uri.removeprefix("s3://")
         found = pa.dataset.dataset(first, filesystem=filesystem, partitioning="hive", partition_base_dir=base)
         return found.schema.remove_metadata()
+
+    def require_alike(self) -> None:
+        """Name the first file that is no Parquet, or whose columns do not fit those of the first one."""
+        filesystem, _ = self.filesystem
+        wanted: pa.Schema | None = None
+        for file in self.files:
+            try:
+                found = pq.read_schema(file.removeprefix("s3://"), filesystem=filesystem)
+            except pa.ArrowInvalid as error:
+                raise DataError(f"{file} is not a whole Parquet file: write it again or move it away") from error
+            except FileNotFoundError:  # folded in this moment
+                continue
+            wanted = wanted or found
+            for column in wanted:
+                if column.name not in found.names:
+                    raise DataError(f"{file} has no column {column.name!r} as {self.files[0]} has: move it away")
+                if (own := found.field(column.name).type) != column.type:
+                    raise DataError(
+                        f"{file}: column {column.name!r} is {own}, in {self.files[0]} it is {column.type}: cast one"
+                    )
 
     def add(self, table: pa.Table, time_column: str) -> None:
         """Append rows: to the file itself, to the folder as new files that sort after those that are there."""
@@ -244,12 +267,12 @@ def place_of(config: RepoConfig, source: DataSource | None) -> Place:
 
 
 def _touched(files: Sequence[str], start: datetime | None, end: datetime | None) -> list[str]:
-    """Files that are not named by a UTC day outside `[start, end]`."""
-    first = aware(start).date().isoformat() if start else ""
-    last = aware(end).date().isoformat() if end else "~"
-    names = (file[file.rfind("/") + 1 :] for file in files)
+    """Files that are not named by a UTC day or month outside `[start, end]`."""
+    first = aware(start).date() if start else date.min
+    last = aware(end).date() if end else date.max
+    stems = (_STEM.match(file, file.rfind("/") + 1) for file in files)
     return [
-        file for file, name in zip(files, names, strict=True) if not name[:1].isdigit() or first <= name[:10] <= last
+        file for file, stem in zip(files, stems, strict=True) if stem is None or touches(stem.group(1), first, last)
     ]
 
 

@@ -1,6 +1,7 @@
 """Segments of a lake table: rows that came after their day's file, and the rules by which both are read as one.
 
-A segment says by itself what identifies its rows: its Parquet metadata names the key and the time column.
+A segment says by itself what identifies its rows: its Parquet metadata names the key and the time column. A file or a
+segment of a month says which of its days it has.
 """
 
 from __future__ import annotations
@@ -8,17 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from datetime import date
-from itertools import groupby
+from datetime import UTC, date, datetime, timedelta
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TypeVar
 
 import polars as pl
 
+from fti.periods import DAY, end_day, first_day, period_of, touches
+
 SEGMENT_ROWS = 8192
 """A segment with so many rows is closed; until then it is rewritten, whole, with each addition."""
-KEY, TIME = "fti.key", "fti.time"
+KEY, TIME, DAYS = "fti.key", "fti.time", "fti.days"
 
+MOMENT = timedelta(microseconds=1)
 FOLDS_IN_A_READ = 20
 """How often a read starts again."""
 T = TypeVar("T")
@@ -30,21 +34,49 @@ def is_segment(path: Path) -> bool:
     return "~" in path.name
 
 
-def day_of(path: Path) -> date | None:
-    """The day of a day file or a segment; none for the file of a table without days."""
-    day = path.stem.partition("~")[0]
-    return date.fromisoformat(day) if day[:1].isdigit() else None
+def stem_of(path: Path) -> str:
+    """The day or month of a file or a segment; empty for the file of a table that has neither."""
+    stem = path.stem.partition("~")[0]
+    return stem if stem[:1].isdigit() else ""
 
 
-def metadata(key: Sequence[str], time: str) -> dict[str, str]:
+def days_in(path: Path) -> list[date]:
+    """The days that a file or a segment has rows of, quiet ones included."""
+    stem = stem_of(path)
+    if not stem:
+        return []
+    first = first_day(stem)
+    if period_of(stem) == "day":
+        return [first]
+    return [first.replace(day=day) for day in json.loads(pl.read_parquet_metadata(path).get(DAYS, "[]"))]
+
+
+def time_in(path: Path) -> str:
+    """The time column of a segment, or of the file of a month."""
+    return pl.read_parquet_metadata(path)[TIME]
+
+
+def facts_of(time: str, stem: str, days: Iterable[date]) -> dict[str, str]:
+    """What the file of a month says of its rows, which are those of `days`; of a day its name says all."""
+    return {TIME: time, DAYS: json.dumps(sorted({day.day for day in days}))} if period_of(stem) == "month" else {}
+
+
+def merged_facts(files: Sequence[Path]) -> dict[str, str]:
+    """What one file of all `files` of a day (month) says of itself."""
+    stem = stem_of(files[-1])
+    return facts_of(time_in(files[-1]), stem, chain(*map(days_in, files))) if period_of(stem) == "month" else {}
+
+
+def segment_facts(key: Sequence[str], time: str, stem: str, rows: pl.DataFrame) -> dict[str, str]:
     """What a segment says of its rows."""
-    return {KEY: json.dumps(list(key)), TIME: time}
+    days = rows[time].dt.date().unique() if period_of(stem) == "month" else ()
+    return {KEY: json.dumps(list(key)), TIME: time, **facts_of(time, stem, days)}
 
 
 def merged(files: Sequence[Path]) -> pl.LazyFrame:
     """Rows of `files`, which are in the order of their names. Where a day has segments: the last row of each key."""
-    layered = {day_of(path) for path in files if is_segment(path)}
-    runs = [(several, list(run)) for several, run in groupby(files, key=lambda path: day_of(path) in layered)]
+    layered = {stem_of(path) for path in files if is_segment(path)}
+    runs = [(several, list(run)) for several, run in groupby(files, key=lambda path: stem_of(path) in layered)]
     return pl.concat([_last_rows(run) if several else pl.scan_parquet(run) for several, run in runs])
 
 
@@ -69,15 +101,16 @@ def _last_rows(files: Sequence[Path]) -> pl.LazyFrame:
 
 
 def with_newest_segment(
-    folder: Path, day: date, files: Sequence[Path], rows: pl.DataFrame, key: Sequence[str]
+    folder: Path, stem: str, files: Sequence[Path], rows: pl.DataFrame, key: Sequence[str]
 ) -> tuple[Path, pl.DataFrame]:
-    """Where new rows of `day` go, and what that file then holds: its newest segment with them, or a new one if full."""
-    own = [path for path in files if is_segment(path) and day_of(path) == day]
+    """Where new rows of a day (month) go, and what that file then holds: its newest segment with them, or a new one if
+    full."""
+    own = [path for path in files if is_segment(path) and stem_of(path) == stem]
     if not own:
-        return folder / f"{day}~000001.parquet", rows
+        return folder / f"{stem}~000001.parquet", rows
     newest = pl.read_parquet(own[-1])
     if newest.height >= SEGMENT_ROWS:
-        return folder / f"{day}~{int(own[-1].stem.partition('~')[2]) + 1:06d}.parquet", rows
+        return folder / f"{stem}~{int(own[-1].stem.partition('~')[2]) + 1:06d}.parquet", rows
     return own[-1], pl.concat([newest, rows]).unique(list(key), keep="last", maintain_order=True)
 
 
@@ -99,3 +132,25 @@ def state(files: Iterable[Path]) -> Segments:
             continue  # folded in this moment
         found[path] = (about.st_ino, about.st_mtime_ns)
     return found
+
+
+def touched(files: Iterable[Path], start: datetime | None, end: datetime | None) -> list[Path]:
+    """Those of `files` that have a day of `[start, end)`, and those that are of no day."""
+    first, last = _days(start, end)
+    return [file for file in files if not (stem := stem_of(file)) or touches(stem, first, last)]
+
+
+def within(rows: pl.LazyFrame, files: Iterable[Path], start: datetime | None, end: datetime | None) -> pl.LazyFrame:
+    """Of the `rows` of `files` those of the days that `[start, end)` touches: a month may reach beyond it."""
+    first, last = _days(start, end)
+    for file in files:
+        stem = stem_of(file)
+        if stem and period_of(stem) == "month" and not first <= first_day(stem) <= end_day(stem) - DAY <= last:
+            return rows.filter(pl.col(time_in(file)).dt.date().is_between(first, last))
+    return rows
+
+
+def _days(start: datetime | None, end: datetime | None) -> tuple[date, date]:
+    """First and last day that `[start, end)` touches."""
+    first = start.astimezone(UTC).date() if start else date.min
+    return first, (end.astimezone(UTC) - MOMENT).date() if end else date.max

@@ -33,7 +33,7 @@ def trials_train(rehearsal: Rehearsal) -> None:
     config = TuneConfig(num_trials=wanted, epochs=1, train_rows=TRIAL_ROWS)
     dataset = rehearsal.dataset
     try:
-        study = run_study(project, dataset, registry, config)
+        study = run_study(project, dataset, registry, config, report=lambda line: None)
     except FtiError as error:
         raise Broken(f"{error}") from error
     bad = [trial for trial in finished_trials(study) if trial.value is None or not np.isfinite(trial.value)]

@@ -9,7 +9,8 @@ from fti.project import Project
 from fti.stores.dataset_store import DatasetStore
 from tests.training_pipeline.conftest import START, UTC_TIME, VIEWS, parcels
 from training_pipeline.card import drawn
-from training_pipeline.dataset import DatasetConfig, cut_of, entity_rows, manifest, metadata, split
+from training_pipeline.dataset import DatasetConfig, cut_of, manifest, metadata, split
+from training_pipeline.labelled import entity_rows
 from training_pipeline.split import drawn_by, require_two_classes, typed_label, unit_hashes
 
 
