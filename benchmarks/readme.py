@@ -70,6 +70,12 @@ def online_reads() -> Iterator[tuple[str, str]]:
             f"{figures[f'ours_{place}']['p50_ms']:.2f} ms: {ratio[f'feast_{place}_sdk / ours_{place}']:.0f} times "
             f"Feast's store, {ratio[f'ours_{place} / bare_{place}']:.2f} of a bare read",
         )
+        if f"ours_{place}_call" in figures:
+            yield (
+                f"the same by Feast's `get_online_features(...).to_dict()`, {text}",
+                f"{figures[f'ours_{place}_call']['p50_ms']:.2f} ms: "
+                f"{ratio[f'feast_{place}_call / ours_{place}_call']:.0f} times Feast's store",
+            )
 
 
 def events() -> Iterator[tuple[str, str]]:

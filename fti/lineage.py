@@ -90,8 +90,9 @@ def _views(store: Any, manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]
 
 
 def _sources(project: Project, lake: Any, manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Source -> its days (and months), the fingerprint of them all, and those whose rows are not the same any more."""
-    answer = {}
+    """Source -> its days (and months), the fingerprint of them all, those whose rows are not the same any more, and
+    whether the code still has it; if not, nothing is known of its rows."""
+    answer, declared = {}, {source.name for source in project.sources}
     for name, prints in manifest["created_from"].get("raw", {}).items():
         periods = sorted(prints)
         answer[name] = {
@@ -100,7 +101,8 @@ def _sources(project: Project, lake: Any, manifest: Mapping[str, Any]) -> dict[s
             "days": sum(period_of(stem) == "day" for stem in periods),
             "months": sum(period_of(stem) == "month" for stem in periods),
             "fingerprint": digest(*(prints[stem] for stem in periods)) if len(periods) != 1 else prints[periods[0]],
-            "changed": changed_periods(project, lake, name, prints),
+            "changed": changed_periods(project, lake, name, prints) if name in declared else [],
+            "in_code": name in declared,
         }
     return answer
 
@@ -169,4 +171,5 @@ def _source_line(name: str, source: Mapping[str, Any]) -> str:
     span = "one table" if source["from"] == STATIC else f"{' and '.join(counts)}, {source['from']} .. {source['to']}"
     changed = source["changed"]
     state = f"  [yellow]{len(changed)} changed since, the first {changed[0]}[/]" if changed else "  unchanged"
+    state = state if source["in_code"] else "  [yellow]the project has no such source any more[/]"
     return f"{name}  {span}  {source['fingerprint']}{state}"

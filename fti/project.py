@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from fti.errors import DataError
 from fti.gate import Gate, require_measurable
 from fti.periods import Period, first_day, stem_of
 from fti.source import Expectation as Expectation
@@ -282,7 +283,9 @@ class Project:
 
     def source(self, name: str) -> Source:
         """The source called `name`."""
-        return next(source for source in self.sources if source.name == name)
+        if found := [source for source in self.sources if source.name == name]:
+            return found[0]
+        raise DataError(f"project {self.name} has no source {name!r}: correct its name, or declare it")
 
     def overriding(self, features: Iterable[str]) -> list[str]:
         """Request fields that replace the feature of their name, of `features`."""

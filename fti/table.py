@@ -127,10 +127,10 @@ class Table:
         """
         made = {name: column for name, column in self.entity.items() if column.how == ROW_NUMBER}
         about = {
-            **dict.fromkeys(self.entity, "Whom the prediction is about"),
-            **dict.fromkeys(made, "Row number, none for a new row"),
-            **dict.fromkeys(self.time, "Moment of prediction, else now"),
-            **{name: f"{name}, if known" for name in self.features},
+            **dict.fromkeys(self.entity, "whom the prediction is about"),
+            **dict.fromkeys(made, "row number, none for a new row"),
+            **dict.fromkeys(self.time, "moment of prediction, else now"),
+            **dict.fromkeys(self.features, "else the newest known"),
         }
         return {
             name: RequestField(

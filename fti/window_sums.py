@@ -113,13 +113,11 @@ class ColumnSums:
         return cls({name: _Sums.of(each, ends) for name, each in sums.items()}, units | at_ends)
 
     def fill(self, first: Array, number: Array, targets: Mapping[str, Array]) -> None:
-        """The statistics, by name, of the `number` rows from `first` on; NaN where nothing can be said."""
-        if "number" in self.sums:
-            number = self.sums["number"].since(first)
-        counted = number.astype(np.float64)
+        """The statistics, by name, of the `number` (Float64) rows from `first` on; NaN where nothing can be said."""
+        counted = self.sums["number"].since(first).astype(np.float64) if "number" in self.sums else number
         with np.errstate(invalid="ignore", divide="ignore"):
             if "count" in targets:
-                targets["count"][:] = number
+                targets["count"][:] = counted
             if "share" in targets:
                 np.divide(self.sums["true"].since(first), counted, out=targets["share"])
             if "sum" in targets or "mean" in targets:

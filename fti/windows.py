@@ -182,7 +182,7 @@ def _fill(
     sums = {name: ColumnSums.of(values[name], set(wanted), lengths, ends) for name, wanted in named.items()}
     for window, first in enumerate(_firsts(packed, ends, widths)):
         count, *own = targets[window * (1 + len(statistics)) :][: 1 + len(statistics)]
-        number = np.subtract(ends, first, out=count)
+        number = np.subtract(ends, first, out=count).astype(np.float64)
         for name, wanted in named.items():
             sums[name].fill(first, number, {kind: own[places[0] - 1] for kind, places in wanted.items()})
             for places in wanted.values():

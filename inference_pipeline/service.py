@@ -77,9 +77,11 @@ def bento_service(endpoint: "Endpoint") -> "bentoml.Service[Any]":
 def application(predictor: "Predictor") -> "Asgi":
     """The whole ASGI application, the hot path outermost."""
     from inference_pipeline.endpoint import Endpoint, HotPath
+    from inference_pipeline.page import Page
 
     endpoint = Endpoint(predictor)
-    return HotPath(bento_service(endpoint).to_asgi(), endpoint)
+    service = bento_service(endpoint)
+    return HotPath(Page(service.to_asgi(), service=service, predictor=predictor), endpoint)
 
 
 def prepare_process(settings: Settings) -> None:
@@ -115,11 +117,13 @@ def __getattr__(name: str) -> Any:
     if name != "svc":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from inference_pipeline.endpoint import Endpoint, HotPath
+    from inference_pipeline.page import Page
 
     settings = Settings()
     prepare_process(settings)
     endpoint = Endpoint(open_predictor(settings, os.environ.get("FTI_SERVICE_PROJECT")))
     svc = bento_service(endpoint)
+    svc.add_asgi_middleware(Page, service=svc, predictor=endpoint.predictor)
     svc.add_asgi_middleware(HotPath, endpoint=endpoint)
     globals()["svc"] = svc
     return svc

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from fti import cli, datasets, servers
-from fti.errors import ChangeError, NotReadyError
-from fti.lineage import changed_periods, find_version
+from fti.errors import ChangeError, DataError, NotReadyError
+from fti.lineage import changed_periods, find_version, lineage, tree
 from fti.plan import plan
 from fti.settings import Settings
 from fti.stores import open_stores
@@ -98,6 +98,20 @@ def test_lineage_leads_from_the_champion_to_the_raw_days(
     assert all(source["changed"] == [] for source in sources.values())
     assert cli.main(["lineage", "champion"]) == 0
     assert found["dataset"]["version"] in capsys.readouterr().out
+
+
+def test_a_model_whose_source_was_renamed_since_has_a_lineage(stores: dict[str, Any]) -> None:
+    kept = tuple(source for source in project.sources if source.name != "weather")
+    renamed = replace(project, sources=(*kept, replace(project.source("weather"), name="forecast")))
+    found = lineage(renamed, stores["model_registry"].champion("flights"), stores)
+    assert {name for name, source in found["sources"].items() if not source["in_code"]} == {"weather"}
+    assert "no such source any more" in str([child.label for child in _leaves(tree(found))])
+    with pytest.raises(DataError, match="flights has no source 'weather': correct its name"):
+        plan(renamed, stores)
+
+
+def _leaves(node: Any) -> list[Any]:
+    return [node, *(leaf for child in node.children for leaf in _leaves(child))]
 
 
 def test_a_raw_day_that_changed_since_is_named(stores: dict[str, Any]) -> None:

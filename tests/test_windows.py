@@ -159,3 +159,16 @@ def test_a_million_entities_over_a_century_are_right():
 def test_a_window_that_is_none_says_how_to_write_one(window):
     with pytest.raises(ValueError, match="write a whole number and m, h or d"):
         parse_window(window)
+
+
+@pytest.mark.parametrize("dtype", [pl.Datetime("ns"), pl.Datetime("ms", "Europe/Berlin"), pl.Date])
+def test_times_keep_their_type_and_a_statistic_may_have_two_names(dtype):
+    rows = one_entity([1, 2, None, 4], event_timestamp=[T0 + day * timedelta(days=1) for day in range(4)]).with_columns(
+        pl.col("event_timestamp").cast(dtype)
+    )
+    both = {"one": ("value", "sum"), "other": ("value", "sum"), "number": ("value", "count")}
+    made = rolling_statistics(rows, entity=["entity"], statistics=both, windows=["2d"], prefix="x")
+    assert made["event_timestamp"].equals(rows["event_timestamp"])
+    assert made["x_one_2d"].to_list() == made["x_other_2d"].to_list() == [1, 3, 2, 4]
+    assert made["x_number_2d"].to_list() == [1, 2, 1, 1]
+    assert made["x_count_2d"].to_list() == [1, 2, 2, 2]

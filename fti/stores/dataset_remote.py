@@ -68,7 +68,7 @@ class DatasetRemote:
 
     def entries(self) -> dict[str, dict[str, Any]]:
         """Version -> its entry in the index."""
-        return {version: json.loads(self._fs.cat_file(path)) for version, path in self._ask(self._index).items()}
+        return {version: self._entry(path) for version, path in self._ask(self._index).items()}
 
     def describe(self, version: str) -> Path:
         """The `.dvc` file of a version of the remote, written here as it was made there."""
@@ -77,7 +77,7 @@ class DatasetRemote:
             raise NotReadyError(
                 f"no training dataset {version!r} in {self.root} or {self.url}. See `fti dataset list`."
             )
-        entry = json.loads(self._fs.cat_file(found[version]))
+        entry = self._entry(found[version])
         file = Path(self.root, entry["project"], f"{version}.dvc")
         file.parent.mkdir(parents=True, exist_ok=True)
         replace_file(file, entry["dvc"])
@@ -110,6 +110,16 @@ class DatasetRemote:
     def _index(self) -> dict[str, str]:
         """Version -> path of its index file."""
         return {Path(path).stem: path for path in self._fs.glob(f"{self._base}/{INDEX}/*/*.json")}
+
+    def _entry(self, path: str) -> dict[str, Any]:
+        text = self._ask(lambda: self._fs.cat_file(path))
+        try:
+            entry: dict[str, Any] = json.loads(text)
+        except ValueError:
+            entry = {}
+        if not {"project", "made", "rows", "service", "dvc"} <= set(entry):
+            raise DataError(f"{path} is no entry of a dataset remote's index: remove it, the next save writes its own")
+        return entry
 
     def _write(self, entry: dict[str, Any]) -> None:
         path = f"{self._base}/{INDEX}/{entry['project']}/{entry['version']}.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pandas as pd
@@ -25,25 +25,51 @@ _FEW = 100_000
 
 def entity_frame(entity_df: Any) -> tuple[pl.DataFrame, str]:
     """The entity dataframe as a polars frame, and its event timestamp: `event_timestamp` or its only datetime."""
-    if isinstance(entity_df, pl.DataFrame):
-        rows = entity_df
-    elif isinstance(entity_df, pl.LazyFrame):
-        rows = entity_df.collect()
-    elif isinstance(entity_df, pd.DataFrame):
-        rows = pl.from_pandas(entity_df)
-    elif isinstance(entity_df, (pa.Table, pa.RecordBatch)):
-        rows = cast(pl.DataFrame, pl.from_arrow(entity_df))
-    else:
-        raise ValueError(
-            "the polars offline store takes its entity rows as a pandas, polars or Arrow table, or None with a time "
-            f"range, not as SQL or {type(entity_df).__name__}"
-        )
+    rows = _frame(entity_df)
     if TIME in rows.columns:
-        return rows, TIME
+        return (_dated(rows) if rows.schema[TIME] == pl.String else rows), TIME
     moments = [name for name, dtype in rows.schema.items() if isinstance(dtype, pl.Datetime)]
     if len(moments) != 1:
         raise EntityTimestampInferenceException(TIME)
     return rows, moments[0]
+
+
+def _frame(entity_df: Any) -> pl.DataFrame:
+    """The entity dataframe in polars, which knows zones by their names: fixed offsets become UTC."""
+    if isinstance(entity_df, pl.DataFrame):
+        return entity_df
+    if isinstance(entity_df, pl.LazyFrame):
+        return entity_df.collect()
+    if isinstance(entity_df, pd.DataFrame):
+        zones = {name: getattr(dtype, "tz", None) for name, dtype in entity_df.dtypes.items()}
+        nameless = [name for name, zone in zones.items() if zone and not _name_of(zone)]
+        return pl.from_pandas(entity_df.assign(**{name: entity_df[name].dt.tz_convert("UTC") for name in nameless}))
+    if isinstance(entity_df, (pa.Table, pa.RecordBatch)):
+        fields = [
+            field.with_type(pa.timestamp(field.type.unit, "UTC"))
+            if pa.types.is_timestamp(field.type) and (field.type.tz or "").startswith(("+", "-"))
+            else field
+            for field in entity_df.schema
+        ]
+        return cast(pl.DataFrame, pl.from_arrow(entity_df.cast(pa.schema(fields))))
+    raise ValueError(
+        "the polars offline store takes its entity rows as a pandas, polars or Arrow table, or None with a time "
+        f"range, not as SQL or {type(entity_df).__name__}"
+    )
+
+
+def _name_of(zone: Any) -> str:
+    """The name of a time zone of the standard library or of pytz; empty for an offset."""
+    return getattr(zone, "key", None) or getattr(zone, "zone", None) or ("UTC" if zone is UTC else "")
+
+
+def _dated(rows: pl.DataFrame) -> pl.DataFrame:
+    """Event timestamps that are text as UTC times: ISO 8601, each with or without time of day and offset."""
+    try:
+        moments = pd.to_datetime(pd.Series(rows[TIME].to_list(), dtype=object), format="ISO8601", utc=True)
+    except ValueError as error:
+        raise DataError(f"entity rows: {TIME!r} is text that is no ISO 8601 time: {error}") from error
+    return rows.with_columns(pl.Series(TIME, moments).dt.cast_time_unit("us"))
 
 
 def span_of(rows: pl.DataFrame, time: str = TIME) -> Span:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +14,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pyarrow.fs
+from feast.data_source import DataSource
 from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMetadata
@@ -21,7 +23,7 @@ from feast.repo_config import RepoConfig
 from feast.saved_dataset import SavedDatasetStorage
 
 from fti.errors import DataError
-from fti.stores.offline_source import Place, parquet_only, place, small
+from fti.stores.offline_source import Place, parquet_only, place, place_of, small
 from fti.stores.segments import FOLDS_IN_A_READ, settled
 
 _ADDRESSABLE = 1 << 31
@@ -36,7 +38,7 @@ class PolarsRetrievalJob(RetrievalJob):  # type: ignore[misc]
     """A query that runs when its result is asked for; Feast's `timeout` has no effect.
 
     `open_query` lists the files that the query reads, at once and again when one of them has gone meanwhile: a lake
-    folds segments into other files at any time.
+    folds segments into other files at any time. `sources` are what it reads: a file there that does not fit is named.
     """
 
     def __init__(
@@ -44,13 +46,16 @@ class PolarsRetrievalJob(RetrievalJob):  # type: ignore[misc]
         config: RepoConfig,
         open_query: Callable[[], Query],
         *,
+        sources: Sequence[DataSource | None] = (),
         metadata: RetrievalMetadata | None = None,
         on_demand: list[OnDemandFeatureView] | None = None,
         full_names: bool = False,
     ) -> None:
         self._config = config
         self._open = open_query
-        self._query = settled(open_query)
+        self._sources = sources
+        with self._naming_files():
+            self._query = settled(open_query)
         self._metadata = metadata
         self._on_demand = on_demand or []
         self._full_names = full_names
@@ -79,17 +84,28 @@ class PolarsRetrievalJob(RetrievalJob):  # type: ignore[misc]
     def _read(self, use: Callable[[pl.LazyFrame], T]) -> T:
         """What `use` makes of the rows. The query is opened again when a file has gone or is another one now."""
         is_changed = False
-        for _ in range(FOLDS_IN_A_READ):
-            try:
-                return use(self._query())
-            except FileNotFoundError:
-                pass
-            except pl.exceptions.ComputeError:  # what was read of a replaced file does not fit it
-                if is_changed:
-                    raise
-                is_changed = True
-            self._query = settled(self._open)
-        return use(self._query())
+        with self._naming_files():
+            for _ in range(FOLDS_IN_A_READ):
+                try:
+                    return use(self._query())
+                except FileNotFoundError:
+                    pass
+                except pl.exceptions.ComputeError:  # what was read of a replaced file does not fit it
+                    if is_changed:
+                        raise
+                    is_changed = True
+                self._query = settled(self._open)
+            return use(self._query())
+
+    @contextmanager
+    def _naming_files(self) -> Iterator[None]:
+        """polars does not say which of many files it cannot read: look for it when it has failed."""
+        try:
+            yield
+        except pl.exceptions.PolarsError:
+            for source in self._sources:
+                place_of(self._config, source).require_alike()
+            raise
 
     def _save(self, write: Callable[[pl.LazyFrame], None]) -> None:
         """`write` the result."""

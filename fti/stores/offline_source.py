@@ -138,6 +138,26 @@ class Place:
         found = pa.dataset.dataset(first, filesystem=filesystem, partitioning="hive", partition_base_dir=base)
         return found.schema.remove_metadata()
 
+    def require_alike(self) -> None:
+        """Name the first file that is no Parquet, or whose columns do not fit those of the first one."""
+        filesystem, _ = self.filesystem
+        wanted: pa.Schema | None = None
+        for file in self.files:
+            try:
+                found = pq.read_schema(file.removeprefix("s3://"), filesystem=filesystem)
+            except pa.ArrowInvalid as error:
+                raise DataError(f"{file} is not a whole Parquet file: write it again or move it away") from error
+            except FileNotFoundError:  # folded in this moment
+                continue
+            wanted = wanted or found
+            for column in wanted:
+                if column.name not in found.names:
+                    raise DataError(f"{file} has no column {column.name!r} as {self.files[0]} has: move it away")
+                if (own := found.field(column.name).type) != column.type:
+                    raise DataError(
+                        f"{file}: column {column.name!r} is {own}, in {self.files[0]} it is {column.type}: cast one"
+                    )
+
     def add(self, table: pa.Table, time_column: str) -> None:
         """Append rows: to the file itself, to the folder as new files that sort after those that are there."""
         parts = Path(self.files[0].removeprefix(self.uri)).parts if self.files else ()

@@ -89,6 +89,7 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]
         return PolarsRetrievalJob(
             config,
             lambda: answer(rows, open_views(span), time, on_demand),
+            sources=[view.batch_source for view in feature_views],
             metadata=RetrievalMetadata(feature_refs, [name for name in rows.columns if name != time], *span),
             on_demand=on_demand,
             full_names=full_feature_names,
@@ -113,7 +114,7 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]
             rows = pulled((start_date, end_date)).drop_nulls([*join_key_columns, timestamp_field])
             return lambda: _keyed(newest(rows, join_key_columns, times).lazy(), join_key_columns)
 
-        return PolarsRetrievalJob(config, open_query)
+        return PolarsRetrievalJob(config, open_query, sources=[data_source])
 
     @staticmethod
     def pull_all_from_table_or_query(
@@ -134,7 +135,7 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]
             rows = pulled((start_date, end_date))
             return lambda: _keyed(rows, join_key_columns)
 
-        return PolarsRetrievalJob(config, open_query)
+        return PolarsRetrievalJob(config, open_query, sources=[data_source])
 
     @staticmethod
     def offline_write_batch(

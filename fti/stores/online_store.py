@@ -8,38 +8,45 @@ newest row of an entity and view wins whatever the order of writing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import polars as pl
 from feast import utils
 from feast.entity import Entity
-from feast.feature_view import FeatureView
+from feast.feature_service import FeatureService
+from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL, FeatureView
 from feast.infra.infra_object import InfraObject
 from feast.infra.online_stores.helpers import compute_table_id
 from feast.infra.online_stores.online_store import OnlineStore
+from feast.infra.registry.base_registry import BaseRegistry
 from feast.infra.supported_async_methods import SupportedAsyncMethods
+from feast.online_response import OnlineResponse
 from feast.protos.feast.core.Registry_pb2 import Registry as RegistryProto
+from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey as EntityKeyProto
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
+from feast.type_map import python_values_to_proto_values
+from feast.value_type import ValueType
 from pydantic import field_validator, model_validator
 
 from fti.stores.online import keys, packing
 from fti.stores.online.backend import Backend, is_redis, open_backend
-from fti.stores.online.reading import Group, Wanted, rows_of
-from fti.stores.online.sections import NEVER, view_id
-from fti.stores.online.types import FIXED, tail, value_of
+from fti.stores.online.call import Answered, Call, ColumnarResponse, Given, is_special
+from fti.stores.online.reading import Answer, Group, Wanted, protos, rows_of
+from fti.stores.online.sections import view_id
+from fti.stores.online.serving import stored
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 BATCH = 10_000
 """Rows that are packed at once."""
+MAX_CALLS = 256
+"""Sets of features that are asked for, again and again."""
 
 ProtoRow = tuple[EntityKeyProto, dict[str, ValueProto], datetime, datetime | None]
-Answer = tuple[datetime | None, dict[str, ValueProto] | None]
 
 
 class PackedOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
@@ -71,11 +78,12 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self._backends: dict[tuple[Any, ...], Backend] = {}
+        self._calls: dict[tuple[Any, ...], tuple[Any, Call | None]] = {}
 
     def backend(self, config: RepoConfig) -> Backend:
         """Where the configuration says that values are kept."""
         own = config.online_store
-        place = (own.path, config.project, config.repo_path, own.key_ttl_seconds)
+        place = _place(config)
         if place not in self._backends:
             self._backends[place] = open_backend(
                 own.path, project=config.project, folder=config.repo_path, key_ttl_seconds=own.key_ttl_seconds
@@ -134,6 +142,54 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         """Feast's own way out: a protobuf per value."""
         return self._read(config, [(table, requested_features, entity_keys)])[0]
 
+    def get_online_features(
+        self,
+        config: RepoConfig,
+        features: list[str] | FeatureService,
+        entity_rows: Any,
+        registry: BaseRegistry,
+        project: str,
+        full_feature_names: bool = False,
+        include_feature_view_version_metadata: bool = False,
+    ) -> OnlineResponse:
+        """What `feast.FeatureStore.get_online_features` asks: whole columns, without a protobuf per value.
+
+        Feast's own way takes on-demand views, precomputed services, Feast's metrics, and keys other than plain text and
+        whole numbers; it also makes the protobuf of an answer, from what was read, when somebody asks for it.
+        """
+        asked = (registry, project, features, full_feature_names)
+        call = None if include_feature_view_version_metadata or is_special(features) else self._call(config, *asked)
+        given = None if call is None else call.given(entity_rows)
+        if call is None or given is None:
+            return super().get_online_features(
+                config,
+                features,
+                entity_rows,
+                registry,
+                project,
+                full_feature_names,
+                include_feature_view_version_metadata,
+            )
+        backend = self.backend(config)
+        encoded, values = stored(backend, call.keys(given))
+        answered = Answered(encoded, values, backend.layout)
+        proto = partial(_proto, config, call, given, answered, full_feature_names)
+        return ColumnarResponse(call, given, call.group.decode(values, backend.layout), proto)
+
+    def _call(self, config: RepoConfig, registry: BaseRegistry, project: str, features: Any, full: bool) -> Call | None:
+        """How `features` are read; made anew when Feast has resolved them anew."""
+        context = utils._get_cached_request_context(registry, project, features, full)
+        key = (features.name if isinstance(features, FeatureService) else tuple(features), project, full)
+        grouped, call = self._calls.get(key, (None, None))
+        if grouped is not context[5]:
+            grouped = context[5]
+            views = [(view, view_id(table_name(config, view)), names) for view, names in grouped]
+            call = Call.of(config.project, context, views, full, self._build_feature_types(grouped))
+            if len(self._calls) >= MAX_CALLS:
+                self._calls.clear()
+            self._calls[key] = (grouped, call)
+        return call
+
     def _read(
         self, config: RepoConfig, asked: Sequence[tuple[FeatureView, list[str] | None, Sequence[EntityKeyProto]]]
     ) -> list[list[Answer]]:
@@ -145,7 +201,7 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         answers = []
         for (view, names, _), part in zip(asked, encoded, strict=True):
             group = Group([Wanted(view_id(table_name(config, view)), features_of(view, names))])
-            answers.append(_protos(rows_of(group, [values[key] for key in part], backend.layout), view))
+            answers.append(protos(rows_of(group, [values[key] for key in part], backend.layout), view))
         return answers
 
     def _read_features_per_fv(
@@ -200,9 +256,17 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         """`online_read` in a thread."""
         return await asyncio.to_thread(self.online_read, config, table, entity_keys, requested_features)
 
-    async def _read_features_per_fv_async(self, *arguments: Any) -> None:
-        """The one read of `_read_features_per_fv` in a thread."""
-        await asyncio.to_thread(self._read_features_per_fv, *arguments)
+    async def get_online_features_async(self, *arguments: Any, **named: Any) -> OnlineResponse:
+        """`get_online_features` in a thread."""
+        return await asyncio.to_thread(self.get_online_features, *arguments, **named)
+
+    def retrieve_online_documents(self, *arguments: Any, **options: Any) -> Any:
+        """Refused: vectors are kept and read like any list, but not searched."""
+        raise NotImplementedError(
+            "PackedOnlineStore has no vector search: keep views with a vector index in one of Feast's stores that has"
+        )
+
+    retrieve_online_documents_v2 = retrieve_online_documents
 
     def _is_versioned_read_supported(self) -> bool:
         """`view@v1:feature` is another view to this store."""
@@ -221,24 +285,22 @@ def features_of(view: FeatureView, names: Sequence[str] | None = None) -> tuple[
     return tuple((name, features[name]) for name in (names or features) if name in features)
 
 
-def _protos(rows: Iterable[tuple[int, dict[str, Any]]], view: FeatureView) -> list[Answer]:
-    """Rows as Feast wants them."""
-    makers = {feature.name: _maker(feature.dtype) for feature in view.features}
-    nothing = ValueProto()
-    return [
-        (None, None)
-        if event == NEVER
-        else (
-            EPOCH + MICROSECOND * event,
-            {name: nothing if value is None else makers[name](value) for name, value in values.items()},
-        )
-        for event, values in rows
-    ]
+def _place(config: RepoConfig) -> tuple[Any, ...]:
+    own = config.online_store
+    return own.path, config.project, config.repo_path, own.key_ttl_seconds
 
 
-def _maker(dtype: Any) -> Callable[[Any], ValueProto]:
-    """Stored value to protobuf."""
-    kind = FIXED.get(str(dtype))
-    if kind is None:
-        return tail(dtype).to_proto
-    return lambda value: value_of(kind.proto, kind.to_proto(value))
+def _proto(config: RepoConfig, call: Call, given: Given, answered: Answered, full_feature_names: bool) -> Any:
+    """Feast's protobuf of what a call has read, made by Feast's own way."""
+    _, _, names, key_types, _, grouped, _, _, has_no_entity = call.context
+    values = {
+        name: python_values_to_proto_values(own, key_types.get(name, ValueType.UNKNOWN)) for name, own in given.items()
+    }
+    response = GetOnlineFeaturesResponse(results=[])
+    utils._populate_result_rows_from_columnar(response, values)
+    if has_no_entity:
+        values[DUMMY_ENTITY_ID] = [ValueProto(string_val=DUMMY_ENTITY_VAL)] * len(next(iter(values.values())))
+    store = PackedOnlineStore()
+    store._backends[_place(config)] = cast(Backend, answered)
+    store._read_features_per_fv(config, grouped, values, names, response, full_feature_names, False)
+    return response

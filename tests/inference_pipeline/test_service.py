@@ -1,6 +1,7 @@
 """The prediction service as a real process over real HTTP: its answers, its swap, its death."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -182,13 +183,24 @@ def test_malformed_input_is_refused_and_not_logged(service: Service, world: Worl
 
 
 def test_bento_pages_and_metrics_are_there(service: Service) -> None:
-    for path in ("/livez", "/healthz", "/readyz", "/"):
+    for path in ("/livez", "/healthz", "/readyz", "/static_content/swagger-ui-bundle.js"):
         assert httpx.get(service.url + path, timeout=30).status_code == 200
-    paths = httpx.get(f"{service.url}/docs.json", timeout=30).json()["paths"]
-    assert {"/predict", "/predict_batch"} <= paths.keys()
     metrics = httpx.get(f"{service.url}/metrics", timeout=30).text
     assert 'fti_requests_total{path="/predict",project="flights",status="200"}' in metrics
     assert "fti_request_seconds_bucket" in metrics
+
+
+def test_the_page_speaks_of_the_project_and_loads_nothing_from_elsewhere(service: Service, world: World) -> None:
+    page = httpx.get(f"{service.url}/", timeout=30)
+    assert page.headers["content-security-policy"].startswith("default-src 'self'")
+    assert re.findall(r"(?:src|href)=.(?!\./static_content/)", page.text) == []
+    found = httpx.get(f"{service.url}/docs.json", timeout=30).json()
+    assert world.project.description in found["info"]["description"]
+    assert re.fullmatch(r"model version \d+", found["info"]["version"])
+    assert {"/predict", "/predict_batch"} <= found["paths"].keys()
+    for path in ("/predict", "/predict_batch"):
+        example = found["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"]
+        assert service.post(path, example).status_code == 200
 
 
 def test_a_version_that_does_not_load_leaves_the_old_one_serving(service: Service, world: World) -> None:

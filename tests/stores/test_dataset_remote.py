@@ -131,6 +131,22 @@ def test_a_damaged_remote_is_noticed_when_pulled(tmp_path):
         DatasetStore(str(tmp_path / "there"), here.remote).load(version)
 
 
+def test_a_damaged_entry_of_the_index_is_named_and_written_anew(tmp_path):
+    here = DatasetStore(str(tmp_path / "here"), str(tmp_path / "remote"))
+    version = here.save("p", SPLITS, MANIFEST)
+    entry = tmp_path / "remote" / "versions" / "p" / f"{version}.json"
+    whole = entry.read_text()
+    there = DatasetStore(str(tmp_path / "there"), here.remote)
+    for damaged in (whole[: len(whole) // 2], "{}"):
+        entry.write_text(damaged)
+        for read in (there.versions, lambda: there.load(version)):
+            with pytest.raises(DataError, match=f"{version}.json is no entry of a dataset remote's index: remove it"):
+                read()
+    entry.unlink()
+    assert here.save("p", SPLITS, MANIFEST) == version
+    assert there.load(version).splits["train"].equals(SPLITS["train"])
+
+
 @pytest.mark.process
 def test_processes_that_save_at_once_wait_for_each_other(tmp_path):
     root, remote = tmp_path / "here", str(tmp_path / "remote")

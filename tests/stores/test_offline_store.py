@@ -6,6 +6,7 @@ import feast
 import polars as pl
 import pytest
 from feast.errors import SavedDatasetLocationAlreadyExists
+from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 from feast.types import Float32, Int64, String
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -170,8 +171,6 @@ def test_feast_materializes_and_serves_through_both_stores(store, view):
 
 
 def test_a_saved_dataset_is_persisted_once(store, view, tmp_path):
-    from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
-
     job = store.get_historical_features(pl.DataFrame({"sensor": ["x"], "event_timestamp": [at(1)]}), ["readings:heat"])
     target = SavedDatasetFileStorage(str(tmp_path / "saved" / "set.parquet"))
     job.persist(target)
@@ -200,8 +199,12 @@ def test_a_segment_that_is_folded_before_the_job_runs_costs_no_row(store, view, 
     expected = {"join": [4], "range": [4], "latest": [3, 4], "all": [1, 2, 3, 4]}[kind]
     assert sorted(job.to_df()["count"]) == expected
     lake.upsert("readings", added.cast({"temperature": pl.Float32}), key=("sensor", "at"), time="at")
+    saved = jobs[kind]()
     assert lake.compact("readings")
     assert sorted(job.to_polars()["count"].to_list()) == expected
+    saved.persist(SavedDatasetFileStorage(str(tmp_path / "saved" / "set")))
+    assert sorted(pl.read_parquet(tmp_path / "saved" / "set" / "*.parquet")["count"]) == expected
+    assert [path.name for path in (tmp_path / "saved").iterdir()] == ["set"]
 
 
 def test_what_cannot_be_joined_says_what_to_do(store, view, tmp_path):

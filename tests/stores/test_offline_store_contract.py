@@ -135,6 +135,46 @@ def test_the_only_datetime_is_the_event_timestamp(store, readings):
         store.get_historical_features(asked.with_columns(other="when"), ["readings:value"])
 
 
+def test_moments_in_any_writing_are_the_same_moments(store, readings):
+    moments = [at(1), at(3)]
+    offset = pa.array([moment.replace(tzinfo=None) for moment in moments], pa.timestamp("ns", "+05:30"))
+    pandas = pd.Series(moments).dt.tz_convert("UTC-03:00")
+    text = ["2013-01-01 01:00", "2013-01-01T05:00:00+02:00"]
+    for written in (offset, pandas, text, pl.Series(moments).dt.convert_time_zone("Asia/Kolkata")):
+        if isinstance(written, pd.Series):
+            asked = pd.DataFrame({"sensor": [1, 1], "other": written, "event_timestamp": written})
+        else:
+            kind = pa.table if isinstance(written, pa.Array) else pl.DataFrame
+            asked = kind({"sensor": [1, 1], "event_timestamp": written})
+        found = store.get_historical_features(asked, ["readings:value"]).to_polars()
+        assert found["value"].to_list() == [1.0, 2.0]
+        assert found["event_timestamp"].dt.epoch("ms").to_list() == [moment.timestamp() * 1000 for moment in moments]
+    with pytest.raises(DataError, match="'event_timestamp' is text that is no ISO 8601 time"):
+        store.get_historical_features(pl.DataFrame({"sensor": [1], "event_timestamp": ["soon"]}), ["readings:value"])
+
+
+@pytest.mark.parametrize(
+    ("foreign", "sentence"),
+    [
+        (pl.DataFrame({"other": [1]}), r"b.parquet has no column 'sensor' as .*a.parquet has"),
+        (rows(sensor=[2**40], value=[1.0], at=[0]), r"b.parquet: column 'sensor' is int64, in .*a.parquet it is int32"),
+        (None, r"b.parquet is not a whole Parquet file: write it again or move it away"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_named(store, tmp_path, foreign, sentence):
+    write(tmp_path / "many" / "a.parquet", rows(sensor=[1], value=[1.0], at=[0]).cast({"sensor": pl.Int32}))
+    if foreign is None:
+        (tmp_path / "many" / "b.parquet").write_bytes(b"half")
+    else:
+        write(tmp_path / "many" / "b.parquet", foreign)
+    made = view("many", ["sensor"], "many")
+    store.apply([entity("sensor"), made])
+    with pytest.raises(DataError, match=sentence):
+        store.get_historical_features(asking(sensor=[1], at=[1]), ["many:value"]).to_polars()
+    with pytest.raises(DataError, match=sentence):
+        store.materialize(at(-1), at(1))
+
+
 def test_keys_meet_by_value_or_are_refused(store, readings):
     def found(keys):
         asked = asking(sensor=keys, at=[3] * len(keys))
@@ -225,7 +265,7 @@ def test_only_a_lake_is_trusted_to_name_its_files_by_their_day(tmp_path):
     assert job.to_polars()["value"].to_list() == [1.0]
     plain = opened(tmp_path)
     plain.apply([entity("sensor"), view("readings", ["sensor"], "lake/readings")])
-    with pytest.raises(pl.exceptions.ComputeError):
+    with pytest.raises(DataError, match=r"2013-02-01\.parquet is not a whole Parquet file"):
         plain.get_historical_features(asking(sensor=[1], at=[5]), ["readings:value"]).to_polars()
 
 

@@ -270,3 +270,18 @@ def test_feasts_own_asynchronous_calls_read_and_write_the_same(store):
     assert first == online.online_read(store.config, trips, [ann, bob], ["count"])
     assert second == online.online_read(store.config, trips, [bob, ann])
     assert [None if values is None else values["count"].int64_val for _, values in first] == [3, None]
+
+
+def test_precomputed_vectors_come_back_and_a_vector_search_is_refused(store):
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+    from feast.protos.feast.types.Value_pb2 import Value
+
+    online = store._get_provider().online_store
+    ann, bob = (EntityKey(join_keys=["driver"], entity_values=[Value(string_val=name)]) for name in ("ann", "bob"))
+    online.write_precomputed_vector(store.config, "all", "test", ann, b"first")
+    online.write_precomputed_vector(store.config, "all", "test", ann, b"\0second")
+    assert online.read_precomputed_vectors(store.config, "all", "test", [bob, ann]) == [None, b"\0second"]
+    write(store, "trips", ROWS)
+    assert read(store, ["trips:count"], driver=["ann"], stop=[1])["count"] == [3]
+    with pytest.raises(NotImplementedError, match="no vector search"):
+        store.retrieve_online_documents_v2(features=["trips:mean"], query=[0.5], top_k=1)

@@ -35,6 +35,8 @@ _TAGS: dict[Any, bytes] = {pl.String: b"s", pl.Binary: b"b", pl.Datetime("us", "
 
 Part = tuple[bytes, Sequence[bytes | None]]
 """The tag of a key column's type, and its values."""
+Keys = list[bytes | None]
+"""None where a part of a key is null."""
 
 
 def prefix(project: str, join_keys: Iterable[str]) -> bytes:

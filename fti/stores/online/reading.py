@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import numpy as np
+from feast.feature_view import FeatureView
+from feast.protos.feast.types.Value_pb2 import Value
 
 from fti.stores.online.layout import Feature, Layout
 from fti.stores.online.sections import HEADER, NEVER, starts, walk
 from fti.stores.online.shape import Array, Place, Shape
-from fti.stores.online.types import FIXED
+from fti.stores.online.types import FIXED, tail, value_of
 
 LayoutOf = Callable[[int], Layout]
+Answer = tuple[datetime | None, dict[str, Value] | None]
+"""What Feast wants of a row: its time and its values, or nothing twice."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 HEAD = 16
 """Bytes of a header that tell the shape of a section: view, length, layout."""
 MAX_SHAPES = 1024
@@ -214,3 +221,26 @@ def rows_of(group: Group, values: Sequence[bytes | None], layout: LayoutOf) -> I
     found, events = rows.found[:, 0].tolist(), rows.events[:, 0].tolist()
     for row, online in enumerate(found):
         yield (events[row], {name: column[row] for name, column in columns.items()}) if online else (NEVER, {})
+
+
+def protos(rows: Iterable[tuple[int, dict[str, Any]]], view: FeatureView) -> list[Answer]:
+    """Rows as Feast wants them."""
+    makers = {feature.name: _maker(feature.dtype) for feature in view.features}
+    nothing = Value()
+    return [
+        (None, None)
+        if event == NEVER
+        else (
+            EPOCH + MICROSECOND * event,
+            {name: nothing if value is None else makers[name](value) for name, value in values.items()},
+        )
+        for event, values in rows
+    ]
+
+
+def _maker(dtype: Any) -> Callable[[Any], Value]:
+    """Stored value to protobuf."""
+    kind = FIXED.get(str(dtype))
+    if kind is None:
+        return tail(dtype).to_proto
+    return lambda value: value_of(kind.proto, kind.to_proto(value))

@@ -11,11 +11,13 @@ from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import orjson
+import polars as pl
 import redis
 
 from fti.errors import DataError, NotReadyError
 from fti.stores.online.backend import Written
 from fti.stores.online.layout import Layout
+from fti.stores.online.redis_line import Line
 from fti.stores.online.sections import without
 
 CHUNK = 512
@@ -81,8 +83,11 @@ class RedisBackend:
         self._url, self._expiry = url, key_ttl_seconds or 0
         self._facts = orjson.dumps([project]) + b"facts"
         self._layouts: dict[int, Layout] = {}
-        self._idle: list[Any] = []
+        self._idle: list[Line] = []
         """Connections that are kept for reading: to ask the client's pool for one costs half as much as a read."""
+        self._asking: list[Line] = []
+        """Those that wait for an answer; only one at a time may keep a processor busy with that."""
+        self._several_processors = pl.thread_pool_size() > 1
 
     @cached_property
     def client(self) -> redis.Redis:
@@ -106,21 +111,22 @@ class RedisBackend:
     def _mget(self, client: Any, keys: Sequence[bytes]) -> list[bytes | None]:
         """One command on a connection of our own. When the server has closed that meanwhile, the client asks anew."""
         pool = client.connection_pool
-        connection = self._idle.pop() if self._idle else pool.get_connection()
-        if connection.pid != os.getpid():  # after a fork, the socket is the parent's
+        line = self._idle.pop() if self._idle else Line(pool.get_connection())
+        if line.connection.pid != os.getpid():  # after a fork, the socket is the parent's
             return self._mget(client, keys)
-        found: list[bytes | None] | None = None
+        alone, found = self._several_processors and not self._asking, None
+        self._asking.append(line)
         try:
-            connection.send_command("MGET", *keys)
-            found = connection.read_response()
+            found = line.mget(keys, eager=alone)
         except redis.exceptions.ConnectionError:
             return list(client.mget(keys))
         finally:
+            self._asking.remove(line)
             if found is None:
-                connection.disconnect()
-                pool.release(connection)
+                line.connection.disconnect()
+                pool.release(line.connection)
             else:
-                self._idle.append(connection)
+                self._idle.append(line)
         return found
 
     def write(self, rows: Written) -> None:
@@ -182,7 +188,7 @@ class RedisBackend:
     def close(self) -> None:
         """All connections."""
         while self._idle:
-            self._idle.pop().disconnect()
+            self._idle.pop().connection.disconnect()
         if "client" in self.__dict__:
             self.client.close()
             del self.__dict__["client"]

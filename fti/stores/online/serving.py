@@ -127,17 +127,11 @@ class ServicePlan:
     def _fetch(self, backend: Backend, rows: pl.DataFrame) -> Rows:
         """What is online, all read at once."""
         parts = {column: keys.part(rows.get_column(column[0]), column[1]) for column in self._columns}
-        asked: list[list[bytes | None]] = [
+        asked = [
             keys.joined(entity.start, [parts[column] for column in entity.columns], rows.height)
             for entity in self._entities
         ]
-        encoded = asked[0] if len(asked) == 1 else list(chain.from_iterable(zip(*asked, strict=True)))
-        distinct = dict.fromkeys(encoded)
-        if None not in distinct and len(distinct) == len(encoded):
-            return self.group.decode(backend.get(encoded), backend.layout)  # type: ignore[arg-type]
-        there = [key for key in distinct if key is not None]
-        values = dict(zip(there, backend.get(there), strict=True))
-        return self.group.decode([values.get(key) for key in encoded], backend.layout)
+        return self.group.decode(stored(backend, asked)[1], backend.layout)
 
     def _frame(self, found: Rows, flags: list[pl.Series]) -> pl.DataFrame:
         """The features in their order and the flags."""
@@ -157,6 +151,17 @@ class ServicePlan:
         ends = np.searchsorted(rows, np.arange(height + 1))
         names = pa.array([self.views[place].name for place in places.tolist()], pa.large_string())
         return pl.Series(column, pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), names))
+
+
+def stored(backend: Backend, asked: Sequence[keys.Keys]) -> tuple[keys.Keys, list[bytes | None]]:
+    """The keys of rows, each of which has one of each of `asked`, and their values, all read at once."""
+    encoded = asked[0] if len(asked) == 1 else list(chain.from_iterable(zip(*asked, strict=True)))
+    distinct = dict.fromkeys(encoded)
+    if None not in distinct and len(distinct) == len(encoded):
+        return encoded, backend.get(encoded)  # type: ignore[arg-type]
+    there = [key for key in distinct if key is not None]
+    values = dict(zip(there, backend.get(there), strict=True))
+    return encoded, [None if key is None else values[key] for key in encoded]
 
 
 def entity_of(served: ServedView) -> Entity:

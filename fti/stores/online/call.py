@@ -1,0 +1,223 @@
+"""A call of Feast's `get_online_features`, answered by columns; Feast's protobuf is made when somebody asks for it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from struct import Struct
+from typing import Any
+
+import numpy as np
+from feast.online_response import TIMESTAMP_POSTFIX, OnlineResponse
+from feast.type_map import feast_value_type_to_python_type
+from feast.value_type import ValueType
+
+from fti.stores.online import keys
+from fti.stores.online.reading import Group, LayoutOf, Rows, Wanted
+from fti.stores.online.serving import Entity
+from fti.stores.online.shape import Array
+from fti.stores.online.types import MICROS, polars_type, tail
+
+_INTEGER = Struct("<q").pack
+_KEYS: dict[Any, tuple[type, bytes, Callable[[Any], bytes], int]] = {
+    ValueType.STRING: (str, b"s", str.encode, 0),
+    ValueType.INT64: (int, b"i", _INTEGER, 1 << 63),
+    ValueType.INT32: (int, b"i", _INTEGER, 1 << 31),
+}
+"""Type of a join key -> the type of its values in Python, the tag of its part of a key, value to bytes, and what whole
+numbers must be less than."""
+_UNTYPED = {str: ValueType.STRING, int: ValueType.INT64}
+Given = Mapping[str, list[Any]]
+"""Join keys with their values, as the call has them."""
+Asked = tuple[Any, int, Sequence[str]]
+"""A feature view with its projection, its number, and the features asked of it."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a set of features is asked for: made once per resolved request, used by every call of it."""
+
+    context: Sequence[Any]
+    """Feast's resolved request."""
+    group: Group
+    entities: list[Entity]
+    names: list[str]
+    """Of the features, in the order of the answer."""
+    features: list[tuple[int, str]]
+    """Their views and own names."""
+    types: dict[str, ValueType]
+    """By name, for what Feast makes of a protobuf."""
+
+    @classmethod
+    def of(cls, project: str, context: Sequence[Any], asked: Sequence[Asked], full: bool, types: Any) -> Call | None:
+        """None where only Feast's own way can answer: on-demand views, features that a view lacks."""
+        on_demand, requested = context[1], context[6]
+        owns = [{field.name: str(field.dtype) for field in view.features} for view, _, _ in asked]
+        features = [(place, name) for place, (_, _, wanted) in enumerate(asked) for name in wanted]
+        names = [f"{asked[place][0].projection.name_to_use()}__{name}" if full else name for place, name in features]
+        if on_demand or not requested.issuperset(names) or any(name not in owns[place] for place, name in features):
+            return None
+        entities = [_entity(project, view) for view, _, _ in asked]
+        slots = list(dict.fromkeys(entities))
+        wanted = [
+            Wanted(number, tuple((name, own[name]) for name in features_of_view), slots.index(entity))
+            for (_, number, features_of_view), own, entity in zip(asked, owns, entities, strict=True)
+        ]
+        return cls(context, Group(wanted, len(slots)), slots, names, features, types)
+
+    def given(self, entity_rows: Any) -> Given | None:
+        """The join keys among `entity_rows`; None where Feast's own way has to look at them."""
+        columns = _columns(entity_rows)
+        if not columns or len(set(map(len, columns.values()))) != 1 or not all(columns.values()):
+            return None
+        _, _, names, key_types, join_keys, *_ = self.context
+        known = {name: values for name, values in columns.items() if name in join_keys}
+        if not known or not self._needed <= known.keys() or not self._originals.isdisjoint(known):
+            return None
+        if any(name in names and name not in join_keys for name in columns):
+            return None  # by the entity's name, which Feast has deprecated
+        return known if all(_is_plain(values, key_types.get(name)) for name, values in known.items()) else None
+
+    def keys(self, given: Given) -> list[keys.Keys]:
+        """The keys of each of `entities`."""
+        parts, height = {}, len(next(iter(given.values())))
+        for name in self._needed:
+            _, tag, dump, _ = _KEYS[self.context[3][name]]
+            parts[name] = (tag, list(map(dump, given[name])))
+        return [
+            keys.joined(entity.start, [parts[column] for column, _ in entity.columns], height)
+            for entity in self.entities
+        ]
+
+    @cached_property
+    def _needed(self) -> set[str]:
+        """Columns that make keys."""
+        return {column for entity in self.entities for column, _ in entity.columns}
+
+    @cached_property
+    def _originals(self) -> set[str]:
+        """Join keys that go by another name here: where both are given, Feast takes the last."""
+        maps = [view.projection.join_key_map for view, _ in self.context[5]]
+        return {own for renamed in maps for own, other in renamed.items() if own != other}
+
+    @cached_property
+    def _loads(self) -> list[Callable[[bytes], Any]]:
+        """Bytes to Python value, of the features of any length."""
+        views = [view for view, _ in self.context[5]]
+        dtypes = [{field.name: field.dtype for field in view.features} for view in views]
+        named = dict(zip(self.features, self.names, strict=True))
+        return [_load(dtypes[place][name], self.types.get(named[place, name])) for place, name in self.group.tails]
+
+    def values(self, rows: Rows) -> list[list[Any]]:
+        """The values of each feature, as Feast gives them to Python."""
+        found: dict[tuple[int, str], list[Any]] = {}
+        for dtype, (block, valid) in rows.fixed.items():
+            found.update(zip(self.group.columns[dtype], _lists(dtype, block, valid), strict=True))
+        for feature, load, raws in zip(self.group.tails, self._loads, rows.tails, strict=True):
+            found[feature] = [None if raw is None else load(raw) for raw in raws]
+        return [found[feature] for feature in self.features]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a call has read, as the `Backend` of Feast's own way, which then reads nothing again."""
+
+    keys: keys.Keys
+    values: list[bytes | None]
+    layout: LayoutOf
+
+    def get(self, asked: Sequence[bytes]) -> list[bytes | None]:
+        """The values of `asked`."""
+        known = dict(zip(self.keys, self.values, strict=True))
+        return [known[key] for key in asked]
+
+
+class ColumnarResponse(OnlineResponse):  # type: ignore[misc]
+    """Feast's response, in columns. `proto` is made, by Feast's own way, when it is first asked for."""
+
+    def __init__(self, call: Call, given: Given, rows: Rows, proto: Callable[[], Any]) -> None:
+        self._call, self._given, self._rows, self._proto = call, given, rows, proto
+        self._feature_types = call.types
+
+    @cached_property
+    def proto(self) -> Any:
+        """The protobuf of this response."""
+        return self._proto()
+
+    def to_dict(self, include_event_timestamps: bool = False) -> dict[str, Any]:
+        """The join keys as they were given and the features; their times in seconds since 1970, 0 where unknown."""
+        values = self._call.values(self._rows)
+        if not include_event_timestamps:
+            given = {name: list(own) for name, own in self._given.items()}
+            return given | dict(zip(self._call.names, values, strict=True))
+        seconds = np.where(self._rows.found, self._rows.events // MICROS, 0).T.tolist()
+        answer: dict[str, Any] = {}
+        for name, own in self._given.items():
+            answer[name], answer[name + TIMESTAMP_POSTFIX] = list(own), [0] * len(own)
+        for name, own, (place, _) in zip(self._call.names, values, self._call.features, strict=True):
+            answer[name], answer[name + TIMESTAMP_POSTFIX] = own, list(seconds[place])
+        return answer
+
+
+def is_special(features: Any) -> bool:
+    """Whether Feast does more than reading: it counts for its metrics, or has put whole vectors together before."""
+    metrics = getattr(sys.modules.get("feast.metrics"), "_config", None)
+    return bool(getattr(metrics, "online_features", False) or getattr(features, "precompute_online", False))
+
+
+def _entity(project: str, view: Any) -> Entity:
+    """What a view is asked for."""
+    columns, renamed = keys.entity_columns(view), view.projection.join_key_map
+    return Entity(
+        keys.prefix(project, [column.name for column in columns]),
+        tuple((renamed.get(column.name, column.name), polars_type(column.dtype)) for column in columns),
+    )
+
+
+def _columns(entity_rows: Any) -> dict[str, list[Any]]:
+    """Lists by name; nothing where it is neither lists nor rows of the same names."""
+    if isinstance(entity_rows, dict):
+        plain = all(isinstance(values, list | tuple) for values in entity_rows.values())
+        return {name: list(values) for name, values in entity_rows.items()} if plain else {}
+    if (
+        not isinstance(entity_rows, list)
+        or not entity_rows
+        or any(row.keys() != entity_rows[0].keys() for row in entity_rows)
+    ):
+        return {}
+    return {name: [row[name] for row in entity_rows] for name in entity_rows[0]}
+
+
+def _is_plain(values: list[Any], dtype: ValueType | None) -> bool:
+    """Whether all values are what Feast makes the same key of as we do; a key that no view asks for has no type."""
+    kind = type(values[0])
+    if dtype is None:
+        dtype = _UNTYPED.get(kind)
+    if dtype not in _KEYS or kind is not _KEYS[dtype][0] or set(map(type, values)) != {kind}:
+        return False
+    limit = _KEYS[dtype][3]
+    return not limit or (max(values) < limit and min(values) >= -limit)
+
+
+def _load(dtype: Any, known: ValueType | None) -> Callable[[bytes], Any]:
+    """How Feast gives a value of any length to Python."""
+    if str(dtype) == "String":
+        return bytes.decode
+    to_proto = tail(dtype).to_proto
+    return lambda raw: feast_value_type_to_python_type(to_proto(raw), known)
+
+
+def _lists(dtype: str, block: Array, valid: Array) -> list[list[Any]]:
+    """The columns of `block` as Python values, None where not valid."""
+    if dtype == "Bool":
+        block = block.astype(bool)
+    columns: list[list[Any]] = block.T.tolist()
+    if dtype == "UnixTimestamp":
+        columns = [[datetime.fromtimestamp(micros // MICROS, UTC) for micros in column] for column in columns]
+    if b"\0" in valid.tobytes():
+        for row, column in zip(*(places.tolist() for places in (valid == 0).nonzero()), strict=True):
+            columns[column][row] = None
+    return columns
