@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.machinery
+import importlib.util
 import logging
 import os
 import re
@@ -173,6 +174,9 @@ def _project(entry: Entry, taken: set[str], features: bool) -> Project:
         _require_own_name(entry.module.split(".")[0], entry.folder)
     module = importlib.import_module(entry.module)
     project = getattr(module, "project", None)
+    inside = f"{entry.module}.{Path(FILE).stem}"  # in a package with the two files that `fti new` writes
+    if not isinstance(project, Project) and hasattr(module, "__path__") and importlib.util.find_spec(inside):
+        project = getattr(importlib.import_module(inside), "project", None)
     if not isinstance(project, Project):
         raise NotReadyError(f"module {entry.module!r} has no `project`: write `project = Project(...)` in it")
     if not project.name.isidentifier():

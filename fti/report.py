@@ -95,7 +95,7 @@ def _project_lines(settings: Settings, names: Iterable[str]) -> Iterable[str]:
         newest = stores["prediction_log"].newest(name)
         days = stores["lake"].days(f"{name}/features/{_first_view(settings, name)}")
         yield f"{name}: champion {f'version {champion.version}' if champion else f'none yet; run `fti run {name}`'}"
-        yield f"{name}: features of {len(days)} days{f', the last {days[-1]}' if days else ''}"
+        yield f"{name}: features of {len(days)} day{'s' * (len(days) != 1)}{f', the last {days[-1]}' if days else ''}"
         yield f"{name}: newest logged prediction {newest or 'none'}"
 
 

@@ -43,6 +43,17 @@ def test_projects_of_modules_and_folders_are_found(folder: Path) -> None:
     assert find_project([str(folder)], "fraud").name == "fraud"
 
 
+def test_a_package_that_holds_project_py_is_a_project_by_its_own_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder / "my_firm", "churn", GOOD.format(name="churn"))
+    (folder / "my_firm" / "empty").mkdir()
+    monkeypatch.syspath_prepend(folder)
+    loaded = load(["my_firm.churn", "my_firm.empty"])
+    assert [project.name for project in loaded.projects] == ["churn"]
+    assert ["has no `project`" in broken.error for broken in loaded.broken] == [True]
+
+
 def test_a_folder_that_is_not_there_has_no_projects(folder: Path) -> None:
     assert load([str(folder)]) == load([])
 

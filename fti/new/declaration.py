@@ -48,7 +48,7 @@ def _features(draft: Draft) -> str:
         on_demand = f"        on_demand=on_demand,\n        on_demand_names={made},\n"
     return (
         "    features=Features(\n"
-        f"        repo={text(f'{draft.name}.features')},\n"
+        '        repo=f"{__package__}.features",\n'
         f"        service={text(f'{draft.name}_v1')},\n"
         f"        sources=({text(draft.name)},),\n"
         "        transform=transform,\n"

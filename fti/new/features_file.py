@@ -27,13 +27,6 @@ def features_file(draft: Draft) -> str:
 
 def _head(draft: Draft) -> str:
     used = "STATISTICS, TABLE, WINDOWS" if draft.windows else "TABLE"
-    imports = [
-        f"from feast import Entity, FeatureService, FeatureView, {'Field, ' if draft.windows else ''}FileSource",
-        *(["from feast.types import Float64"] if draft.windows else []),
-        "from feast.value_type import ValueType",
-        f"from {draft.name}.project import {used}",
-    ]
-    imports.sort(key=lambda imported: imported.split()[1])
     return "\n".join(
         [
             f'"""Feast objects of {draft.name}: whom features are about, and the views that hold them.',
@@ -41,10 +34,14 @@ def _head(draft: Draft) -> str:
             f"`transform` in project.py makes their rows; `fti check {draft.name}` says when the two differ.",
             '"""',
             "",
-            *imports,
+            f"from feast import Entity, FeatureService, FeatureView, {'Field, ' if draft.windows else ''}FileSource",
+            *(["from feast.types import Float64"] if draft.windows else []),
+            "from feast.value_type import ValueType",
             "",
             "from fti.table import feast_fields",
             *(["from fti.windows import window_names"] if draft.windows else []),
+            "",
+            f"from .project import {used}",
             "",
         ]
     )
