@@ -12,7 +12,7 @@ from fti.project import Project
 from fti.stores.model_registry import ModelRegistry
 from tests.training_pipeline.tables import job_on
 from tests.training_pipeline.test_train_tasks import gain
-from training_pipeline.blend import best_weight
+from training_pipeline.blend import LEAN, best_weight
 from training_pipeline.train import train
 from training_pipeline.trees import Trees, enough_rounds, tree_arrays
 
@@ -90,4 +90,4 @@ def test_the_better_side_gets_the_weight_and_few_rows_say_little() -> None:
     good, bad = labels + 0.1 * torch.roll(labels, 1), torch.zeros(4000)
     assert best_weight("regression", good, bad, labels) < 0.1
     assert best_weight("regression", bad, good, labels) > 0.9
-    assert best_weight("regression", good, good, labels) == 0.5
+    assert best_weight("regression", good, good, labels) == LEAN
