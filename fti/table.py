@@ -125,6 +125,7 @@ class Table:
 
         A feature's value in the request counts; without it the entity's newest known one.
         """
+        columns = self.columns
         made = {name: column for name, column in self.entity.items() if column.how == ROW_NUMBER}
         about = {
             **dict.fromkeys(self.entity, "whom the prediction is about"),
@@ -134,9 +135,9 @@ class Table:
         }
         return {
             name: RequestField(
-                dtype=self.columns[name].dtype,
+                dtype=columns[name].dtype,
                 description=text,
-                example=self.columns[name].example,
+                example=columns[name].example,
                 optional=name in made or name not in self.entity,
             )
             for name, text in about.items()

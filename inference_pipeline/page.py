@@ -58,7 +58,8 @@ def specification(service: "bentoml.Service[Any]", predictor: "Predictor") -> di
     """BentoML's OpenAPI document with what the project asks, what serves, and a request to try."""
     project = predictor.project
     found: dict[str, Any] = service.openapi_spec.asdict()
-    version = predictor.status()["model_version"]
+    champion = predictor.champion
+    version = champion.version.version if champion else None
     found["info"] = {
         "title": f"{project.name} predictions",
         "version": f"model version {version}" if version else "no model yet",

@@ -109,10 +109,11 @@ def _gates(draft: Draft) -> str:
     profile = draft.profile
     floor, least = choices.floor(profile)
     metric, loss, share = choices.metric(profile), choices.loss(profile), choices.tolerance(profile)
+    of_what = " of guessing's loss" if metric == "log_loss" else ""
     return (
         "    gates=(\n"
         f"        Floor(metric={text(floor)}, minimum={least}),  # better than guessing\n"
-        f"        # as good as gradient boosting, less 2 % and what chance makes of the test rows\n"
+        f"        # as good as gradient boosting, less 2 %{of_what} and what chance makes of the test rows\n"
         f"        NoWorseThanBaseline(metric={text(metric)}, tolerance={share}, relative=True),\n"
         f"        NoWorseThanChampion(metric={text(loss)}, tolerance={choices.champion_tolerance(profile)}),\n"
         "    ),\n"

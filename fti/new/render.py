@@ -79,11 +79,6 @@ def call(name: str, arguments: Mapping[str, str], *, indent: int = 0, lead: int 
     return block(f"{name}(", [f"{key}={source}" for key, source in arguments.items()], ")", indent=indent, lead=lead)
 
 
-def listed(items: Iterable[Any], *, indent: int = 0, lead: int = 0) -> str:
-    """A list of values."""
-    return block("[", [value(item) for item in items], "]", indent=indent, lead=lead)
-
-
 def tupled(items: Iterable[Any], *, indent: int = 0, lead: int = 0) -> str:
     """A tuple of values."""
     parts = [value(item) for item in items]

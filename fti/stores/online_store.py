@@ -33,7 +33,7 @@ from pydantic import field_validator, model_validator
 
 from fti.stores.online import keys, packing
 from fti.stores.online.backend import Backend, is_redis, open_backend
-from fti.stores.online.call import Answered, Call, ColumnarResponse, is_special, proto_of
+from fti.stores.online.call import Answered, Call, ColumnarResponse, Given, is_special, proto_of
 from fti.stores.online.reading import Answer, Group, Wanted, protos, rows_of
 from fti.stores.online.sections import view_id
 from fti.stores.online.serving import stored
@@ -170,9 +170,7 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         backend = self.backend(config)
         encoded, values = stored(backend, call.keys(given))
         answered = Answered(encoded, values, backend.layout)
-        store = PackedOnlineStore()  # reads what was read
-        store._backends[_place(config)] = cast(Backend, answered)
-        proto = partial(proto_of, store, config, call, given, full_feature_names)
+        proto = partial(_proto, config, call, given, answered, full_feature_names)
         return ColumnarResponse(call, given, call.group.decode(values, backend.layout), proto)
 
     def _call(self, config: RepoConfig, registry: BaseRegistry, project: str, features: Any, full: bool) -> Call | None:
@@ -287,3 +285,10 @@ def features_of(view: FeatureView, names: Sequence[str] | None = None) -> tuple[
 def _place(config: RepoConfig) -> tuple[Any, ...]:
     own = config.online_store
     return own.path, config.project, config.repo_path, own.key_ttl_seconds
+
+
+def _proto(config: RepoConfig, call: Call, given: Given, answered: Answered, full_feature_names: bool) -> Any:
+    """The protobuf of an answer, from a store that reads what was read."""
+    store = PackedOnlineStore()
+    store._backends[_place(config)] = cast(Backend, answered)
+    return proto_of(store, config, call, given, full_feature_names)
