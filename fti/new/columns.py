@@ -169,5 +169,6 @@ def top_values(values: pl.Series, most: int = 5) -> tuple[tuple[Any, float], ...
 def example_of(values: pl.Series) -> str:
     """The first value as text, at most 40 letters."""
     known = values.drop_nulls()
-    text = str(known[0]) if known.len() else ""
+    first = known[0] if known.len() else ""
+    text = str(first.to_list() if isinstance(first, pl.Series) else first)
     return text if len(text) <= 40 else f"{text[:39]}…"

@@ -11,11 +11,18 @@ from fti.new.spec import DATE, EPOCHS, TIME, YEAR, value
 DATES = (
     "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d.%m.%y", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y",
     "%d-%m-%Y", "%m-%d-%Y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%b %d, %Y", "%b %d %Y", "%d %B %Y", "%B %d, %Y",
+    "%d/%b/%Y",
 )  # fmt: skip
-CLOCKS = ("%H:%M:%S%.f", "%H:%M", "%I:%M:%S %p", "%I:%M %p", "%H:%M:%S%.f%#z", "%H:%M%#z", "%H:%M:%S%.f %#z")
+MONTHS = ("%Y-%m", "%Y/%m", "%m/%Y", "%b %Y", "%b-%Y", "%B %Y", "%b-%y")
+CLOCKS = (
+    "%H:%M:%S%.f", "%H:%M", "%I:%M:%S %p", "%I:%M %p", "%H:%M:%S%.f%#z", "%H:%M%#z", "%H:%M:%S%.f %#z",
+    "%H:%M:%S%.f UTC", "%H:%M UTC",
+)  # fmt: skip
 DATE_LIKE = (
-    r"^(\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d{1,2}[- ][A-Za-z]{3,9}[- ]\d{2,4}|[A-Za-z]{3,9} \d{1,2},? \d{4})([ T,].*)?$"
+    r"^(\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d{1,2}[-/ ][A-Za-z]{3,9}[-/ ]\d{2,4}|[A-Za-z]{3,9} \d{1,2},? \d{4})"
+    r"([ T,:].*)?$"
 )
+MONTH_LIKE = r"^((19|20)\d\d[-/]\d{1,2}|\d{1,2}/(19|20)\d\d|[A-Za-z]{3,9}( (19|20)\d\d|-(19|20)?\d\d))$"
 TIME_NAME = re.compile(
     r"(^|_|\b)(date|day|time|timestamp|datetime|ts|at|on|created|updated|epoch|unix|dt)(_|\b|$)", re.I
 )
@@ -27,17 +34,23 @@ MOST = 2_000
 
 def formats(example: str) -> list[str]:
     """The rules that could read a text of this shape, the usual ones first."""
+    if re.match(MONTH_LIKE, example):
+        return [f"{DATE}{month}" for month in MONTHS]
     mark = next((mark for mark in "/.-" if mark in example[:5]), " ")
-    named = bool(re.match(r"[A-Za-z]|\d{1,2}[- ][A-Za-z]", example))
+    named = bool(re.match(r"[A-Za-z]|\d{1,2}[-/ ][A-Za-z]", example))
     dates = [date for date in DATES if (named == ("b" in date.lower())) and mark in date[2:]]
     if ":" not in example:
         return [f"{DATE}{date}" for date in dates]
     zoned = bool(re.search(r":\d{2}(\.\d+)? ?(Z|[+-]\d{2}(:?\d{2})?)$", example))
     clocks = [
-        clock for clock in CLOCKS if ("%#z" in clock) == zoned and ("%p" in clock) == example.upper().endswith("M")
+        clock
+        for clock in CLOCKS
+        if ("%#z" in clock) == zoned
+        and ("%p" in clock) == example.upper().endswith("M")
+        and clock.endswith("UTC") == example.endswith("UTC")
     ]
-    joint = "T" if re.search(r"\dT\d", example) else ", " if re.search(r"\d, \d+:", example) else " "
-    return [f"{TIME}{date}{joint}{clock}" for date in dates for clock in clocks]
+    joint = re.search(r"\d(T|, | |:)\d{1,2}:", example)
+    return [f"{TIME}{date}{joint[1] if joint else ' '}{clock}" for date in dates for clock in clocks]
 
 
 def moment_format(words: pl.Series, name: str, least: float, *, whole: bool = False) -> str:
@@ -48,7 +61,7 @@ def moment_format(words: pl.Series, name: str, least: float, *, whole: bool = Fa
     if whole:
         return number_format(words.cast(pl.Int64, strict=False), name)
     distinct = words.unique(maintain_order=True).head(MOST)
-    if float(distinct.str.contains(DATE_LIKE).mean() or 0) < least:  # type: ignore[arg-type]
+    if max(float(distinct.str.contains(like).mean() or 0) for like in (DATE_LIKE, MONTH_LIKE)) < least:  # type: ignore[arg-type]
         return ""
     shapes = dict.fromkeys(how for text in distinct.head(5).to_list() for how in formats(text))
     scored = [(score, how) for how in shapes if (score := _score(distinct, how)) >= least]

@@ -19,6 +19,7 @@ from fti.new.spec import (
     INTEGER,
     NULLS,
     NUMBER,
+    SIGNS,
     TEXT,
     TIME,
     TRUE_WORDS,
@@ -31,8 +32,9 @@ MAX_FAILED = 0.05
 """A column with a larger share of values that do not fit its type is text."""
 WHOLE = r"^[+-]?\d+$"
 PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?(?i:inf|infinity)$"
-COMMA = r"^[ €$£]*[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?[ €$£%]*$"
-GROUPED = r"^[ €$£]*[+-]?[€$£]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?[ €$£%]*$"
+BEFORE, AFTER = rf"^\(?[ {SIGNS}]*[+-]?[ {SIGNS}]*", rf"[ {SIGNS}%]*\)?$"
+COMMA = rf"{BEFORE}(\d{{1,3}}(\.\d{{3}})+|\d+)(,\d+)?{AFTER}"
+GROUPED = rf"{BEFORE}(\d{{1,3}}(,\d{{3}})+|\d+)(\.\d+)?{AFTER}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +78,13 @@ def rule(texts: pl.Series) -> str:
 
 
 def _number_rule(words: pl.Series) -> str:
-    """The number rule of a column; empty when it is none, or when its digits are codes (`007`, 19 digits and more)."""
+    """The number rule of a column; empty when it is none, or when its digits are codes (`007`, `(555)`, 19 digits and
+    more)."""
 
     def share(pattern: str) -> float:
         return float(words.str.contains(pattern).mean() or 0)  # type: ignore[arg-type]
 
-    if (share(r"^[+-]?0\d+$") > 0 and share(WHOLE) > 0.5) or share(r"^\d{19,}$") > 0:
+    if (share(r"^[+-]?0\d+$") > 0 and share(WHOLE) > 0.5) or share(r"^\d{19,}$") > 0 or share(r"^\(") == 1.0:
         return ""
     whole = share(WHOLE)
     if whole == 1.0:
@@ -92,7 +95,8 @@ def _number_rule(words: pl.Series) -> str:
         return ""
     if plain == best:
         return INTEGER if whole == plain else NUMBER
-    return COMMA_NUMBER if comma >= grouped and share(r",\d{3}(\.|$)") < comma else GROUPED_NUMBER
+    european = comma > grouped or (comma == grouped and share("€") > 0 and share(r"\.") > 0)
+    return COMMA_NUMBER if european else GROUPED_NUMBER
 
 
 def unread(frame: pl.LazyFrame, columns: Mapping[str, str]) -> pl.LazyFrame:

@@ -136,18 +136,20 @@ def _null_findings(label: pl.Series, nulls: float, unknown: datetime | None) -> 
 def _class_findings(
     name: str, task: Task, classes: Sequence[Any], shares: Sequence[float], known: int
 ) -> list[Finding]:
-    if task == "regression" or not known:
+    if task == "regression" or not known or len(classes) > MAX_CLASSES:
         return []
     if len(classes) == 1:
         message = f"`{name}` has one value only, {str(classes[0])!r}: there is nothing to tell apart."
         return [error("one_class", message, "Give rows of at least two classes.", name)]
     few = [str(value) for value, share in zip(classes, shares, strict=True) if share * known < MIN_CLASS_ROWS]
     if few and (task == "binary" or len(classes) - len(few) < 2):
-        message = f"Class {listed(few)} of `{name}` has under {MIN_CLASS_ROWS} rows, too few to learn or to test."
-        return [error("class_too_rare", message, "Give more rows of it.", name)]
+        these = f"Class {listed(few)} of `{name}` has" if len(few) == 1 else f"Classes {listed(few)} of `{name}` have"
+        message = f"{these} under {MIN_CLASS_ROWS} rows, too few to learn or to test."
+        return [error("class_too_rare", message, "Give more rows.", name)]
     if few:
-        message = f"{len(few)} classes of `{name}` have under {MIN_CLASS_ROWS} rows: {listed(few)}."
-        return [warning("class_too_rare", message, "Merge them with others, or give more rows.", name)]
+        these = f"1 class of `{name}` has" if len(few) == 1 else f"{len(few)} classes of `{name}` have"
+        message = f"{these} under {MIN_CLASS_ROWS} rows: {listed(few)}."
+        return [warning("class_too_rare", message, "Merge rare classes with others, or give more rows.", name)]
     rare = min(shares)
     if rare < RARE:
         value = str(classes[list(shares).index(rare)])

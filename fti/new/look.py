@@ -130,7 +130,8 @@ def _with_times(table: Table, timestamp: str) -> Table:
     """A column of whole numbers read as units since 1970, or as years."""
     dtype = table.scan.collect_schema()[timestamp]
     column = pl.col(timestamp)
-    few = read.collect(table.scan.select(column.drop_nulls().head(3)), table.spec)[timestamp]
+    some = read.collect(table.scan.select(column.drop_nulls().head(1_000)), table.spec)[timestamp]
+    few = some.unique(maintain_order=True).head(3)
     if few.is_empty():
         raise DataError(f"--timestamp {timestamp!r} is null in every row: name another column, or leave it out.")
     if dtype.is_numeric():

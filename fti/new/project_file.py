@@ -136,7 +136,7 @@ def _label(draft: Draft) -> str:
     target, column = draft.profile.target, f"pl.col({text(draft.label)})"
     if target.task == "binary":
         positive = target.classes[-1]
-        about = f"1 is {text(line(str(positive)))}, {percent(target.shares[-1])} of the rows"
+        about = f"1 where it is {text(line(str(positive)))}, {percent(target.shares[-1])} of the rows"
         made = f"{column}.cast(pl.Int8)"
         if draft.label_type != "Bool":
             made = f"({column} == {_constant(draft, positive)}).cast(pl.Int8).alias({text(draft.label)})"

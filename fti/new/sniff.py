@@ -86,6 +86,8 @@ def format_of(head: bytes, path: str) -> str:
     if b"\0" in head and not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DataError(f"{path} is of an unknown binary format: give CSV, Parquet, JSON Lines, JSON or Arrow.")
     text = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    if re.match(rb"<(!doctype|html|\?xml)", text, re.I):
+        raise DataError(f"{path} is a web page or XML, not a table: export the table as CSV.")
     if text.startswith(b"["):
         return "json" if re.match(rb"\[\s*[{\]]", text) else "csv"
     return "jsonl" if re.match(rb'\{\s*("|\})', text) else "csv"

@@ -10,6 +10,8 @@ import polars as pl
 
 NULLS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null", "NaN", "nan", "None")
 """Texts of a CSV file that mean a missing value, as pandas and R read them."""
+SIGNS = "€$£¥₹"
+"""Of money, before or after a number."""
 TRUE_WORDS = ("true", "yes", "y", "t")
 FALSE_WORDS = ("false", "no", "n", "f")
 AS_STORED = "as stored"
@@ -31,7 +33,8 @@ class TableSpec:
     `columns` maps each column that is read to how its value is made:
 
     `as stored`: the file's own type; `text`, `integer`, `number`, `boolean` (yes/no, true/false, y/n, t/f);
-    `number 1.234,5` (decimal comma) and `number 1,234.5` (grouped, also with a currency or percent sign);
+    `number 1.234,5` (decimal comma) and `number 1,234.5` (grouped); both also with a sign of money or per cent, and
+    negative as `(5)`;
     `date <format>` and `time <format>` (chrono's format letters, as strptime); `epoch s|ms|us`; `year`; `year 19xx`, of
     two digits.
     A text that cannot be read so becomes null.
@@ -115,20 +118,28 @@ DATE, TIME = "date ", "time "
 
 def number(text: pl.Expr, how: str) -> pl.Expr:
     """Floats of texts; `nan` is null, `inf` stays."""
+    if how in (COMMA_NUMBER, GROUPED_NUMBER):
+        signs = rf"[ {SIGNS}]*"
+        text = text.str.replace(r"^\((.*)\)$", "-$1").str.replace(rf"^{signs}([+-]?){signs}", "$1")
+        text = text.str.strip_chars_end(f" {SIGNS}%")
     if how == COMMA_NUMBER:
-        text = text.str.strip_chars(" €$£%").str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+        text = text.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
     elif how == GROUPED_NUMBER:
-        text = text.str.strip_chars(" €$£%").str.replace_all(",", "", literal=True)
+        text = text.str.replace_all(",", "", literal=True)
     return text.cast(pl.Float64, strict=False).fill_nan(None)
 
 
 def _moment_of_text(text: pl.Expr, how: str) -> pl.Expr:
-    """Dates and times of texts; a year outside 1000 .. 9999 is a misread two-digit year and becomes null."""
+    """Dates and times of texts, of a month its first day; a year outside 1000 .. 9999 is a misread two-digit year and
+    becomes null."""
     kind, pattern = how[:5], how[5:]
-    if kind == DATE:
+    if kind == DATE and "%d" not in pattern:
+        moment = pl.concat_str(pl.lit("1 "), text).str.strptime(pl.Date, f"%d {pattern}", strict=False)
+    elif kind == DATE:
         moment = text.str.strptime(pl.Date, pattern, strict=False)
     else:
         moment = text.str.strptime(UTC_TIME if "%#z" in pattern else pl.Datetime("us"), pattern, strict=False)
+        moment = moment.dt.replace_time_zone("UTC") if pattern.endswith("UTC") else moment
     return pl.when(moment.dt.year().is_between(1000, 9999)).then(moment)
 
 

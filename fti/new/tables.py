@@ -208,4 +208,5 @@ def _name_notes(names: list[str]) -> list[Finding]:
     if not changed:
         return []
     message = f"{listed(changed, 3)} cannot be a name in Feast and Python as written."
-    return [hint("renamed", message, "The project uses a plain name for each; the table keeps its own.", *changed)]
+    each = "each" if len(changed) > 1 else "it"
+    return [hint("renamed", message, f"The project uses a plain name for {each}; the table keeps its own.", *changed)]

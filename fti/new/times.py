@@ -55,7 +55,8 @@ def _findings(name: str, times: Times, moments: pl.Series, is_date: bool, now: d
     late = int((moments > now).sum())
     if late:
         message = f"{percent(late / moments.len())} of `{name}` lies in the future, up to {times.end:%Y-%m-%d}."
-        found.append(warning("future_times", message, "Is it the time when the row became known? Check it.", name))
+        remedy = "Is it the time when the row became known? Rows of today and later wait until their day is over, UTC."
+        found.append(warning("future_times", message, remedy, name))
     second = moments.filter(moments > times.start).min()
     if times.start in STAND_INS and second is not None and _moment(second) - times.start > 365 * DAY:
         message = f"Some rows of `{name}` say {times.start:%Y-%m-%d}, which often stands for a missing time."
