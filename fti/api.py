@@ -133,18 +133,10 @@ def _store_of(project: Project, home: Path, views: Frames) -> Any:
 
 def _features(project: Project) -> dict[str, list[str]]:
     """Feature view -> the features of it that the project's service reads."""
-    import feast
+    from fti.versions import own_service
 
-    from fti.versions import feast_objects
-
-    services = [
-        service for service in feast_objects(project, feast.FeatureService) if service.name == project.features.service
-    ]
-    _require([] if services else [f"{project.features.repo} has no feature service {project.features.service!r}"])
-    (service,) = services
-    return {
-        view.name_to_use(): [feature.name for feature in view.features] for view in service.feature_view_projections
-    }
+    members = own_service(project).feature_view_projections
+    return {view.name_to_use(): [feature.name for feature in view.features] for view in members}
 
 
 def _require(problems: list[str]) -> None:

@@ -51,7 +51,11 @@ def parser() -> argparse.ArgumentParser:
         ("down", down, "stop what was started"),
         ("status", status, "what runs, what is in the stores, who is champion"),
         ("demo", demo, "run the whole life of a model on a year of flights"),
-        ("plan", plan, "compare the features in the code with what is deployed; exit status 2 when they differ"),
+        (
+            "plan",
+            plan,
+            "compare the features in the code with what is deployed; exit status 2 when they differ, 1 on a mistake",
+        ),
         ("backfill", backfill, "make days of features, and those whose raw days or code changed"),
         ("lineage", lineage, "where a model version comes from, back to the raw partitions"),
         ("catalog", catalog, "write the catalogue of sources, views and features as one HTML file"),

@@ -4,13 +4,14 @@ touches. Reads the Feast registry, the lake, the newest dataset and the model re
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from fti import versions
 from fti.changes import Change, readers, refused
-from fti.errors import NotReadyError
+from fti.errors import FtiError, NotReadyError
 from fti.loading import load_projects
 from fti.project import Project
 from fti.settings import Settings
@@ -59,10 +60,11 @@ class Plan:
 
 
 def plan(project: Project, stores: dict[str, Any]) -> Plan:
-    """Compare the code of `project` with the stores."""
+    """Compare the code of `project` with the stores; FtiError when the code does not hold together."""
     from fti.stores.registration import pending, read_by
 
     feast = stores["feature_store"].feast
+    versions.own_service(project)
     found = pending(feast, project)
     models = read_by(feast, stores["model_registry"].served())
     stopped = {change.name for change, _ in refused(found, models, project.features.accept_changes)}
@@ -123,20 +125,26 @@ def _others(recorded: dict[str, str], code: dict[str, str]) -> str:
 
 
 def run(settings: Settings, *, as_json: bool) -> int:
-    """Print the plan of every project; 0 when nothing changed, 2 when something did."""
+    """Print the plan of every project; 0 when nothing changed, 2 when something did, 1 when one has no plan."""
     from rich.console import Console
 
     from fti.stores import open_stores
 
-    stores = open_stores(settings)
-    plans = [plan(project, stores) for project in load_projects(settings.project_modules)]
+    stores, plans, problems = open_stores(settings), [], []
+    for project in load_projects(settings.project_modules):
+        try:
+            plans.append(plan(project, stores))
+        except FtiError as error:
+            problems.append(str(error))
     if as_json:
         print(json.dumps({found.project: found.as_dict() for found in plans}, indent=1))
     else:
         console = Console()
         for found in plans:
             _print(console, found)
-    return 2 if any(found.changed for found in plans) else 0
+    for problem in problems:
+        print(f"fti: {problem}", file=sys.stderr)
+    return 1 if problems else 2 if any(found.changed for found in plans) else 0
 
 
 def _print(console: Any, found: Plan) -> None:

@@ -26,6 +26,8 @@ from fti.loading import absolute, add_folders
 from fti.settings import Settings
 
 STOP_SECONDS = 20
+FEASTS_OWN = "feast_metrics_"
+"""In the folder of metrics that Feast makes for this process and removes with it: no other process may write there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +216,7 @@ def environment(settings: Settings) -> dict[str, str]:
     home = dagster_home(settings)
     add_folders(settings)
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if FEASTS_OWN not in value},
         "FTI_HOME": str(settings.root),
         "FTI_PROJECTS": ",".join(absolute(settings.project_modules)),
         "DAGSTER_HOME": str(home),

@@ -106,6 +106,20 @@ def services_of(project: Project) -> dict[str, Version]:
     return {service.name: service_version(service, on_demand) for service in services}
 
 
+def own_service(project: Project) -> Any:
+    """The `feast.FeatureService` that `Features.service` names; NotReadyError when the Feast module lacks it."""
+    import feast
+
+    features = project.features
+    known = {service.name: service for service in feast_objects(project, feast.FeatureService)}
+    if features.service not in known:
+        raise NotReadyError(
+            f"Features.service of {project.name} names {features.service!r}, which {features.repo} does not have: it "
+            f"has {', '.join(known) or 'none'}. Name one of these, or add a FeatureService of that name."
+        )
+    return known[features.service]
+
+
 def feast_objects(project: Project, *kinds: type) -> list[Any]:
     """Objects of `kinds` in the project's Feast module."""
     try:

@@ -1,5 +1,6 @@
 """The `fti` command: quick to answer, and clear when something is missing."""
 
+import importlib.util
 import socket
 import subprocess
 import sys
@@ -44,6 +45,20 @@ def test_a_server_is_started_found_and_stopped(tmp_path: Path) -> None:
     assert servers.stop("sleeper", settings)
     assert servers.pid("sleeper", settings) is None
     assert not servers.stop("sleeper", settings)
+
+
+def test_a_server_does_not_keep_its_metrics_where_feast_removes_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    feast = importlib.util.find_spec("feast")
+    assert feast is not None and feast.origin
+    assert f'mkdtemp(prefix="{servers.FEASTS_OWN}")' in Path(feast.origin).with_name("metrics.py").read_text()
+    settings = Settings(home=tmp_path)
+    for name in ("PROMETHEUS_MULTIPROC_DIR", "PROMETHEUS_MULTIPROCESS_DIR"):
+        monkeypatch.setenv(name, f"/tmp/{servers.FEASTS_OWN}x")
+        assert name not in servers.environment(settings)
+        monkeypatch.setenv(name, "/srv/metrics")
+        assert servers.environment(settings)[name] == "/srv/metrics"
 
 
 @pytest.mark.process

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -46,6 +47,27 @@ def test_nothing_to_do_after_the_loop(home: Settings, capsys: pytest.CaptureFixt
     status, found = answer(capsys, "plan")
     assert status == 0
     assert found == {"flights": {"changes": [], "stale_days": 0, "outdated": []}}
+
+
+def test_a_mistake_in_one_project_is_one_sentence_and_the_others_have_their_plan(
+    home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "mistaken"
+    folder.mkdir()
+    (folder / "project.py").write_text(
+        "from dataclasses import replace\n"
+        "from tests.small import project as small\n"
+        "features = replace(small.features, service='delay_model_v9')\n"
+        "project = replace(small, name='mistaken', features=features)\n"
+    )
+    monkeypatch.setenv("FTI_PROJECTS", f"tests.small,{tmp_path}")
+    assert cli.main(["plan"]) == 1
+    told = capsys.readouterr()
+    assert told.out == "flights: the code is what is deployed.\n"
+    assert told.err == (
+        "fti: Features.service of mistaken names 'delay_model_v9', which feature_repo.flights does not have: it has "
+        "delay_model_v1. Name one of these, or add a FeatureService of that name.\n"
+    )
 
 
 def test_a_changed_transform_names_days_models_and_the_refusal(stores: dict[str, Any]) -> None:

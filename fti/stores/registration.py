@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any
 from fti.changes import Change, changes, explain, refused
 from fti.errors import ChangeError, NotReadyError
 from fti.project import Project
-from fti.versions import OWNER, PARTS, VERSION, ServedModel, Version, feast_objects, services_of, view_version, views_of
+from fti.versions import (
+    OWNER,
+    PARTS,
+    VERSION,
+    ServedModel,
+    Version,
+    feast_objects,
+    own_service,
+    services_of,
+    view_version,
+    views_of,
+)
 
 if TYPE_CHECKING:
     import feast
@@ -28,6 +39,7 @@ def register(store: feast.FeatureStore, project: Project, served: Served) -> Non
     All or nothing: ChangeError, and nothing is written, when a view or service that a champion reads was changed in
     place. What the code no longer has, and what other projects registered, stays.
     """
+    own_service(project)
     found = pending(store, project)
     coming = [change for change in found if change.code]
     _refuse_foreign(store, project, [change for change in coming if change.in_place])
