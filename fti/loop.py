@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -181,7 +182,8 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
         f"{check.check_name}: {check.description}" for check in result.get_asset_check_evaluations() if not check.passed
     ]
     steps = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
-    return "; ".join(checks or [_innermost(error) for error in steps if error] or ["its log says why"])
+    told = checks or [_innermost(error) for error in steps if error] or ["its log says why"]
+    return "; ".join(told).removesuffix(".")
 
 
 def interrupted(event: dg.DagsterEvent) -> bool:
@@ -198,7 +200,7 @@ def _innermost(error: Any) -> str:
     """What was raised in the user's code or the pipeline's, without what Dagster wraps around it."""
     while error.cause is not None:
         error = error.cause
-    return str(error.message).strip()
+    return re.sub(r"^fti\.errors\.\w+: ", "", str(error.message).strip())
 
 
 def drift_checks(loop: Loop, until: datetime) -> dict[str, Any]:

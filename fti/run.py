@@ -222,7 +222,9 @@ def wait_for_version(url: str, version: int) -> None:
 def ask(loop: Loop, url: str) -> None:
     """Send the project's example over HTTP; print the request as a command, and the answer."""
     fields = loop.project.service.request
-    body = json.dumps({name: field.example for name, field in fields.items() if field.example is not None})
+    body = json.dumps(
+        {name: field.example for name, field in fields.items() if field.example is not None}, ensure_ascii=False
+    )
     request = urllib.request.Request(f"{url}/predict", body.encode(), {"content-type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as response:
         answer = json.load(response)
@@ -232,7 +234,7 @@ def ask(loop: Loop, url: str) -> None:
         markup=False,
         soft_wrap=True,
     )
-    show(json.dumps(answer, indent=1), markup=False)
+    show(json.dumps(answer, indent=1, ensure_ascii=False), markup=False)
     show(
         f"\nThe service of {loop.name} runs at {url} until `fti down`; `fti up` shows the rest.",
         markup=False,

@@ -51,7 +51,8 @@ def test_a_server_does_not_keep_its_metrics_where_feast_removes_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     feast = importlib.util.find_spec("feast")
-    assert feast is not None and feast.origin
+    assert feast is not None
+    assert feast.origin
     assert f'mkdtemp(prefix="{servers.FEASTS_OWN}")' in Path(feast.origin).with_name("metrics.py").read_text()
     settings = Settings(home=tmp_path)
     for name in ("PROMETHEUS_MULTIPROC_DIR", "PROMETHEUS_MULTIPROCESS_DIR"):

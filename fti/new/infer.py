@@ -167,7 +167,7 @@ def _notes(name: str, how: str) -> list[Finding]:
         return [hint("numbers_as_text", message, "They are read as numbers; nothing to do.", name)]
     if how == GROUPED_NUMBER:
         message = f"`{name}` writes numbers with grouped digits or a sign (1,234.5, $ or %)."
-        return [hint("numbers_as_text", message, "They are read as numbers, signs dropped; nothing to do.", name)]
+        return [hint("numbers_as_text", message, "They are read as numbers; nothing to do.", name)]
     return []
 
 

@@ -115,7 +115,8 @@ def _unknown_from(label: pl.Series, moments: pl.Series) -> datetime | None:
     late = after.filter(~pl.col("known")).height
     enough = after.height and late >= 0.9 * after.height and late >= 0.5 * (rows.height - int(rows["known"].sum()))
     clear = float(before["known"].mean() or 0) > 0.5  # type: ignore[arg-type]
-    return next(iter(after["at"])) if enough and clear and late >= 5 else None
+    few = after.height - late <= 0.1 * int(rows["known"].sum())  # not a label that is rare at all times
+    return next(iter(after["at"])) if enough and clear and few and late >= 5 else None
 
 
 def _null_findings(label: pl.Series, nulls: float, unknown: datetime | None) -> list[Finding]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from fti.errors import DataError, NotReadyError
+from fti.new.findings import listed
 from fti.new.names import unique_header
 from fti.new.spec import AS_STORED, NULLS, TEXT_FORMATS, TableSpec, utc, value
 
@@ -44,9 +45,12 @@ def read(
         from fti.new.database import fetch
 
         span = {} if number else {"start": start, "end": end}
-        return typed(fetch(wanted, time=time, **span).lazy()).collect()
+        fetched = fetch(wanted, time=time, **span).lazy()
+        _require_columns(wanted, fetched)
+        return typed(fetched).collect()
     with plain_errors(spec):
         frame = raw(wanted)
+        _require_columns(wanted, frame)
         frame = frame.select(name for name in frame.collect_schema() if name in wanted.columns)
         if not is_text(spec):
             return typed(frame).collect(engine="streaming")
@@ -55,6 +59,17 @@ def read(
         parts.append(typed(batch.lazy(), first).collect())
         first += batch.height
     return pl.concat(parts)
+
+
+def _require_columns(spec: TableSpec, frame: pl.LazyFrame) -> None:
+    """Raise DataError when the table has lost a column of `spec`."""
+    stored = frame.collect_schema().names()
+    lost = [name for name in spec.columns if name not in stored]
+    if lost:
+        raise DataError(
+            f"{place(spec)} has no column {lost[0]!r} any more: it has {listed(stored, 12)}. Bring it back, or say in "
+            "the project's TABLE what it is called now (`of=`)."
+        )
 
 
 def batches(frame: pl.LazyFrame, spec: TableSpec) -> Iterator[pl.DataFrame]:
@@ -93,9 +108,6 @@ def _typed(
 ) -> pl.LazyFrame:
     """Typed columns with times in UTC, cut to `[start, end)`; with the rows' numbers under a name, from a first one."""
     stored = frame.collect_schema()
-    missing = [name for name in spec.columns if name not in stored]
-    if missing:
-        raise DataError(f"{place(spec)} has no column {missing[0]!r} any more; its columns: {', '.join(stored)}.")
     if number:
         frame = frame.with_row_index(number[0], offset=number[1])
     if time and spec.columns[time] == AS_STORED and stored[time].is_temporal():

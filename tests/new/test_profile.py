@@ -230,6 +230,8 @@ def test_a_label_that_is_not_yet_known(tmp_path: Path) -> None:
     found = profiled(tmp_path, {"churned": scattered})
     assert found.target.unknown_from is None
     assert finding(found, "label_nulls").message == "`churned` is null in 10 % of the rows."
+    rare = [bool(value) if at % 10 == 0 else None for at, value in enumerate(LABEL)]
+    assert profiled(tmp_path, {"churned": rare}).target.unknown_from is None
 
 
 def test_the_split_is_by_time_and_every_part_has_every_class(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import gzip
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -14,7 +14,7 @@ from fti.errors import DataError, NotReadyError
 from fti.new.infer import rule
 from fti.new.names import identifiers, require_column
 from fti.new.read import read
-from fti.new.spec import TableSpec
+from fti.new.spec import TableSpec, value
 from fti.new.tables import Table, open_table
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -184,6 +184,10 @@ def test_a_database_without_a_query_and_a_wrong_query_say_so(tmp_path: Path) -> 
         (["1,5", "2,25", "1.000,75", "12"], "number 1.234,5"),
         (["1,500", "22,000.5", "$3"], "number 1,234.5"),
         (["12%", "7.5 %", "3"], "number 1,234.5"),
+        (["12.345%", "7.125%"], "number 1,234.5"),
+        (["€1.234", "€2.500"], "number 1.234,5"),
+        (["-$1,234.50", "($5.00)", "$ 7"], "number 1,234.5"),
+        (["(555)", "(212)"], "text"),
         (["007", "012", "120"], "text"),
         (["12345678901234567890", "12345678901234567891"], "text"),
         (["yes", "No", "YES", ""], "boolean"),
@@ -204,12 +208,27 @@ def test_a_database_without_a_query_and_a_wrong_query_say_so(tmp_path: Path) -> 
         (["Jan 5, 2024", "Feb 11, 2024"], "date %b %d, %Y"),
         (["5-Jan-2024", "11-Feb-2024"], "date %d-%b-%Y"),
         (["20240131", "20240201"], "date %Y%m%d"),
+        (["2024-01", "2024-12"], "date %Y-%m"),
+        (["Jan 2024", "Dec 2025"], "date %b %Y"),
+        (["Jan 24", "Feb 25"], "text"),
+        (["2024-01-31 10:00:00 UTC", "2024-02-01 09:30:00 UTC"], "time %Y-%m-%d %H:%M:%S%.f UTC"),
+        (["31/Jan/2024:10:00:00 +0000", "01/Feb/2024:09:30:00 -0500"], "time %d/%b/%Y:%H:%M:%S%.f%#z"),
         (["red", "green", "2"], "text"),
         ([None, ""], "text"),
     ],
 )
 def test_the_rule_of_a_column_of_texts(texts: list[str | None], expected: str) -> None:
     assert rule(pl.Series("x", texts, pl.String)) == expected
+
+
+def test_money_owed_months_and_zones_by_name_become_values() -> None:
+    def read_as(texts: list[str], how: str) -> list[object]:
+        return pl.DataFrame({"x": texts}).select(value("x", how, pl.String())).to_series().to_list()
+
+    assert read_as(["-$1,234.50", "($5.00)", "$ 7", "(x)"], "number 1,234.5") == [-1234.5, -5.0, 7.0, None]
+    assert read_as(["2024-12", "2024-13"], "date %Y-%m") == [date(2024, 12, 1), None]
+    noon = datetime(2024, 1, 31, 12, tzinfo=UTC)
+    assert read_as(["2024-01-31 12:00:00 UTC"], "time %Y-%m-%d %H:%M:%S%.f UTC") == [noon]
 
 
 def test_units_since_1970_are_times_in_a_column_named_so() -> None:
@@ -313,8 +332,8 @@ def test_a_wrong_name_suggests_the_nearest() -> None:
 def test_a_column_that_the_table_lost_is_named(tmp_path: Path) -> None:
     path = csv(tmp_path)
     spec = open_table(str(path)).spec
-    as_text(frame()).drop("level").write_csv(path)
-    with pytest.raises(DataError, match="no column 'level' any more"):
+    as_text(frame()).rename({"level": "height"}).write_csv(path)
+    with pytest.raises(DataError, match="no column 'level' any more: it has .*`height`"):
         read(spec)
     path.unlink()
     with pytest.raises(NotReadyError, match="There is no"):
