@@ -333,7 +333,7 @@ def test_a_column_that_the_table_lost_is_named(tmp_path: Path) -> None:
     path = csv(tmp_path)
     spec = open_table(str(path)).spec
     as_text(frame()).rename({"level": "height"}).write_csv(path)
-    with pytest.raises(DataError, match="no column 'level' any more: it has .*`height`"):
+    with pytest.raises(DataError, match=r"no column 'level' any more: it has .*`height`"):
         read(spec)
     path.unlink()
     with pytest.raises(NotReadyError, match="There is no"):
@@ -345,7 +345,7 @@ def test_a_time_range_skips_row_groups(tmp_path: Path) -> None:
     from fti.new import read as module
 
     spec = open_table(str(parquet(tmp_path))).spec
-    lazy = module._typed(module.raw(spec), spec, "at", START, START + timedelta(hours=5))
+    lazy = module._Typed(spec, "at", START, START + timedelta(hours=5)).of(module.raw(spec))
     scan = lazy.explain().split("Parquet SCAN")[1]
     assert "SELECTION" in scan
     assert "2024-01-01" in scan
