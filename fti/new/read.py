@@ -150,35 +150,6 @@ def scan(spec: TableSpec, frame: pl.LazyFrame) -> pl.LazyFrame:
     return frame.select(value(name, how, schema[name]) for name, how in spec.columns.items())
 
 
-<<<<<<< HEAD
-def _typed(
-    frame: pl.LazyFrame,
-    spec: TableSpec,
-    time: str | None,
-    start: datetime | None,
-    end: datetime | None,
-    *,
-    number: tuple[str, int] | None = None,
-) -> pl.LazyFrame:
-    """Typed columns with times in UTC, cut to `[start, end)`; with the rows' numbers under a name, from a first one."""
-    stored = frame.collect_schema()
-    if number:
-        frame = frame.with_row_index(number[0], offset=number[1])
-    if time and spec.columns[time] == AS_STORED and stored[time].is_temporal():
-        frame = frame.filter(_bounds(time, stored[time], start, end))  # before any cast: row groups can be skipped
-    made = [value(name, how, stored[name]) for name, how in spec.columns.items()]
-    typed = frame.select(*made, *([number[0]] if number else []))
-    moments: dict[str, pl.DataType] = {
-        name: dtype for name, dtype in typed.collect_schema().items() if isinstance(dtype, pl.Datetime)
-    }
-    if time:
-        moments[time] = typed.collect_schema()[time]
-    typed = typed.with_columns(utc(pl.col(name), dtype).alias(name) for name, dtype in moments.items())
-    return typed.filter(_bounds(time, pl.Datetime("us", "UTC"), start, end)) if time else typed
-
-
-def _bounds(time: str, stored: pl.DataType, start: datetime | None, end: datetime | None) -> pl.Expr:
-=======
 def bounds(time: str | None, stored: pl.DataType, start: datetime | None, end: datetime | None) -> pl.Expr:
     """`start <= time < end` in the type that is stored; a date is the midnight it begins with."""
     if time is None:
