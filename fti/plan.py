@@ -64,7 +64,7 @@ def plan(project: Project, stores: dict[str, Any]) -> Plan:
     from fti.stores.registration import pending, read_by
 
     feast = stores["feature_store"].feast
-    versions.own_service(project)
+    versions.require_features(project)
     found = pending(feast, project)
     models = read_by(feast, stores["model_registry"].served())
     stopped = {change.name for change, _ in refused(found, models, project.features.accept_changes)}

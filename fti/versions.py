@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -118,6 +119,20 @@ def own_service(project: Project) -> Any:
             f"has {', '.join(known) or 'none'}. Name one of these, or add a FeatureService of that name."
         )
     return known[features.service]
+
+
+def require_features(project: Project) -> None:
+    """Raise NotReadyError unless the project has its service, and reads its views from where it writes them."""
+    import feast
+
+    own_service(project)
+    for view in feast_objects(project, feast.FeatureView):
+        path, made = str(getattr(view.batch_source, "path", "")), f"{project.name}/features/{view.name}"
+        if path != made and re.fullmatch(rf"\w+/features/{re.escape(view.name)}", path):
+            raise NotReadyError(
+                f"The feature view {view.name!r} is read from {path!r}, but {project.name} writes it to {made!r}. "
+                f"Correct `path` in {project.features.repo}, or give a project that was renamed its old name back."
+            )
 
 
 def feast_objects(project: Project, *kinds: type) -> list[Any]:

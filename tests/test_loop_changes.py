@@ -70,6 +70,13 @@ def test_a_mistake_in_one_project_is_one_sentence_and_the_others_have_their_plan
     )
 
 
+def test_a_renamed_project_is_told_where_its_features_lie(stores: dict[str, Any]) -> None:
+    with pytest.raises(
+        NotReadyError, match=r"'flights/features/.*', but departures writes it to 'departures/features/"
+    ):
+        plan(replace(project, name="departures"), stores)
+
+
 def test_a_changed_transform_names_days_models_and_the_refusal(stores: dict[str, Any]) -> None:
     found = plan(CHANGED, stores)
     steps = {step.change.name: step for step in found.steps}

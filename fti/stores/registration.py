@@ -18,7 +18,7 @@ from fti.versions import (
     ServedModel,
     Version,
     feast_objects,
-    own_service,
+    require_features,
     services_of,
     view_version,
     views_of,
@@ -39,7 +39,7 @@ def register(store: feast.FeatureStore, project: Project, served: Served) -> Non
     All or nothing: ChangeError, and nothing is written, when a view or service that a champion reads was changed in
     place. What the code no longer has, and what other projects registered, stays.
     """
-    own_service(project)
+    require_features(project)
     found = pending(store, project)
     coming = [change for change in found if change.code]
     _refuse_foreign(store, project, [change for change in coming if change.in_place])

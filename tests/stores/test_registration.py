@@ -250,7 +250,7 @@ def test_projects_leave_each_others_views_alone(world):
         world.store.apply(other)
     assert world.registered() == before
     renamed = [(f'"{name}"', f'"depot_{name}"') for name in ("sales", "visits", "shop_model_v1")]
-    other = replace(world.change(*renamed, name="depot_repo"), name="depot")
-    world.store.apply(other)
+    other = replace(world.change(*renamed, ('path=f"shop', 'path=f"depot'), name="depot_repo"), name="depot")
+    world.store.apply(replace(other, features=replace(other.features, service="depot_shop_model_v1")))
     assert before.items() <= world.registered().items()
     assert pending(world.store.feast, world.change()) == []
