@@ -15,7 +15,7 @@ from fti.new.dates import epoch
 from fti.new.names import require_column
 from fti.new.profiles import Kind
 from fti.new.spec import SHORT_YEAR, utc
-from fti.new.tables import Table
+from fti.new.tables import OpenedTable
 
 SAMPLE_CELLS = 24_000_000
 SAMPLE_BYTES = 1 << 29
@@ -46,7 +46,7 @@ class Look:
     distinct: Mapping[str, int]
 
 
-def look(table: Table, entity: Sequence[str], timestamp: str | None) -> Look:
+def look(table: OpenedTable, entity: Sequence[str], timestamp: str | None) -> Look:
     """Reads the table once, part by part."""
     schema = dict(table.scan.collect_schema())
     names = list(dict.fromkeys([*entity, *([timestamp] if timestamp else [])]))
@@ -79,7 +79,7 @@ def look(table: Table, entity: Sequence[str], timestamp: str | None) -> Look:
     )
 
 
-def _most_rows(table: Table, width: int) -> int:
+def _most_rows(table: OpenedTable, width: int) -> int:
     """How many rows the sample may have."""
     head = read.collect(table.scan.head(1_000), table.spec)
     per_row = head.estimated_size() / max(1, head.height)
@@ -109,7 +109,7 @@ def _span(
     return (first.astimezone(UTC), last.astimezone(UTC)) if first is not None else None
 
 
-def checked(table: Table, entity: Sequence[str], timestamp: str | None, label: str) -> Table:
+def checked(table: OpenedTable, entity: Sequence[str], timestamp: str | None, label: str) -> OpenedTable:
     """The table, its timestamp column read as times; `DataError` for columns that are missing or named twice."""
     names = list(table.spec.columns)
     roles = [
@@ -126,7 +126,7 @@ def checked(table: Table, entity: Sequence[str], timestamp: str | None, label: s
     return _with_times(table, timestamp)
 
 
-def _with_times(table: Table, timestamp: str) -> Table:
+def _with_times(table: OpenedTable, timestamp: str) -> OpenedTable:
     """A column of whole numbers read as units since 1970, or as years."""
     dtype = table.scan.collect_schema()[timestamp]
     column = pl.col(timestamp)

@@ -16,7 +16,7 @@ from fti.new.label import target_of
 from fti.new.look import Look, checked, look
 from fti.new.notes import REASONS, column_findings, table_findings
 from fti.new.profiles import Column, Entities, Kind, Profile, Role, Split, Target, Times
-from fti.new.tables import Table
+from fti.new.tables import OpenedTable
 from fti.new.times import split_of, times_of
 
 FEW_DISTINCT = 50
@@ -26,7 +26,7 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 def profile(
-    table: Table,
+    table: OpenedTable,
     *,
     entity: tuple[str, ...],
     timestamp: str | None,

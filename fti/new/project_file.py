@@ -136,7 +136,7 @@ def _label(draft: Draft) -> str:
     target, column = draft.profile.target, f"pl.col({text(draft.label)})"
     if target.task == "binary":
         positive = target.classes[-1]
-        about = f"1 where it is {text(line(str(positive)))}, {percent(target.shares[-1])} of the rows"
+        about = f"1 for {text(line(str(positive)))}, {percent(target.shares[-1])} of the rows"
         made = f"{column}.cast(pl.Int8)"
         if draft.label_type != "Bool":
             made = f"({column} == {_constant(draft, positive)}).cast(pl.Int8).alias({text(draft.label)})"
@@ -146,7 +146,7 @@ def _label(draft: Draft) -> str:
         about, made = "a number", f"{column}.cast(pl.Float64)"
     return (
         "def labels(tables: Tables) -> pl.DataFrame:\n"
-        f'    """One row per row of the table. `{draft.label}` is {about}; null where it is not known yet."""\n'
+        f'    """One row per row of the table. `{draft.label}` is {about}; null where not known yet."""\n'
         f"    label = {made}\n"
         f"    return tables[{text(draft.name)}].with_columns(label, known_at={text(draft.time)})"
     )

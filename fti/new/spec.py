@@ -28,7 +28,7 @@ TYPED: Mapping[Any, str] = {pl.String: TEXT, pl.Int64: INTEGER, pl.Float64: NUMB
 
 @dataclass(frozen=True, kw_only=True)
 class TableSpec:
-    """How a table is read, the same way every time. `code()` is the Python expression that makes it again.
+    """How a table is read, the same way every time.
 
     `columns` maps each column that is read to how its value is made:
 
@@ -62,16 +62,14 @@ class TableSpec:
         return replace(self, columns={name: self.columns[name] for name in names})
 
     def code(self, indent: int = 0, lead: int = 0) -> str:
-        """A Python expression equal to this value; imports needed: `TableSpec`. Never holds a password."""
-        from fti.new.render import call, dictionary, text
+        """A Python expression of where and how it is read, without the columns, which a `fti.table.Table` lists;
+        imports needed: `TableSpec`. Never holds a password."""
+        from fti.new.render import call, text
 
         found: dict[str, str] = {}
         for item in fields(self):
             value = getattr(self, item.name)
-            if item.name == "columns":
-                pairs = {name: text(how) for name, how in value.items()}
-                found |= {item.name: dictionary(pairs, indent=indent + 4, lead=len("columns="))} if pairs else {}
-            elif item.name == "format" or value != item.default:
+            if item.name != "columns" and value != item.default:
                 found[item.name] = text(value) if isinstance(value, str) else repr(value)
         return call("TableSpec", found, indent=indent, lead=lead)
 

@@ -32,7 +32,7 @@ def table_code(draft: Draft) -> str:
         [
             *_left_out(draft),
             "TABLE = Table(",
-            f"    data={draft.profile.spec.only(()).code(indent=4, lead=len('data='))},",
+            f"    data={draft.profile.spec.code(indent=4, lead=len('data='))},",
             f"    entity={_columns(keys)},  # {_about_entity(draft)}",
             f"    time={_columns({draft.time: time})},  # {_about_time(draft)}",
             f"    label={_columns({draft.label: label})},",

@@ -27,7 +27,7 @@ HELD_BYTES = 192 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class OpenedTable:
     """A table that can be read."""
 
     spec: TableSpec
@@ -50,13 +50,13 @@ class Table:
         for batch in read.batches(self.raw, self.spec):
             yield read.scan(self.spec, batch.lazy()).collect()
 
-    def retyped(self, name: str, how: str) -> Table:
+    def retyped(self, name: str, how: str) -> OpenedTable:
         """The same table with another rule for one column."""
         spec = replace(self.spec, columns={**self.spec.columns, name: how})
         return replace(self, spec=spec)
 
 
-def open_table(data: str, *, query: str | None = None) -> Table:
+def open_table(data: str, *, query: str | None = None) -> OpenedTable:
     """The table at `data`: a file, folder or glob of CSV (also packed with gzip or zstd), Parquet, JSON Lines, JSON
     or Arrow, an `s3://` address of these, a SQLAlchemy URL with a `query`, or `env:NAME`, the environment variable
     that holds such a URL.
@@ -76,7 +76,7 @@ def open_table(data: str, *, query: str | None = None) -> Table:
         raise DataError(f"{read.place(spec)} has columns but no rows. Give a table with rows.")
     how, more = _rules(frame, spec, names, num_rows)
     found = (*notes, *more, *_name_notes(names))
-    return Table(
+    return OpenedTable(
         spec=replace(spec, columns=how), raw=frame, identifiers=identifiers(names), num_rows=num_rows, findings=found
     )
 
