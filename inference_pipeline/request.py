@@ -102,7 +102,7 @@ def _json(body: bytes) -> Any:
 
 def _refuse(problems: list[Problem]) -> None:
     if problems:
-        names = ", ".join(dict.fromkeys(problem.field for problem in problems[:MAX_PROBLEMS]))
+        names = ", ".join(dict.fromkeys(problem.field or "the body" for problem in problems[:MAX_PROBLEMS]))
         raise RequestError(422, f"malformed request: {names}", problems[:MAX_PROBLEMS])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 TEXT = "make a project from a table: read it, say what is in it and what looks wrong, write two files"
@@ -64,4 +65,4 @@ def _setting(folder: Path) -> str:
 
     settings, parent = Settings(), folder.resolve().parent
     known = parent in folders(settings.project_modules)
-    return "" if known else f"export FTI_PROJECTS={settings.projects},{parent}/"
+    return "" if known else f"export FTI_PROJECTS={shlex.quote(f'{settings.projects},{parent}/')}"

@@ -93,7 +93,7 @@ def _dataset(draft: Draft) -> str:
     return (
         f"    dataset=Dataset(  # {line(why)}\n"
         f"        start={moment(first)},\n"
-        f"        until={moment(draft.until)},\n"
+        f"        until={moment(draft.until)},  # move it to train on later rows\n"
         f"        validation={span(validation)},\n"
         f"        test={span(test)},\n"
         f"{shares}{most}    ),\n"

@@ -66,6 +66,8 @@ def open_table(data: str, *, query: str | None = None) -> OpenedTable:
     """
     if data.startswith("env:") or ("://" in data and not data.startswith(("s3://", "gs://", "az://", "file://"))):
         spec = database_spec(data, query)
+    elif query is not None:
+        raise DataError(f"--query is for databases, and {data} is a file: leave --query out, or name a database URL.")
     else:
         spec = file_spec(data.removeprefix("file://"))
     frame, names, notes = _columns(spec)

@@ -65,7 +65,7 @@ def require_name(name: str) -> None:
     if not NAME.fullmatch(name) or "__" in name or keyword.iskeyword(name) or keyword.issoftkeyword(name):
         raise DataError(
             f"{name!r} cannot be the name of a project: take at most 40 letters, digits and single underscores, "
-            "a letter first."
+            "a letter first, and no word of Python's own."
         )
     spec = importlib.util.find_spec(name)
     if spec is not None and spec.origin is not None:

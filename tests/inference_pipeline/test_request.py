@@ -69,7 +69,9 @@ def test_what_is_not_json_is_a_bad_request(body: bytes) -> None:
 
 @pytest.mark.parametrize("body", [b"[]", b"1", b"null", b'"x"'])
 def test_a_request_is_an_object(body: bytes) -> None:
-    assert "an object with the fields" in refused(body).body()["details"][0]["expected"]
+    told = refused(body).body()
+    assert told["error"] == "malformed request: the body"
+    assert "an object with the fields" in told["details"][0]["expected"]
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,8 @@ def test_a_database_without_a_query_and_a_wrong_query_say_so(tmp_path: Path) -> 
         open_table(url, query="SELECT * FROM absent")
     with pytest.raises(DataError, match="no rows"):
         open_table(url, query="SELECT * FROM readings WHERE count < 0")
+    with pytest.raises(DataError, match="--query is for databases"):
+        open_table(str(csv(tmp_path)), query="SELECT 1")
 
 
 @pytest.mark.parametrize(

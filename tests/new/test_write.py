@@ -218,7 +218,7 @@ def test_more_than_a_century_of_days_is_refused(tmp_path: Path) -> None:
     [
         ("my-project", "cannot be the name"),
         ("1st", "cannot be the name"),
-        ("class", "cannot be the name"),
+        ("class", "no word of Python's own"),
         ("a__b", "cannot be the name"),
         ("polars", "installed module"),
         ("flights", "comes with FTI"),
