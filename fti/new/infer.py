@@ -26,8 +26,10 @@ from fti.new.spec import (
     value,
 )
 
-MISSING_WORDS = ("?", "-", "--", ".", "*", "n.a.", "missing", "unknown", "not available")
-"""Words that mean a missing value in a column of numbers, dates or truth values; a category elsewhere."""
+MISSING_MARKS = ("?", "-", "--", ".", "*", "n.a.")
+"""What means a missing value in a column of numbers, dates or truth values; a category elsewhere."""
+MISSING_WORDS = (*MISSING_MARKS, "missing", "unknown", "not available")
+"""The same for numbers and dates; beside yes and no, "unknown" is an answer."""
 MAX_FAILED = 0.05
 """A column with a larger share of values that do not fit its type is text."""
 WHOLE = r"^[+-]?\d+$"
@@ -71,10 +73,15 @@ def rule(texts: pl.Series) -> str:
     words = stripped.filter(~stripped.is_in([*NULLS, *MISSING_WORDS]))
     if words.is_empty():
         return TEXT
-    lower = set(words.str.to_lowercase().unique().head(20).to_list())
-    if any(lower == {yes, no} for yes, no in zip(TRUE_WORDS, FALSE_WORDS, strict=True)):
-        return BOOLEAN
+    answers = stripped.filter(~stripped.is_in([*NULLS, *MISSING_MARKS])).str.to_lowercase()
+    for pair in zip(TRUE_WORDS, FALSE_WORDS, strict=True):
+        if set(answers.filter(answers.is_in(pair)).unique()) == {*pair} and _share(answers, pair) >= 1 - MAX_FAILED:
+            return BOOLEAN
     return _number_rule(words) or moment_format(words, texts.name, 1 - MAX_FAILED) or TEXT
+
+
+def _share(texts: pl.Series, of: Sequence[str]) -> float:
+    return float(texts.is_in(of).mean() or 0)  # type: ignore[arg-type]
 
 
 def _number_rule(words: pl.Series) -> str:
@@ -110,7 +117,7 @@ def fits(frame: pl.LazyFrame, columns: Mapping[str, str]) -> pl.LazyFrame:
     counts: list[pl.Expr] = []
     for position, (name, how) in enumerate(columns.items()):
         text = pl.col(name).str.strip_chars()
-        known = text.is_not_null() & ~text.is_in([*NULLS, *MISSING_WORDS])
+        known = text.is_not_null() & ~text.is_in([*NULLS, *(MISSING_MARKS if how == BOOLEAN else MISSING_WORDS)])
         failed = known & value(name, how, pl.String()).is_null()
         numbers = known & value(name, NUMBER, pl.String()).is_not_null() if how == INTEGER else known
         counts += [

@@ -140,7 +140,7 @@ def _class_findings(
     if task == "regression" or not known or len(classes) > MAX_CLASSES:
         return []
     if len(classes) == 1:
-        message = f"`{name}` has one value only, {str(classes[0])!r}: there is nothing to tell apart."
+        message = f"`{name}` has one value only, {str(classes[0])[:40]!r}: there is nothing to tell apart."
         return [error("one_class", message, "Give rows of at least two classes.", name)]
     few = [str(value) for value, share in zip(classes, shares, strict=True) if share * known < MIN_CLASS_ROWS]
     if few and (task == "binary" or len(classes) - len(few) < 2):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import json
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -85,12 +86,30 @@ def format_of(head: bytes, path: str) -> str:
             raise DataError(f"{path} is {advice}.")
     if b"\0" in head and not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DataError(f"{path} is of an unknown binary format: give CSV, Parquet, JSON Lines, JSON or Arrow.")
-    text = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    return _format_of_text(head.removeprefix(codecs.BOM_UTF8).lstrip(), path)
+
+
+def _format_of_text(text: bytes, path: str) -> str:
     if re.match(rb"<(!doctype|html|\?xml)", text, re.I):
         raise DataError(f"{path} is a web page or XML, not a table: export the table as CSV.")
     if text.startswith(b"["):
         return "json" if re.match(rb"\[\s*[{\]]", text) else "csv"
-    return "jsonl" if re.match(rb'\{\s*("|\})', text) else "csv"
+    if not re.match(rb'\{\s*("|\})', text):
+        return "csv"
+    first, more, _ = text.partition(b"\n")
+    if more and not _is_json(first):
+        raise DataError(
+            f"{path} is one JSON object over several lines: give an array of objects, or one object a line."
+        )
+    return "jsonl"
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def encoding_of(path: str, head: bytes) -> str:

@@ -167,6 +167,8 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "empty folder": (lambda path: path, "holds no table"),
     "folder of two formats": (lambda path: _two_formats(path), "one kind"),
     "folder of two schemas": (folder_of_two, "does not have the columns of"),
+    "a web page": (lambda path: text(path, "<!DOCTYPE html><html><table></table></html>"), "is a web page"),
+    "one JSON object": (lambda path: text(path, '{\n "data": [{"a": 1}]\n}', "t.json"), "one JSON object over several"),
     "unknown binary": (some_binary, "unknown binary format"),
     "broken Parquet": (lambda path: text(path, b"PAR1" + b"x" * 100, "t.parquet"), "cannot be read as parquet"),
     "zip": (lambda path: text(path, b"PK\x03\x04" + b"\0" * 50, "t.zip"), "unpack it"),

@@ -197,6 +197,8 @@ def test_a_database_without_a_query_and_a_wrong_query_say_so(tmp_path: Path) -> 
         (["yes", "No", "YES", ""], "boolean"),
         (["true", "False"], "boolean"),
         (["yes", "no", "maybe"], "text"),
+        (["yes", "no", "unknown", "No"], "text"),
+        (["yes", "no"] * 20 + ["unknown", "?"], "boolean"),
         (["yes", "yes"], "text"),
         (["2024-01-31", "2024-02-01"], "date %Y-%m-%d"),
         (["31.01.2024", "01.02.2024"], "date %d.%m.%Y"),
