@@ -35,19 +35,20 @@ def entities_of(
     sizes = keyed.group_by(entity).len()["len"]
     mean = float(sizes.mean() or 0)  # type: ignore[arg-type]
     unit = [*entity, *(["__time"] if moments is not None else [])]
+    whole = keyed.drop_nulls()
     backwards = 0
     if moments is not None:
-        step = keyed.drop_nulls().select(pl.col("__time").diff().over(entity))
+        step = whole.select(pl.col("__time").diff().over(entity))
         backwards = step.filter(pl.col("__time") < pl.duration()).height
     result = Entities(
         num_entities=round(len(sizes) * factor),
         median_rows=float(sizes.median() or 0),  # type: ignore[arg-type]
         max_rows=max(sizes.to_list(), default=0),
         kind="snapshot" if mean < SNAPSHOT_ROWS else "events",
-        duplicates=keyed.height - keyed.select(unit).n_unique() if keyed.height else 0,
+        duplicates=whole.height - whole.select(unit).n_unique() if whole.height else 0,
         backwards=backwards,
         null_keys=nulls,
-        at_once=int(keyed.group_by(unit).len()["len"].max() or 1),  # type: ignore[arg-type]
+        at_once=int(whole.group_by(unit).len()["len"].max() or 1),  # type: ignore[arg-type]
         median_gap=_median_gap(keyed, entity) if moments is not None else None,
     )
     return result, _findings(result, entity, moments, rows.height)

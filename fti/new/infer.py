@@ -183,4 +183,4 @@ def mostly_numbers(words: pl.Series) -> bool:
     stripped = words.drop_nulls().str.strip_chars()
     if stripped.is_empty() or re.fullmatch(r"0\d+", str(stripped[0])):
         return False
-    return float(stripped.str.contains(PLAIN).mean() or 0) > 0.5  # type: ignore[arg-type]
+    return 0.5 < float(stripped.str.contains(PLAIN).mean() or 0) < 1.0  # type: ignore[arg-type]

@@ -219,6 +219,13 @@ def test_duplicates_order_and_empty_keys(tmp_path: Path) -> None:
     assert finding(found, "time_backwards").severity == "hint"
 
 
+def test_rows_without_a_time_repeat_nothing(tmp_path: Path) -> None:
+    lost = pl.when(pl.int_range(pl.len()) >= 100).then("observed_at")
+    found = profiled(tmp_path, pl.DataFrame(BASE, strict=False).with_columns(observed_at=lost).to_dict(as_series=True))
+    assert finding(found, "time_nulls").severity == "warning"
+    assert found.entities.duplicates == 0
+
+
 def test_a_label_that_is_not_yet_known(tmp_path: Path) -> None:
     labels = [bool(value) if at < 1_800 else None for at, value in enumerate(LABEL)]
     found = profiled(tmp_path, {"churned": labels})
@@ -321,7 +328,7 @@ def test_numbers_can_be_times(tmp_path: Path) -> None:
     years = [1900 + at % 100 for at in range(ROWS)]
     found = profiled(tmp_path, {"observed_at": years})
     assert found.spec.columns["observed_at"] == "year"
-    with pytest.raises(DataError, match="holds no dates or times but 1, 2, 3"):
+    with pytest.raises(DataError, match="holds no dates or times of one format but 1, 2, 3"):
         profiled(tmp_path, {"observed_at": range(1, ROWS + 1)})
 
 

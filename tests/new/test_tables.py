@@ -292,6 +292,13 @@ def test_question_marks_are_missing_numbers_but_a_category(tmp_path: Path) -> No
     assert read(table.spec)["y"].null_count() == 0
 
 
+def test_long_codes_are_text_and_no_mixture(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("code\n" + "".join(f"{10**18 + at}\n" for at in range(60)))
+    table = open_table(str(tmp_path / "t.csv"))
+    assert table.spec.columns == {"code": "text"}
+    assert table.findings == ()
+
+
 def test_dates_that_could_be_swapped_and_mixed_zones_are_said(tmp_path: Path) -> None:
     rows = pl.DataFrame(
         {
