@@ -152,8 +152,8 @@ def draft(profile: Profile, name: str, now: datetime) -> Draft:
 
 
 def _free(name: str, taken: Mapping[str, str]) -> str:
-    """`name`, or the first numbered one that no column has."""
-    names = set(taken.values())
+    """`name`, or the first numbered one that no column has, in the table or in the project."""
+    names = {*taken, *taken.values()}
     return next(found for found in (name, *(f"{name}_{number}" for number in range(2, 1_000))) if found not in names)
 
 

@@ -141,6 +141,6 @@ def _with_times(table: OpenedTable, timestamp: str) -> OpenedTable:
             return table.retyped(timestamp, how)
     shown = ", ".join(repr(value) for value in few.to_list())
     raise DataError(
-        f"--timestamp {timestamp!r} holds no dates or times of one format but {shown}: name another column, write them as "
-        "2024-01-31 12:00, or leave --timestamp out."
+        f"--timestamp {timestamp!r} holds no dates or times of one format but {shown}: name another column, write "
+        "them as 2024-01-31 12:00, or leave --timestamp out."
     )

@@ -170,6 +170,17 @@ def test_columns_called_like_what_is_made_of_others_keep_their_names(tmp_path: P
             assert set(fields) == set(made[view].columns) - {"event_timestamp"}
 
 
+def test_columns_called_like_keys_that_are_made_are_features(tmp_path: Path) -> None:
+    frame = visits().select("churned", event_time="spend", row_id=pl.col("spend") + pl.int_range(pl.len()) % 3)
+    frame.write_csv(tmp_path / "t.csv")
+    new(tmp_path / "projects", "made", tmp_path / "t.csv", "churned")
+    with imported(tmp_path / "projects", "made") as (project, _):
+        rows = raw_rows(project)["made"]
+    assert rows["event_time_"].to_list() == frame["event_time"].to_list()
+    assert rows["row_id"].to_list() == frame["row_id"].to_list()
+    assert rows["row_id_2"].to_list() == list(range(frame.height))
+
+
 def test_a_table_without_times_says_so_and_is_split_at_random(tmp_path: Path) -> None:
     visits().drop("observed_at", "signed_up", "Customer ID").write_csv(tmp_path / "t.csv")
     printed = new(tmp_path / "projects", "still", tmp_path / "t.csv", "churned")
