@@ -40,7 +40,7 @@ class Progress(logging.Handler):
         meta = getattr(record, "dagster_meta", {})
         event = meta.get("dagster_event")
         if event is None:
-            self.show(str(meta.get("orig_message", "")))
+            self.show(str(meta.get("orig_message", record.getMessage())))
         elif event.is_step_start:
             self.show(str(event.step_key).split("__")[-1])
 
@@ -113,6 +113,9 @@ def open_loop(settings: Settings, project: Project, console: Console, share: flo
     os.environ.update(servers.environment(settings))
     _quiet()
     progress = Progress()
+    reading = logging.getLogger("fti.new")
+    reading.addHandler(progress)
+    reading.setLevel(logging.INFO)
     with console.status("opening the stores ..."):
         instance = dg.DagsterInstance.from_ref(
             InstanceRef.from_dir(str(servers.dagster_home(settings)), overrides={"compute_logs": UNCAPTURED})

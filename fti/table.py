@@ -61,6 +61,8 @@ class Table:
     """What is predicted."""
     features: Mapping[str, Column]
     """The row's own features; a column that is added here is one more."""
+    sample: float = 1.0
+    """Share of the entities, drawn by a hash of their keys, whose rows are read: for days that memory cannot hold."""
 
     @property
     def columns(self) -> dict[str, Column]:
@@ -91,6 +93,7 @@ class Table:
             end=end,
             names={column.of: name for name, column in stored.items() if column.of},
             series=any(column.how == ONE_SERIES for column in self.entity.values()),
+            sample=self.sample,
         )
         ages = [(pl.col(time) - pl.col(name)).dt.total_microseconds() / 86_400_000_000 for name in aged]
         return rows.with_columns(age.alias(name) for name, age in zip(aged, ages, strict=True))

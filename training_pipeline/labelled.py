@@ -7,10 +7,11 @@ from datetime import datetime
 
 import polars as pl
 
+from fti.fingerprint import unit_hashes
 from fti.periods import day_spans
 from fti.project import Dataset, Project, Tables
 from fti.stores.lake import Lake
-from training_pipeline.split import TIME, typed_label, unit_hashes
+from training_pipeline.split import TIME, typed_label
 
 HASH = "__hash"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -10,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from fti.errors import DataError
+from fti.fingerprint import unit_hashes
 from fti.project import Dataset, Project
 from fti.stores.dataset_store import LABEL_TYPES, SPLITS
 
@@ -74,16 +74,6 @@ def drawn_by(project: Project, rows: pl.DataFrame) -> tuple[str, ...]:
 
 def _known_between(start: datetime, end: datetime) -> pl.Expr:
     return pl.col(TIME).is_between(start, end, closed="left") & (pl.col("known_at") < end)
-
-
-def unit_hashes(key: pl.DataFrame, purpose: bytes = b"") -> np.ndarray:
-    """A number in [0, 1) of each row of `key`, the same on every machine and with every version of every library.
-    Those of two purposes (of 16 bytes at most) have nothing to do with each other."""
-    plain = key.select(pl.col(pl.Datetime).dt.epoch("us"), pl.exclude(pl.Datetime)).select(key.columns)
-    texts = plain.select(pl.concat_str(pl.all().cast(pl.String).fill_null("\x00"), separator="\x1f")).to_series()
-    digests = b"".join(hashlib.blake2b(text.encode(), digest_size=8, person=purpose).digest() for text in texts)
-    found: np.ndarray = np.frombuffer(digests, "<u8") / 2.0**64
-    return found
 
 
 def typed_label(rows: pl.DataFrame, name: str, task: str) -> pl.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -24,12 +24,16 @@ MAX_EXPECTED = 20
 NUM_TRIALS = 4
 
 
-def windows(gap: timedelta | None, span: timedelta, *, last: bool = False) -> tuple[str, ...]:
-    """Two or three spans that hold about 5, 20 and 80 rows of an entity, none over a third of the table's time.
+def windows(
+    gap: timedelta | None, span: timedelta, *, last: bool = False, fits: Callable[[timedelta], bool] = lambda _: True
+) -> tuple[str, ...]:
+    """Two or three spans that hold about 5, 20 and 80 rows of an entity, none over a third of the table's time, and
+    none whose rows do not fit into memory (`fits`).
 
     With `last`, and where they would be one, also one that holds the last row alone.
     """
-    fitting = [name for name in SPANS if parse_window(name) * MAX_SHARE_OF_TIME <= span] or list(SPANS[:1])
+    short = [name for name in SPANS if parse_window(name) * MAX_SHARE_OF_TIME <= span]
+    fitting = [name for name in short if fits(parse_window(name))] or list(SPANS[:1])
     gap = gap or span / 40
     wanted = [
         next((name for name in fitting if parse_window(name) >= gap * rows), fitting[-1]) for rows in ROWS_IN_SPAN
@@ -106,11 +110,6 @@ def loss(profile: Profile) -> str:
 def monitor_days(span: timedelta) -> int:
     """Length of the window that is compared with training: a twentieth of the time, from a day to a month."""
     return max(1, min(30, round(span.days / 20)))
-
-
-def chunk_days(rows: int, days: int, most_rows: int = 2_000_000) -> int:
-    """Days that hold about two million rows."""
-    return max(1, min(days, most_rows * days // max(1, rows)))
 
 
 def categories(profile: Profile) -> dict[str, Sequence[Any]]:

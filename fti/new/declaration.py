@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from fti.new import choices
+from fti.new import choices, size
 from fti.new.draft import Draft
 from fti.new.render import line, moment, span, text, tupled
 
@@ -18,11 +18,14 @@ def declaration(draft: Draft) -> str:
     first, last = draft.days
     days = (last - first).days
     end = f"    partitions_end={moment(last)},  # the table ends; leave this out when new days come\n"
-    chunk = choices.chunk_days(draft.profile.rows, days)
-    chunks = f"    chunk_days={chunk},  # about two million rows in memory at once, here the whole table\n"
+    times = draft.profile.times
+    found, read = times.busiest if times else (), draft.profile
+    chunk = size.chunk_days(found, read.rows, days, draft.width, read.sample)
+    most = f"{size.rows_at_once(draft.width):,}"
+    chunks = f"    chunk_days={chunk},  # at most {most} rows in memory at once, here the whole table\n"
     if chunk < days:
         chunks = chunks.replace(", here the whole table", "")
-    if days > MANY_DAYS:
+    if days > MANY_DAYS and size.fits(timedelta(days=30), found, draft.width):
         chunks = f'    partition_by="month",  # thousands of days: what Dagster keeps a record of\n{chunks}'
     slices = f"    slices={tupled(draft.slices)},  # each value gets metrics of its own\n" if draft.slices else ""
     return (
@@ -81,13 +84,19 @@ def _dataset(draft: Draft) -> str:
         first, validation, test = split.start, split.test - split.validation, draft.until - split.test
     else:
         shares = f"        shares={split.shares!r},\n"
+    rows = size.training_rows(draft.num_features)
+    most = (
+        f"        max_rows={rows:_},  # labelled rows in memory at once\n"
+        if rows < min(size.MOST_ROWS, draft.profile.rows)
+        else ""
+    )
     return (
         f"    dataset=Dataset(  # {line(why)}\n"
         f"        start={moment(first)},\n"
         f"        until={moment(draft.until)},\n"
         f"        validation={span(validation)},\n"
         f"        test={span(test)},\n"
-        f"{shares}    ),\n"
+        f"{shares}{most}    ),\n"
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from fti.errors import DataError
-from fti.new import choices
+from fti.new import choices, size
 from fti.new.profiles import Column, Profile
 from fti.new.source import NO_TIME, SERIES
 
@@ -79,6 +80,16 @@ class Draft:
     def numbered(self) -> bool:
         """Whether every row is an entity of its own."""
         return not self.profile.entity and not self.series
+
+    @property
+    def width(self) -> int:
+        """Columns of the table that are read."""
+        return len(self.entity) + 2 + len(self.features)
+
+    @property
+    def num_features(self) -> int:
+        """What the model learns from."""
+        return len(self.features) + len(self.windows) * (1 + len(self.statistics)) + len(self.parts)
 
     @property
     def label_is_history(self) -> bool:
@@ -216,7 +227,8 @@ def _history(profile: Profile, own: tuple[Own, ...], *, series: bool) -> tuple[d
         return {}, ()
     span = times.end - times.start
     gap = span / max(1, times.num_times - 1) if series else profile.entities.median_gap
-    windows = choices.windows(gap, span, last=not own)
+    width = len(own) + len(profile.entity) + 2
+    windows = choices.windows(gap, span, last=not own, fits=partial(size.fits, found=times.busiest, num_columns=width))
     kinds = {column.identifier: column.kind for column in profile.features}
     chosen = [column for column in own if kinds[column.name] == "numeric"]
     chosen += [column for column in own if kinds[column.name] == "boolean"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from fti.new import leaks
+from fti.new import leaks, size
 from fti.new.columns import example_of, numbers, top_values
 from fti.new.entities import entities_of, rows_as_entities
 from fti.new.findings import Finding, error, ordered
@@ -50,7 +50,16 @@ def profile(
     target, about_label = target_of(looked.rows[label], task, looked.moments)
     split, about_split = _split(looked, target, now)
     reasons, about_columns = _features(looked, entity, timestamp, target)
-    found = [*table_findings(looked.num_rows, timestamp), *about_entities, *about_times, *about_label, *about_split]
+    days, width = times.busiest if times else (), len(looked.schema) - len(reasons)
+    sample = size.sample(days, looked.num_rows, width)
+    found = [
+        *table_findings(looked.num_rows, timestamp),
+        *size.sample_finding(sample, days, looked.num_rows, entity),
+        *about_entities,
+        *about_times,
+        *about_label,
+        *about_split,
+    ]
     return Profile(
         spec=table.spec,
         rows=looked.num_rows,
@@ -63,6 +72,7 @@ def profile(
         target=target,
         split=split,
         findings=ordered([*found, *about_columns, *table.findings]),
+        sample=sample,
         row=_row(looked, entity, label),
     )
 
@@ -127,7 +137,8 @@ def _times(looked: Look, timestamp: str | None, now: datetime) -> tuple[Times | 
         return None, []
     dtype = looked.schema[timestamp]
     naive = not (isinstance(dtype, pl.Datetime) and dtype.time_zone)
-    return times_of(looked.moments, span=looked.span, naive=naive, is_date=dtype == pl.Date, now=now)
+    factor = looked.num_rows / max(1, looked.rows.height)
+    return times_of(looked.moments, span=looked.span, naive=naive, is_date=dtype == pl.Date, now=now, factor=factor)
 
 
 def _features(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -93,6 +93,8 @@ class Times:
     """Share of rows without a time, those that could not be parsed included; a project drops them."""
     num_times: int
     """Number of different moments in the sample."""
+    busiest: Sequence[tuple[int, int]] = ()
+    """(days, most rows in so many neighbouring days), shortest first; estimated when not all rows were sampled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +154,8 @@ class Profile:
     split: Split
     findings: tuple[Finding, ...]
     """Errors first, then warnings, then hints."""
+    sample: float = 1.0
+    """Share of the entities whose rows a project reads, so that a day fits into memory."""
     row: Mapping[str, Any] = field(default_factory=dict)
     """Column -> its value in one row, the newest sampled one whose label is known."""
 

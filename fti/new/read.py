@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 
 from fti.errors import DataError, NotReadyError
+from fti.fingerprint import unit_hashes
 from fti.new.names import unique_header
-from fti.new.spec import AS_STORED, NULLS, TEXT_FORMATS, TableSpec, utc, value
+from fti.new.spec import AS_STORED, NULLS, TEXT_FORMATS, UTC_TIME, TableSpec, utc, value
+from fti.new.typed_copy import typed_copy
 
+LARGE = 1 << 28
+"""Bytes of text from which on a typed copy pays."""
+PACKED = (".gz", ".zst")
 BATCH_CELLS = 2_000_000
 MAX_IN_MEMORY = 1 << 30
 """Bytes of a file that has to be decoded as a whole: another encoding than UTF-8, or a JSON array."""
@@ -26,35 +32,87 @@ def read(
     start: datetime | None = None,
     end: datetime | None = None,
     number: str | None = None,
+    sample: float = 1.0,
+    drawn_by: Sequence[str] = (),
 ) -> pl.DataFrame:
     """The rows of `spec` with `start <= time < end` (both UTC-aware), in the table's own order.
 
     `columns` are names of `spec.columns` (all without it); `time` is one of them and comes back as UTC datetimes, as
     do all datetimes. A table without a time is read whole. `number` names a column to add: the row's place in the
-    table, from 0. Columns that the table no longer has, a file that is gone or cannot be read: `DataError` or
-    `NotReadyError` in one sentence.
+    table, from 0. Of a `sample` below 1 it is that share of the rows, chosen by a hash of the columns `drawn_by`.
+    Large text files are read once and kept typed (`fti.new.typed_copy`). Columns that the table no longer has, a file
+    that is gone or cannot be read: `DataError` or `NotReadyError` in one sentence.
     """
     names = [*(spec.columns if columns is None else columns), *([number] if number else [])]
     wanted = spec.only(name for name in dict.fromkeys([*names, *([time] if time else [])]) if name != number)
-
-    def typed(frame: pl.LazyFrame, first: int = 0) -> pl.LazyFrame:
-        return _typed(frame, wanted, time, start, end, number=(number, first) if number else None).select(names)
-
-    if spec.format == "database":
-        from fti.new.database import fetch
-
-        span = {} if number else {"start": start, "end": end}
-        return typed(fetch(wanted, time=time, **span).lazy()).collect()
+    whole = _Typed(wanted, time, number=number, sample=sample, drawn_by=tuple(drawn_by))
+    part = replace(whole, start=start, end=end)
     with plain_errors(spec):
-        frame = raw(wanted)
-        frame = frame.select(name for name in frame.collect_schema() if name in wanted.columns)
-        if not is_text(spec):
-            return typed(frame).collect(engine="streaming")
-    parts, first = [typed(frame.head(0)).collect()], 0
-    for batch in batches(frame, spec):
-        parts.append(typed(batch.lazy(), first).collect())
-        first += batch.height
-    return pl.concat(parts)
+        if spec.format == "database":
+            from fti.new.database import fetch
+
+            span = {} if number else {"start": start, "end": end}
+            return part.of(fetch(wanted, time=time, **span).lazy()).collect().select(names)
+        if is_text(spec) and num_bytes(spec) >= LARGE:
+            copy = typed_copy(local_files(spec.path), repr(whole), whole.parts())
+            return copy.filter(bounds(time, UTC_TIME, start, end)).select(names).collect(engine="streaming")
+        return pl.concat(part.parts()).select(names)
+
+
+@dataclass(frozen=True)
+class _Typed:
+    """The rows of a table with times in UTC, cut to `[start, end)`, with their numbers under a name, and drawn."""
+
+    spec: TableSpec
+    time: str | None
+    start: datetime | None = None
+    end: datetime | None = None
+    number: str | None = None
+    sample: float = 1.0
+    drawn_by: tuple[str, ...] = ()
+
+    def parts(self) -> Iterator[pl.DataFrame]:
+        """The rows in order, at first an empty part."""
+        frame = raw(self.spec)
+        frame = frame.select(name for name in frame.collect_schema() if name in self.spec.columns)
+        yield self.of(frame.head(0)).collect()
+        if is_text(self.spec):
+            first = 0
+            for batch in batches(frame, self.spec):
+                yield self.of(batch.lazy(), first).collect()
+                first += batch.height
+        elif self.sample < 1:
+            yield from (drawn(part, self.sample, self.drawn_by) for part in batches(self._rows(frame, 0), self.spec))
+        else:
+            yield self._rows(frame, 0).collect(engine="streaming")
+
+    def of(self, frame: pl.LazyFrame, first: int = 0) -> pl.LazyFrame:
+        """The rows of a raw frame, the first of which is number `first`."""
+        rows = self._rows(frame, first)
+        return rows if self.sample >= 1 else drawn(rows.collect(), self.sample, self.drawn_by).lazy()
+
+    def _rows(self, frame: pl.LazyFrame, first: int) -> pl.LazyFrame:
+        stored, time = frame.collect_schema(), self.time
+        missing = [name for name in self.spec.columns if name not in stored]
+        if missing:
+            columns = ", ".join(stored)
+            raise DataError(f"{place(self.spec)} has no column {missing[0]!r} any more; its columns: {columns}.")
+        if self.number:
+            frame = frame.with_row_index(self.number, offset=first)
+        if time and self.spec.columns[time] == AS_STORED and stored[time].is_temporal():
+            inside = bounds(time, stored[time], self.start, self.end)
+            frame = frame.filter(inside)  # before any cast: row groups can be skipped
+        made = [value(name, how, stored[name]) for name, how in self.spec.columns.items()]
+        typed = frame.select(*made, *([self.number] if self.number else []))
+        schema = typed.collect_schema()
+        moments = {name: dtype for name, dtype in schema.items() if isinstance(dtype, pl.Datetime) or name == time}
+        typed = typed.with_columns(utc(pl.col(name), dtype).alias(name) for name, dtype in moments.items())
+        return typed.filter(bounds(time, UTC_TIME, self.start, self.end))
+
+
+def drawn(rows: pl.DataFrame, sample: float, by: Sequence[str]) -> pl.DataFrame:
+    """The rows whose hash of the columns `by` is below `sample`: of one entity all or none."""
+    return rows.filter(pl.Series(unit_hashes(rows.select(by), b"sample") < sample))
 
 
 def batches(frame: pl.LazyFrame, spec: TableSpec) -> Iterator[pl.DataFrame]:
@@ -82,37 +140,10 @@ def scan(spec: TableSpec, frame: pl.LazyFrame) -> pl.LazyFrame:
     return frame.select(value(name, how, schema[name]) for name, how in spec.columns.items())
 
 
-def _typed(
-    frame: pl.LazyFrame,
-    spec: TableSpec,
-    time: str | None,
-    start: datetime | None,
-    end: datetime | None,
-    *,
-    number: tuple[str, int] | None = None,
-) -> pl.LazyFrame:
-    """Typed columns with times in UTC, cut to `[start, end)`; with the rows' numbers under a name, from a first one."""
-    stored = frame.collect_schema()
-    missing = [name for name in spec.columns if name not in stored]
-    if missing:
-        raise DataError(f"{place(spec)} has no column {missing[0]!r} any more; its columns: {', '.join(stored)}.")
-    if number:
-        frame = frame.with_row_index(number[0], offset=number[1])
-    if time and spec.columns[time] == AS_STORED and stored[time].is_temporal():
-        frame = frame.filter(_bounds(time, stored[time], start, end))  # before any cast: row groups can be skipped
-    made = [value(name, how, stored[name]) for name, how in spec.columns.items()]
-    typed = frame.select(*made, *([number[0]] if number else []))
-    moments: dict[str, pl.DataType] = {
-        name: dtype for name, dtype in typed.collect_schema().items() if isinstance(dtype, pl.Datetime)
-    }
-    if time:
-        moments[time] = typed.collect_schema()[time]
-    typed = typed.with_columns(utc(pl.col(name), dtype).alias(name) for name, dtype in moments.items())
-    return typed.filter(_bounds(time, pl.Datetime("us", "UTC"), start, end)) if time else typed
-
-
-def _bounds(time: str, stored: pl.DataType, start: datetime | None, end: datetime | None) -> pl.Expr:
+def bounds(time: str | None, stored: pl.DataType, start: datetime | None, end: datetime | None) -> pl.Expr:
     """`start <= time < end` in the type that is stored; a date is the midnight it begins with."""
+    if time is None:
+        return pl.lit(True)
     zone = stored.time_zone if isinstance(stored, pl.Datetime) else None
     column = pl.col(time) if isinstance(stored, pl.Datetime) else pl.col(time).cast(pl.Datetime("us"))
 
@@ -172,6 +203,12 @@ def decoded(path: str, encoding: str) -> bytes:
     from fti.new.sniff import unpacked
 
     return unpacked(path, MAX_IN_MEMORY).decode(encoding, errors="replace").encode()
+
+
+def num_bytes(spec: TableSpec) -> int:
+    """Size of the table's local files, about as large as they are unpacked; 0 where there are none."""
+    sizes = ((Path(path).stat().st_size, path.endswith(PACKED)) for path in local_files(spec.path))
+    return sum(size * (8 if packed else 1) for size, packed in sizes)
 
 
 def local_files(pattern: str) -> list[str]:

@@ -28,6 +28,7 @@ def read_rows(
     end: datetime,
     names: Mapping[str, str] | None = None,
     series: bool = False,
+    sample: float = 1.0,
 ) -> pl.DataFrame:
     """The rows of `table` with `start <= time < end` in the columns of `schema`, in the order of the file.
 
@@ -35,7 +36,8 @@ def read_rows(
     not have is made: the row's number in the file, from 0, or one name for all rows where the table is a `series`. A
     `time` that it does not have is `NO_TIME` in every row.
     Infinite numbers become null, a time without a zone is UTC. Rows without an entity or a time are left out, and so
-    are copies of a row; other rows of one entity and time are moved apart (`spaced`).
+    are copies of a row; other rows of one entity and time are moved apart (`spaced`). Of a `sample` below 1 it is the
+    rows of that share of the entities, always the same.
     """
     own = {fresh: name for name, fresh in (names or {}).items()}
     stored = {name: own.get(name, name) for name in schema if own.get(name, name) in table.columns}
@@ -47,6 +49,8 @@ def read_rows(
         start=start if time in stored else None,
         end=end if time in stored else None,
         number=None if series else numbered,
+        sample=sample,
+        drawn_by=[stored.get(name, name) for name in entity],
     )
     columns = [typed(rows[name], schema[fresh]).alias(fresh) for fresh, name in stored.items()]
     columns += [rows[numbered].cast(schema[numbered])] if numbered and not series else []

@@ -15,6 +15,7 @@ POLARS = {"Bool": "pl.Boolean", "Float64": "pl.Float64", "Int64": "pl.Int64", "S
 DTYPES = {"Bool": pl.Boolean, "Float64": pl.Float64, "Int64": pl.Int64, "String": pl.String}
 TIME = "UTC_TIME"
 MOST_LEFT_OUT = 40
+SAMPLED = "a day of all of them does not fit into memory"
 
 
 def table_code(draft: Draft) -> str:
@@ -26,7 +27,7 @@ def table_code(draft: Draft) -> str:
     }
     time = _column(draft, draft.time, TIME, example=text(draft.moment), rule="" if draft.timed else "NO_TIME")
     label = _column(draft, draft.label, draft.label_type)
-    own = _features(draft)
+    own, sampled = _features(draft), draft.profile.sample < 1
     return "\n".join(
         [
             *_left_out(draft),
@@ -41,6 +42,7 @@ def table_code(draft: Draft) -> str:
                 else []
             ),
             f"    features={_columns(own)},",
+            *([f"    sample={draft.profile.sample:g},  # of the entities: {SAMPLED}"] if sampled else []),
             ")",
         ]
     )

@@ -19,7 +19,6 @@ from fti.new.names import identifiers
 from fti.new.spec import AS_STORED, DATE, INTEGER, TEXT, TIME, TableSpec
 
 ZONE = r"(Z|[+-]\d{2}(?::?\d{2})?)\s*$"
-PACKED = (".gz", ".zst")
 SAMPLE_CELLS = 1_000_000
 """Cells of the rows that types are inferred from; every row's values are then counted against them."""
 SAMPLE_BYTES = 1 << 28
@@ -70,7 +69,7 @@ def open_table(data: str, *, query: str | None = None) -> Table:
     else:
         spec = file_spec(data.removeprefix("file://"))
     frame, names, notes = _columns(spec)
-    if spec.format == "csv" and _num_bytes(spec) <= HELD_BYTES:
+    if spec.format == "csv" and 0 < read.num_bytes(spec) <= HELD_BYTES:
         frame = read.collect(frame, spec).lazy()
     num_rows = _num_rows(frame, spec, names[0])
     if not num_rows:
@@ -87,13 +86,6 @@ def _num_rows(frame: pl.LazyFrame, spec: TableSpec, name: str) -> int:
     if spec.format == "csv":
         return sum(batch.height for batch in read.batches(frame.select(name), spec))
     return int(read.collect(frame.select(pl.len()), spec).item())
-
-
-def _num_bytes(spec: TableSpec) -> int:
-    """Size of the files, unpacked; unknown, and so too large, in a bucket."""
-    files = read.local_files(spec.path)
-    sizes = [Path(path).stat().st_size * (8 if path.endswith(PACKED) else 1) for path in files]
-    return sum(sizes) if files else HELD_BYTES + 1
 
 
 def _columns(spec: TableSpec) -> tuple[pl.LazyFrame, list[str], list[Finding]]:

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from fti.new import size
 from fti.new.findings import Finding, error, listed, percent, warning
 from fti.new.profiles import Split, Times
 
@@ -24,9 +25,16 @@ STAND_INS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(1900, 1, 1, tzinfo=UTC),
 
 
 def times_of(
-    moments: pl.Series, *, span: tuple[datetime, datetime] | None, naive: bool, is_date: bool, now: datetime
+    moments: pl.Series,
+    *,
+    span: tuple[datetime, datetime] | None,
+    naive: bool,
+    is_date: bool,
+    now: datetime,
+    factor: float = 1.0,
 ) -> tuple[Times | None, list[Finding]]:
-    """Range and grid of the rows' UTC times, and findings; None when there is not one time."""
+    """Range and grid of the rows' UTC times, and findings; None when there is not one time. `factor` rows of the table
+    stand behind each of `moments`."""
     name, known = moments.name, moments.drop_nulls()
     if known.is_empty() or span is None:
         message = f"`{name}` holds no time in any row."
@@ -38,6 +46,7 @@ def times_of(
         naive=naive,
         nulls=moments.null_count() / moments.len(),
         num_times=known.n_unique(),
+        busiest=size.busiest(known, factor),
     )
     return times, _findings(name, times, moments, is_date, now)
 

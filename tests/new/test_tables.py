@@ -326,7 +326,7 @@ def test_a_time_range_skips_row_groups(tmp_path: Path) -> None:
     from fti.new import read as module
 
     spec = open_table(str(parquet(tmp_path))).spec
-    lazy = module._typed(module.raw(spec), spec, "at", START, START + timedelta(hours=5))
+    lazy = module._Typed(spec, "at", START, START + timedelta(hours=5)).of(module.raw(spec))
     scan = lazy.explain().split("Parquet SCAN")[1]
     assert "SELECTION" in scan
     assert "2024-01-01" in scan

@@ -1,0 +1,65 @@
+"""A large text file is typed once: a Parquet copy in FTI's home, which ranges of time are then read from.
+
+Without it every chunk of days would parse the whole file again. It is a cache: whoever deletes it loses nothing but
+time, and a file that changes gets another one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+
+from fti.files import aside
+from fti.settings import Settings
+from fti.source_hash import digest
+
+SECONDS = 2.0
+"""Between two reports of progress."""
+logger = logging.getLogger(__name__)
+
+
+def typed_copy(files: list[str], meaning: str, parts: Iterator[pl.DataFrame]) -> pl.LazyFrame:
+    """The rows of `parts`, which are read of `files` only if there is no copy of them as they are now.
+
+    `meaning` tells copies of the same files apart that hold other columns or types.
+    """
+    folder = Settings().root / "tables" / digest(meaning, *files)
+    stats = [(stat.st_size, stat.st_mtime_ns, stat.st_ino) for stat in map(Path.stat, map(Path, files))]
+    path = folder / f"{digest(repr(stats))}.parquet"
+    with _lock(folder):
+        if not path.exists():
+            _write(path, parts)
+            for older in folder.glob("*.parquet"):
+                if older != path:
+                    older.unlink()
+    return pl.scan_parquet(path)
+
+
+def _write(path: Path, parts: Iterator[pl.DataFrame]) -> None:
+    """A row group for every part; the first one gives the schema."""
+    import pyarrow.parquet as pq
+
+    done, told = 0, time.monotonic()
+    schema = next(parts).to_arrow().schema
+    with aside(path) as own, pq.ParquetWriter(own, schema, compression="zstd", compression_level=1) as file:
+        for part in parts:
+            file.write_table(part.to_arrow(), row_group_size=max(part.height, 1))
+            done += part.height
+            if time.monotonic() - told > SECONDS:
+                told = time.monotonic()
+                logger.info("types %s rows once for all days", f"{done:,}")
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """One process at a time makes a copy; another one that asks for it waits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
