@@ -1,5 +1,7 @@
-"""One fit of a model, seeded, checkpointed after every epoch and stopped early; used by trainings and by trials. And what
-a fitted model learns from the rows that it was stopped by."""
+"""One fit of a model, seeded, checkpointed after every epoch and stopped early; used by trainings and by trials.
+
+What is to serve is trained on afterwards, with the rows that stopped it.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +99,7 @@ class Falling(L.Callback):
         self.highest = [group.get("max_lr", group["lr"]) for group in self.groups]
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
-        left = 1 - trainer.global_step / trainer.estimated_stepping_batches
+        left = max(0.0, 1 - trainer.global_step / trainer.estimated_stepping_batches)
         for group, highest in zip(self.groups, self.highest, strict=True):
             group["lr"] = RATE * left * highest
 
@@ -117,6 +119,7 @@ def fit_on(model: L.LightningModule, data: TabularData, *, seed: int) -> None:
     )
     trainer.fit(model.train(), train_dataloaders=data.both())
     model.cpu().eval()
+    model.trainer = None  # it holds a copy of the rows
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
