@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import re
@@ -20,6 +21,8 @@ from fti.project import Expectation, Project, Source
 COLUMN_ARGUMENTS = ("column", "column_A", "column_B", "column_list", "column_set")
 NOT_REGISTERED = {"expect_multicolumn_values_to_be_unique"}
 """Shipped under another name, `expect_select_column_values_to_be_unique_within_record`."""
+MANY_ROWS = 100_000
+"""So many rows do not wait for Python to find that Great Expectations' objects, which refer to each other, are gone."""
 RESULT_FORMAT = {"result_format": "COMPLETE", "return_unexpected_index_query": False}
 
 
@@ -78,6 +81,9 @@ def run_suite(name: str, rows: pl.DataFrame, expectations: Sequence[Expectation]
     batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": _pandas(rows, columns)})
     results = batch.validate(suite(name, expectations), result_format=RESULT_FORMAT).results
     results = sorted(results, key=lambda result: result.expectation_config.meta["place"])
+    del context, asset, batch
+    if rows.height > MANY_ROWS:
+        gc.collect()
     return [_outcome(expectation, result) for expectation, result in zip(expectations, results, strict=True)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -14,12 +14,15 @@ from fti.stores.online.backend import Backend
 from fti.stores.online.reading import Group, Wanted
 from fti.stores.online.serving import ServedView
 
+MOST_ENTITIES = 2_000_000
+"""Rows of one view that are held while newer ones are looked for."""
+
 
 def newest_rows(config: Any, view: Any, start: datetime, end: datetime, batch_rows: int) -> Iterator[pl.DataFrame]:
     """The newest row of each entity in `[start, end]`, both included, in the columns that the online store writes.
 
-    Rows come in batches, each reduced to its newest rows; an entity may come again in a later batch. Rows keep the
-    order of the lake, so of two rows of one moment the later written comes last.
+    Rows come in batches, and only the newest ones are kept; where these are over `MOST_ENTITIES`, an entity may come
+    again in a later batch. Rows keep the order of the lake, so of two rows of one moment the later written comes last.
     """
     from fti.stores.offline_store import history_of
     from fti.stores.point_in_time import between, latest
@@ -29,9 +32,23 @@ def newest_rows(config: Any, view: Any, start: datetime, end: datetime, batch_ro
     created = pl.col(history.created).dt.epoch("us") if history.created else pl.lit(None, pl.Int64)
     times = pl.col(history.time).dt.epoch("us").alias("event_ts"), created.alias("created_ts")
     names_of_keys = [column.name for column in view.entity_columns]
+
+    def reduced(batches: Sequence[pl.DataFrame]) -> pl.DataFrame:
+        return latest(replace(history, rows=pl.concat(batches).lazy())).collect()
+
+    def chosen(batches: Sequence[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        return reduced(batches).select(*names_of_keys, *times, *names).iter_slices(batch_rows)
+
+    held: list[pl.DataFrame] = []
     for batch in history.rows.collect_batches(chunk_size=batch_rows, maintain_order=True):
-        if batch.height:
-            yield latest(replace(history, rows=batch.lazy())).select(*names_of_keys, *times, *names).collect()
+        held.append(batch)
+        if sum(part.height for part in held[1:]) >= max(batch_rows, held[0].height):
+            held = [reduced(held)]
+        if held[0].height > MOST_ENTITIES:
+            yield from chosen(held)
+            held = []
+    if held:
+        yield from chosen(held)
 
 
 def missing(served: ServedView, backend: Backend, batches: Iterator[pl.DataFrame]) -> int:

@@ -15,6 +15,7 @@ import polars as pl
 
 from fti.errors import DataError
 from fti.stores.layout import EVENT, KNOWN, Layout, Place, scan, state_of
+from fti.stores.long_history import is_long, newest_in_parts
 from fti.stores.questions import Questions
 from fti.stores.search import gathered
 
@@ -132,6 +133,12 @@ def features_of(layout: Layout, entity_rows: pl.DataFrame, moments: pl.Series, h
 
 def features_at(questions: Questions, moments: pl.Series, history: History) -> pl.DataFrame:
     """The features of `history` for `questions`, asked at `moments`, found among all its rows."""
+    if history.created is None and questions.number > MANY_ROWS and is_long(_complete(history)):
+        rows, keys, features = _complete(history), _numbered(history), list(history.features)
+        found = newest_in_parts(
+            questions, moments, rows, keys=keys, time=history.time, features=features, ttl=history.ttl
+        )
+        return found.rename(dict(history.features))
     known = _known(history)
     row = questions.newest(known.select(*history.keys).rename(_numbered(history)), known[KNOWN].dt.epoch("us"))
     if history.ttl > timedelta(0) and known.height:
@@ -202,12 +209,17 @@ def _times(history: History) -> list[str]:
     return [history.time, *([history.created] if history.created else [])]
 
 
+def _complete(history: History) -> pl.LazyFrame:
+    """The rows that can answer: those with keys and times."""
+    return require(history).drop_nulls([*history.keys, *_times(history)])
+
+
 def _known(history: History) -> pl.DataFrame:
     """Keys, features, when each row happened and the moment from which it is known, `__known`.
 
     With creation times, each row is the newest that was known of its entity by then, and rows are sorted.
     """
-    rows = require(history).drop_nulls([*history.keys, *_times(history)])
+    rows = _complete(history)
     if history.created is None:
         return rows.with_columns(pl.col(history.time).alias(KNOWN)).rename({history.time: EVENT}).collect()
     found = rows.collect().sort(_times(history), nulls_last=False, maintain_order=True)
@@ -237,6 +249,8 @@ def _layout(history: History, num_asked: int | None) -> Layout | None:
 def _is_worth_it(num_asked: int, place: Place, files: Sequence[Path]) -> bool:
     """Whether a layout would pay: many questions, a source not far larger, and it is asked for a second time."""
     if num_asked < MANY_ROWS or sum(file.stat().st_size for file in files) > num_asked * BYTES_PER_ROW:
+        return False
+    if is_long(scan(files)):
         return False
     try:
         return place.asked_before(state_of(files))

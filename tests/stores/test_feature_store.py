@@ -134,7 +134,9 @@ def test_what_never_came_online_is_counted(store, lake):
     assert {view: count for view, count in missing.items() if count} == {"origin_delays": 3, "carrier_delays": 1}
 
 
-def test_batches_of_few_rows_end_where_one_batch_does(store, requests):
+@pytest.mark.parametrize("most", [3, 2_000_000])
+def test_batches_of_few_rows_end_where_one_batch_does(store, requests, monkeypatch, most):
+    monkeypatch.setattr("fti.stores.materialization.MOST_ENTITIES", most)
     store.materialize(SERVICE, START, NOON)
     expected = store.online(SERVICE, requests)
     for view in store.feature_names(SERVICE):
