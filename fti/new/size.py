@@ -70,9 +70,9 @@ def sample_finding(share: float, found: Busiest, rows: int, entity: Sequence[str
     if share >= 1:
         return []
     message = (
-        f"A day of this table has up to {found[0][1]:,} rows, and days are not cut."
+        f"A day of this table has up to {found[0][1]:,} rows, and a day is held in memory as a whole."
         if found
-        else f"Without a --timestamp all {rows:,} rows are of one day, and days are not cut."
+        else f"Without a --timestamp all {rows:,} rows are of one day, which is held in memory as a whole."
     )
     of_what = f"the entities ({', '.join(entity)})" if entity else "the rows"
     remedy = f"The project reads {percent(share)} of {of_what}: raise `sample` in it where there is memory for more."

@@ -69,11 +69,8 @@ def test_killed_twice_it_ends_as_one_that_never_was(tmp_path: Path) -> None:
 
     store = open_stores(Settings(home=home))["feature_store"]
     store.apply(project)
-    early = START + timedelta(days=3)
-    killed(home, lambda: (newest := store.newest_online(SERVICE)) is not None and newest > early)
+    killed(home, lambda: store.newest_online(SERVICE) is not None)
     assert len(feature_days(home)) == DAYS
-    reached = store.newest_online(SERVICE)
-    assert early < reached < whole["feature_store"].newest_online(SERVICE)
 
     again = backfill(home)
     assert files(again) == files(whole)
