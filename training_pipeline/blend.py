@@ -12,8 +12,8 @@ from fti.stores.model_bundle import BLOCK
 STEPS = 20
 """Weights that are tried: 0, 1/20, ... 1."""
 LEAN = 0.65
-"""The trees' weight where validation does not say: a little over even, since they learn from its rows afterwards, which
-are the newest, and the network does not."""
+"""The trees' weight where validation does not say: a little over even, since a network errs further on rows unlike
+those that it has learnt from."""
 EQUAL = 1e-7
 """Losses that differ by less differ by rounding."""
 

@@ -82,6 +82,12 @@ class TabularData(L.LightningDataModule):
         other.train.labels, other.validation.labels = train, validation
         return other
 
+    def both(self) -> SliceLoader:
+        """The rows of both splits, in batches as those of the training split."""
+        both, parts = copy.copy(self.train), (self.train, self.validation)
+        both.rows, both.labels = torch.cat([part.rows for part in parts]), torch.cat([part.labels for part in parts])
+        return both
+
     def train_dataloader(self) -> SliceLoader:
         return self.train
 

@@ -1,4 +1,7 @@
-"""One fit of a model, seeded, checkpointed after every epoch and stopped early; used by trainings and by trials."""
+"""One fit of a model, seeded, checkpointed after every epoch and stopped early; used by trainings and by trials.
+
+What is to serve is trained on afterwards, with the rows that stopped it.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,10 @@ from training_pipeline.threads import num_threads
 
 MONITOR = "validation_loss"
 PATIENCE = 4
+MORE_EPOCHS = 3
+"""Epochs on both splits of a model that is fitted."""
+RATE = 0.3
+"""Their learning rate at first, as a share of the highest of its fit."""
 
 
 class Seeding(L.Callback):
@@ -82,6 +89,37 @@ def fit(
     model.load_state_dict(best.state if folder is None else load_checkpoint(best_checkpoint(trainer))["state_dict"])
     model.cpu().eval()
     return trainer
+
+
+class Falling(L.Callback):
+    """Learning rates that fall in a line from a share of the highest to nothing, whatever the model's own schedule."""
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        self.highest = [group.get("max_lr", group["lr"]) for group in self.groups]
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        left = max(0.0, 1 - trainer.global_step / trainer.estimated_stepping_batches)
+        for group, highest in zip(self.groups, self.highest, strict=True):
+            group["lr"] = RATE * left * highest
+
+
+def fit_on(model: L.LightningModule, data: TabularData, *, seed: int) -> None:
+    """Train a fitted `model` on, in place, with the validation rows among the others."""
+    trainer = L.Trainer(
+        max_epochs=MORE_EPOCHS,
+        devices=1,
+        callbacks=[Seeding(seed), Falling()],
+        enable_checkpointing=False,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        gradient_clip_val=1.0,
+    )
+    trainer.fit(model.train(), train_dataloaders=data.both())
+    model.cpu().eval()
+    model.trainer = None  # it holds a copy of the rows
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

@@ -22,7 +22,7 @@ from fti.stores.model_bundle import ModelBundle
 from training_pipeline.blend import best_weight, blend, outputs_of, row_losses
 from training_pipeline.build import build_model
 from training_pipeline.datamodule import TabularData
-from training_pipeline.fit import fit
+from training_pipeline.fit import fit, fit_on
 from training_pipeline.linear import Above, Start, start_of
 from training_pipeline.threads import num_threads
 from training_pipeline.trees import TREES, grown_again, tree_outputs, trees_of
@@ -92,8 +92,8 @@ def with_trees(
     seed: int,
     epochs: int,
 ) -> Learned:
-    """The fitted network blended with boosted trees. Losses and weight are those of trees that have not seen the
-    validation split; the trees of the model then learn from it too."""
+    """The fitted network blended with boosted trees. Losses and weight are those of a network and trees that have not
+    learnt from the validation split; those of the model then learn from it too."""
     trees, labels = trees_of(encoder, data, params, seed), data.validation.labels
     if trees is None:
         return alone(network, encoder, data, epochs)
@@ -107,6 +107,8 @@ def with_trees(
     }
 
     def finish() -> nn.Module:
+        if weight < 1:
+            fit_on(network, data, seed=seed)
         final = grown_again(encoder, data, trees, params, seed) if weight else trees
         return blend(network, final, weight).eval()
 

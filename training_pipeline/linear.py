@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from fti.stores.encoder import Encoder
-from training_pipeline.blend import outputs_of, row_losses
+from training_pipeline.blend import outputs_of
 from training_pipeline.datamodule import TabularData
 from training_pipeline.trees import tree_outputs, tree_params, trees_of
 
 BETTER = 0.98
-"""The line is taken when the trees' validation loss above it is at most this share of theirs without it."""
+"""The line is taken when the trees' validation loss above it is at most this share of theirs without it, and lower by
+more than a standard error."""
 MOST_LEFT = 0.5
 """Share of the labels' variance that a line may leave: one that explains less is bent by a few huge numbers."""
 PENALTY = 1.0
@@ -87,18 +88,23 @@ def start_of(encoder: Encoder, data: TabularData, params: Mapping[str, Any], see
 
 
 def is_better(encoder: Encoder, data: TabularData, start: Start, params: Mapping[str, Any], seed: int) -> bool:
-    """Whether the line explains the better part, and trees do better above it."""
+    """Whether the line explains the better part, and trees do better above it than chance would: in squared errors, and
+    in absolute ones, which the few rows far out do not decide, no worse."""
     if start.scale**2 > MOST_LEFT * float(data.train.labels.var(correction=0)):
         return False
-    plain, above = (tree_loss(encoder, rows, params, seed) for rows in (data, start.rest))
-    return start.scale**2 * above <= BETTER * plain
+    plain, rest = (tree_errors(encoder, rows, params, seed) for rows in (data, start.rest))
+    above = start.scale * rest
+    gain = plain**2 - above**2
+    least = max((1 - BETTER) * (plain**2).mean(), gain.std() / np.sqrt(len(gain)))
+    return bool(gain.mean() >= least and above.mean() <= plain.mean())
 
 
-def tree_loss(encoder: Encoder, data: TabularData, params: Mapping[str, Any], seed: int) -> float:
-    """Mean squared error of the trees on the validation split."""
+def tree_errors(encoder: Encoder, data: TabularData, params: Mapping[str, Any], seed: int) -> np.ndarray:
+    """Absolute errors of the trees on the validation split."""
     trees = trees_of(encoder, data, params, seed)
     assert trees is not None, "a regression always has trees"
-    return float(row_losses("regression", tree_outputs(data, trees), data.validation.labels).mean())
+    errors: np.ndarray = (tree_outputs(data, trees) - data.validation.labels).abs().double().numpy()
+    return errors
 
 
 def line_under(encoder: Encoder, data: TabularData) -> Start:

@@ -9,9 +9,10 @@ import torch
 
 from fti.stores.encoder import Encoder
 from fti.stores.model_bundle import ModelBundle, save_bundle
+from tests.training_pipeline.tables import cut, table
 from training_pipeline.datamodule import TabularData
 from training_pipeline.learn import Learned, learn
-from training_pipeline.linear import fit_line
+from training_pipeline.linear import fit_line, start_of
 
 ROWS = 600
 
@@ -64,6 +65,29 @@ def test_a_line_that_a_few_huge_numbers_bend_is_not_taken() -> None:
     rows = pl.DataFrame({"before": size, "noise": size * share, "label": share})
     learned, _ = learned_on(rows)
     assert "line_rest" not in learned.metrics
+
+
+@pytest.mark.parametrize(("times", "taken"), [(1, False), (10, True)])
+def test_a_gain_that_may_be_chance_on_few_rows_takes_no_line(times: int, taken: bool) -> None:
+    rows, described = table("regression")
+    splits = cut(rows, seed=1)
+    splits["validation"] = pl.concat([splits["validation"]] * times)
+    encoder = Encoder.of(described, splits["train"])
+    data = TabularData(splits, encoder, label="label", seed=1)
+    assert (start_of(encoder, data, {"trees": 60}, seed=1) is not None) == taken
+
+
+@pytest.mark.parametrize(("far", "taken"), [(5, False), (10, True)])
+def test_a_few_rows_far_out_do_not_outvote_the_others(far: int, taken: bool) -> None:
+    """A staircase, which trees know by heart, and rows beyond its end, whose squared errors are all that count."""
+    random = np.random.default_rng(0)
+    before = random.uniform(0, 15, 1500)
+    before[-far:] = random.uniform(15, 22, far)
+    rows = pl.DataFrame({"before": before, "label": np.floor(before)})
+    described = {"label": "label", "task": "regression", "numeric": ["before"], "categorical": []}
+    encoder = Encoder.of(described, rows[:1000])
+    data = TabularData({"train": rows[:1000], "validation": rows[1000:]}, encoder, label="label", seed=1)
+    assert (start_of(encoder, data, {"trees": 60}, seed=1) is not None) == taken
 
 
 def test_the_line_follows_numbers_for_one_more_range_and_no_farther() -> None:

@@ -3,16 +3,20 @@
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
 from fti.project import Project
+from fti.stores.encoder import Encoder
 from fti.stores.model_registry import ModelRegistry
 from tests.training_pipeline.tables import job_on
 from tests.training_pipeline.test_train_tasks import gain
-from training_pipeline.blend import LEAN, best_weight
+from training_pipeline.blend import LEAN, best_weight, outputs_of, row_losses
+from training_pipeline.datamodule import TabularData
+from training_pipeline.learn import learn
 from training_pipeline.train import train
 from training_pipeline.trees import Trees, enough_rounds, tree_arrays
 
@@ -66,6 +70,30 @@ def test_trees_beside_the_network_are_trained_recorded_and_served(
     predicted = bundle.predict(test)
     assert gain(task, test["label"].to_numpy(), predicted, list(bundle.info["classes"])) > enough
     np.testing.assert_allclose(bundle.predict(test[:1]), predicted[:1], rtol=1e-4, atol=1e-5)
+
+
+def test_what_serves_has_learnt_from_the_validation_rows_too() -> None:
+    """The newest rows have a category that is new: whoever was only checked against them cannot know it."""
+    rows, score = rows_with_everything(1200)
+    season = ["old"] * 800 + [("old", "new")[place % 2] for place in range(400)]
+    frame = pl.DataFrame(rows[:, :4], schema=list("abcd")).with_columns(
+        season=pl.Series(season), label=pl.Series(score + 3 * (np.array(season) == "new"))
+    )
+    described = {"task": "regression", "label": "label", "numeric": list("abcd"), "categorical": ["season"]}
+    splits = {"train": frame[:800], "validation": frame[800:]}
+    encoder = Encoder.of(described, splits["train"])
+    answers = []
+    for _ in range(2):
+        data = TabularData(splits, encoder, label="label", seed=1)
+        params = {"trees": 30, "hidden": 16}
+        build = "training_pipeline.model:TabularNetwork"
+        learned = learn(encoder, data, build=build, params=params, seed=1, max_epochs=4)
+        assert learned.metrics["blend_weight"] < 1
+        network = getattr(learned.model, "network", learned.model)
+        losses = row_losses("regression", outputs_of(network, data.validation.rows), data.validation.labels)
+        assert losses.mean() < 0.95 * learned.metrics["network_validation_loss"]
+        answers.append(outputs_of(learned.model, data.validation.rows))
+    assert torch.equal(*answers)
 
 
 @pytest.mark.parametrize("few", [True, False])
