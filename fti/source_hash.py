@@ -13,7 +13,7 @@ import functools
 import hashlib
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from types import CellType, FunctionType, MethodType
 from typing import Any
 
@@ -56,7 +56,8 @@ def view_hash(transform: Callable[..., Any], view: str) -> tuple[str, set[str] |
 
 
 def value_text(value: Any, walk: _Walk | None = None) -> str:
-    """A value held by a closure or a `partial`, as text that is the same in every process."""
+    """A value held by a closure or a `partial`, as text that is the same in every process. Of a dataclass the fields
+    of its `repr` that say something: one more, with a default, changes nothing."""
     if callable(value) and not isinstance(value, type):
         return (walk or _Walk({})).function(value)
     if isinstance(value, dict):
@@ -65,8 +66,19 @@ def value_text(value: Any, walk: _Walk | None = None) -> str:
         return f"[{','.join(value_text(item, walk) for item in value)}]"
     if isinstance(value, set | frozenset):
         return f"<{','.join(sorted(value_text(item, walk) for item in value))}>"
+    if is_dataclass(value) and not isinstance(value, type):
+        said = {
+            item.name: getattr(value, item.name)
+            for item in fields(value)
+            if item.repr and getattr(value, item.name) != _default(item)
+        }
+        return f"{type(value).__qualname__}{value_text(said, walk)}"
     text = repr(value)
     return f"{type(value).__module__}.{type(value).__qualname__}" if " at 0x" in text else text
+
+
+def _default(item: Field[Any]) -> Any:
+    return item.default if item.default_factory is MISSING else item.default_factory()
 
 
 @dataclass

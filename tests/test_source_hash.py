@@ -4,12 +4,14 @@ import importlib
 import os
 import subprocess
 import sys
+from dataclasses import field, make_dataclass
 from pathlib import Path
 
 import pytest
 
 from fti import source_hash, syntax
 from fti.errors import DataError
+from fti.source_hash import value_text
 
 FEATURES = '''
 """Features of a shop."""
@@ -172,6 +174,15 @@ def test_what_a_function_holds_counts(shop):
     assert len(set(hashes)) == 5
     assert source_hash.source_hash(module.closing(2)) == hashes[1]
     assert source_hash.source_hash(module.Scaler(2)) == hashes[3]
+
+
+def test_a_field_more_with_a_default_is_no_change():
+    """So that a newer FTI, whose `Table` knows something more, does not ask anybody to recompute."""
+    old = make_dataclass("Rows", [("path", str), ("example", int, field(default=0, repr=False))], frozen=True)
+    new = make_dataclass("Rows", [("path", str), ("sample", float, 1.0), ("note", list, field(default_factory=list))])
+    assert value_text(old("a", 7)) == value_text(old("a")) == value_text(new("a"))
+    others = [new("a"), new("b"), new("a", 0.5), new("a", 1.0, [1])]
+    assert len({value_text(value) for value in others}) == 4
 
 
 def test_other_processes_and_hash_seeds_give_the_same(shop):
