@@ -18,7 +18,7 @@ from fti.stores.search import gathered
 
 MANY_CELLS = 120_000_000
 """Rows times columns from which on a history is read in parts: about 1 GB."""
-PART_CELLS = 16_000_000
+PART_CELLS, PART_ROWS = 16_000_000, 2_000_000
 _FIRST = -(1 << 63)
 
 
@@ -98,7 +98,7 @@ def _gathered(found: Places, rows: pl.LazyFrame, keys: list[str], time: str, fea
 
 def _parts(rows: pl.LazyFrame) -> Iterator[tuple[int, pl.DataFrame]]:
     """The rows in order with the number of the first one, part by part."""
-    first, size = 0, max(1, PART_CELLS // max(1, len(rows.collect_schema())))
+    first, size = 0, min(PART_ROWS, max(1, PART_CELLS // max(1, len(rows.collect_schema()))))
     for part in rows.collect_batches(chunk_size=size, maintain_order=True, engine="streaming"):
         yield first, part
         first += part.height
