@@ -18,13 +18,10 @@ def declaration(draft: Draft) -> str:
     first, last = draft.days
     days = (last - first).days
     end = f"    partitions_end={moment(last)},  # the table ends; leave this out when new days come\n"
-    times = draft.profile.times
-    found, read = times.busiest if times else (), draft.profile
-    chunk = size.chunk_days(found, read.rows, days, draft.width, read.sample)
-    most = f"{size.rows_at_once(draft.width):,}"
-    chunks = f"    chunk_days={chunk},  # at most {most} rows in memory at once, here the whole table\n"
-    if chunk < days:
-        chunks = chunks.replace(", here the whole table", "")
+    chunk, found = _chunk_days(draft, days)
+    held = f"at most {size.rows_at_once(draft.width):,} rows" if draft.profile.sample == 1 else "at least a day"
+    whole = ", here the whole table" if chunk == days and draft.profile.sample == 1 else ""
+    chunks = f"    chunk_days={chunk},  # {held} in memory at once{whole}\n"
     if days > MANY_DAYS and size.fits(timedelta(days=30), found, draft.width):
         chunks = f'    partition_by="month",  # thousands of days: what Dagster keeps a record of\n{chunks}'
     slices = f"    slices={tupled(draft.slices)},  # each value gets metrics of its own\n" if draft.slices else ""
@@ -39,6 +36,13 @@ def declaration(draft: Draft) -> str:
         f"{_features(draft)}{_label(draft)}{_dataset(draft)}{_model(draft)}{_gates(draft)}"
         f"    service=Service(request=TABLE.request()),\n{_monitor(draft)}{slices})\n"
     )
+
+
+def _chunk_days(draft: Draft, days: int) -> tuple[int, size.Busiest]:
+    """Days of a chunk, and the rows of the busiest days."""
+    profile = draft.profile
+    found = profile.times.busiest if profile.times else ()
+    return size.chunk_days(found, profile.rows, days, draft.width, profile.sample), found
 
 
 def _features(draft: Draft) -> str:
