@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -96,6 +97,7 @@ class Loop:
             asset_selection=[dg.AssetKey(self.project.key(noun)) for noun in assets] or None,
             raise_on_error=False,
         )
+        gc.collect()  # what the steps held refers to itself, and the next one needs the room
         if not result.success and any(interrupted(event) for event in result.all_events):
             raise KeyboardInterrupt
         if not result.success and not may_fail:

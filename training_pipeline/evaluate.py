@@ -26,6 +26,8 @@ from training_pipeline.tables import inline, markdown
 
 CURVES, SLICES = "curves.png", "slices.png"
 FIRST_METRIC = {task: next(iter(metrics)) for task, metrics in METRICS.items()}
+REFERENCE_ROWS = 400_000
+"""Training rows whose predictions monitoring compares with, at most; every second, third... row of more."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ def evaluate(
     if champion_bundle is not None and not note:
         predicted["champion"] = in_classes(champion_bundle.predict(test), champion_bundle.info, info)
     table = slice_scores(test, own, slice_columns(project, test), label, info)
-    seen = train.select(TIME).hstack(prediction.columns(challenger.predict(train), info))
+    usual = train.gather_every(-(-train.height // REFERENCE_ROWS))
+    seen = usual.select(TIME).hstack(prediction.columns(challenger.predict(usual), info))
     report = {
         "run_id": challenger.info["run_id"],
         "dataset_version": dataset.version,

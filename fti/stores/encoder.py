@@ -94,7 +94,10 @@ class Encoder:
         for column, name in enumerate(self.numeric):
             encoded[:, column] = frame[name].cast(pl.Float32).to_numpy()
         for column, (name, known) in enumerate(self._codes.items(), start=len(self.numeric)):
-            encoded[:, column] = [known.get(value, 0) for value in frame[name].cast(pl.String).to_list()]
+            texts, codes = frame[name].cast(pl.String), pl.Series(list(known.values()), dtype=pl.Float32)
+            listed = pl.Series(list(known), dtype=pl.String)
+            found = texts.replace_strict(listed, codes, default=0, return_dtype=pl.Float32)
+            encoded[:, column] = found.fill_null(0).to_numpy()
         return encoded
 
     @property
