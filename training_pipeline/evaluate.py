@@ -61,7 +61,7 @@ def evaluate(
     if champion_bundle is not None and not note:
         predicted["champion"] = in_classes(champion_bundle.predict(test), champion_bundle.info, info)
     table = slice_scores(test, own, slice_columns(project, test), label, info)
-    usual = train.gather_every(-(-train.height // REFERENCE_ROWS))
+    usual = thinned(train, REFERENCE_ROWS)
     seen = usual.select(TIME).hstack(prediction.columns(challenger.predict(usual), info))
     report = {
         "run_id": challenger.info["run_id"],
@@ -78,6 +78,11 @@ def evaluate(
     report["gates"] = [asdict(verdict) for verdict in verdicts(project.gates, report)]
     report["summary"], card = summary(project, info, report), model_card(project, info, report, challenger.info)
     return Evaluation(report, table, pictures(test, predicted, table, label, info), card)
+
+
+def thinned(rows: pl.DataFrame, most: int) -> pl.DataFrame:
+    """All of `rows`, or every second, third... one, so that at most `most` are left, in their order."""
+    return rows.gather_every(max(1, -(-rows.height // most)))
 
 
 def require_finite(predicted: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from fti.gate import Floor, NoWorseThanBaseline, NoWorseThanChampion, SliceFloor, require_measurable
+from training_pipeline.evaluate import thinned
 from training_pipeline.gates import check_names, verdicts
 from training_pipeline.measure import (
     calibration_error,
@@ -186,3 +187,11 @@ def test_slices_and_the_reference_of_the_test_split() -> None:
     reference = reference_predictions(rows, rows, rows["probability"].to_numpy(), "late")
     assert reference["overall"]["rows"] == 2000
     assert list(reference["predictions"]["features"]) == ["probability"]
+
+
+@pytest.mark.parametrize(
+    ("most", "left"), [(4, [0, 3, 6, 9]), (9, [0, 2, 4, 6, 8]), (10, [*range(10)]), (99, [*range(10)])]
+)
+def test_rows_are_thinned_evenly(most: int, left: list[int]) -> None:
+    assert thinned(pl.DataFrame({"at": range(10)}), most)["at"].to_list() == left
+    assert thinned(pl.DataFrame({"at": []}), most).is_empty()
