@@ -133,7 +133,7 @@ def features_of(layout: Layout, entity_rows: pl.DataFrame, moments: pl.Series, h
 
 def features_at(questions: Questions, moments: pl.Series, history: History) -> pl.DataFrame:
     """The features of `history` for `questions`, asked at `moments`, found among all its rows."""
-    if history.created is None and questions.number > MANY_ROWS and is_long(_complete(history)):
+    if history.created is None and questions.number > MANY_ROWS and _is_long(history):
         rows, keys, features = _complete(history), _numbered(history), list(history.features)
         found = newest_in_parts(
             questions, moments, rows, keys=keys, time=history.time, features=features, ttl=history.ttl
@@ -145,6 +145,12 @@ def features_at(questions: Questions, moments: pl.Series, history: History) -> p
         age = moments.dt.epoch("us").fill_null(0).to_numpy() - known[EVENT].dt.epoch("us").to_numpy().take(row)
         row[age > history.ttl // timedelta(microseconds=1)] = -1
     return gathered(known, row, list(history.features)).rename(dict(history.features))
+
+
+def _is_long(history: History) -> bool:
+    """Whether the rows are too many to be held; the files' own numbers of rows mostly say that they are not."""
+    files = Place(history.source, "").files() if history.source else []
+    return (not files or is_long(scan(files))) and is_long(_complete(history))
 
 
 def latest(history: History) -> pl.LazyFrame:
