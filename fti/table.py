@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from fti.errors import DataError
 from fti.new.source import read_rows
 from fti.new.spec import AS_STORED, UTC_TIME, TableSpec, usual_rule
 from fti.project import Expectation, RequestField, Source, expect
@@ -63,6 +64,10 @@ class Table:
     """The row's own features; a column that is added here is one more."""
     sample: float = 1.0
     """Share of the entities, drawn by a hash of their keys, whose rows are read: for days that memory cannot hold."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sample <= 1:
+            raise DataError(f"Table.sample is a share of the entities, over 0 and up to 1, not {self.sample}.")
 
     @property
     def columns(self) -> dict[str, Column]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
+from fti.errors import NotReadyError
 from fti.files import aside
 from fti.settings import Settings
 from fti.source_hash import digest
@@ -27,18 +28,33 @@ logger = logging.getLogger(__name__)
 def typed_copy(files: list[str], meaning: str, parts: Iterator[pl.DataFrame]) -> pl.LazyFrame:
     """The rows of `parts`, which are read of `files` only if there is no copy of them as they are now.
 
-    `meaning` tells copies of the same files apart that hold other columns or types.
+    `meaning` tells copies of the same files apart that hold other columns or types. NotReadyError when no copy can be
+    kept.
     """
-    folder = Settings().root / "tables" / digest(meaning, *files)
+    folder = Settings().root / "tables" / digest(*files)
     stats = [(stat.st_size, stat.st_mtime_ns, stat.st_ino) for stat in map(Path.stat, map(Path, files))]
-    path = folder / f"{digest(repr(stats))}.parquet"
-    with _lock(folder):
-        if not path.exists():
-            _write(path, parts)
-            for older in folder.glob("*.parquet"):
-                if older != path:
-                    older.unlink()
+    state = digest(repr(stats))
+    path = folder / f"{state}-{digest(meaning)}.parquet"
+    try:
+        with _lock(folder):
+            if not path.exists():
+                _remove(folder, state)
+                _write(path, parts)
+    except OSError as error:
+        raise NotReadyError(
+            f"{folder} cannot hold a typed copy of {files[0]} ({error.strerror}): make room there, or set FTI_HOME to "
+            "a folder that has some."
+        ) from error
     return pl.scan_parquet(path)
+
+
+def _remove(folder: Path, state: str) -> None:
+    """Copies of what the files were before, and what a process left that died while it wrote. Needs the lock."""
+    for path in folder.iterdir():
+        is_left = path.name.startswith(".") and ".parquet." in path.name
+        is_older = path.suffix == ".parquet" and not path.name.startswith(state)
+        if is_left or is_older:
+            path.unlink()
 
 
 def _write(path: Path, parts: Iterator[pl.DataFrame]) -> None:

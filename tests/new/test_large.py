@@ -8,11 +8,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from fti.errors import DataError, NotReadyError
 from fti.new import read as reading
 from fti.new import size
 from fti.new.source import read_rows
 from fti.new.spec import UTC_TIME, TableSpec
 from fti.new.tables import open_table
+from fti.table import Table
 from tests.new.generated import imported, new, raw_rows
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -75,6 +77,7 @@ import os, sys
 from datetime import UTC, datetime
 from fti.new import read
 from fti.new.tables import open_table
+from fti.table import Table
 
 read.LARGE, parts = 1, read._Typed.parts
 def dying(self):
@@ -89,10 +92,28 @@ def test_a_copy_that_was_not_finished_is_made_again(home: Path, tmp_path: Path) 
     """A process dies in the middle of writing; nothing that it left is taken for the table."""
     path = as_csv(tmp_path / "t.csv", events())
     assert subprocess.run([sys.executable, "-c", DYING, str(path)], timeout=60, check=False).returncode == 9
-    left = list(home.rglob("*.parquet*"))
+    left = list(home.rglob(".*.parquet*"))
     assert left
-    assert all(found.name.startswith(".") for found in left)
+    assert not list(home.rglob("[!.]*.parquet"))
     assert days(open_table(str(path)).spec, 0, 30).height == 3_000
+    assert not any(file.exists() for file in left)
+
+
+def test_columns_more_make_a_copy_of_their_own(home: Path, tmp_path: Path) -> None:
+    spec = open_table(str(as_csv(tmp_path / "t.csv", events()))).spec
+    assert days(spec.only(["id", "at", "value"]), 0, 2).height == 200
+    wide = read_rows(
+        spec, schema={**SCHEMA, "label": pl.Boolean}, entity=["id"], time="at", start=START, end=START + DAY
+    )
+    assert wide["label"].any()
+    assert len(list(home.rglob("*.parquet"))) == 2
+
+
+def test_a_home_that_cannot_hold_the_copy_is_named(home: Path, tmp_path: Path) -> None:
+    spec = open_table(str(as_csv(tmp_path / "t.csv", events()))).spec
+    home.write_text("a file, no folder")
+    with pytest.raises(NotReadyError, match="set FTI_HOME to a folder"):
+        days(spec, 0, 1)
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -154,3 +175,9 @@ def test_long_spans_of_a_large_table_are_left_out(tmp_path: Path, monkeypatch: p
         assert (project.chunk_days, project.features.lookback) == (30, 8 * DAY)
     with imported(tmp_path, "large") as (project, _):
         assert (project.chunk_days, project.features.lookback) == (2, 4 * DAY)
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.1])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(DataError, match="over 0 and up to 1"):
+        Table(data=TableSpec(format="csv"), entity={}, time={}, label={}, features={}, sample=share)
