@@ -13,6 +13,7 @@ import polars as pl
 from fti.errors import DataError, NotReadyError
 from fti.fingerprint import unit_hashes
 from fti.new.findings import listed
+from fti.new.json_lines import scan_lines
 from fti.new.names import unique_header
 from fti.new.spec import AS_STORED, NULLS, TEXT_FORMATS, UTC_TIME, TableSpec, utc, value
 from fti.new.typed_copy import typed_copy
@@ -179,7 +180,9 @@ def raw(spec: TableSpec) -> pl.LazyFrame:
         return fetch(spec).lazy()
     keys = dict.fromkeys(spec.columns, pl.String())
     if spec.format == "jsonl":
-        return pl.scan_ndjson(spec.path, schema=keys)
+        files = local_files(spec.path)
+        large = num_bytes(spec) >= LARGE and not any(path.endswith(PACKED) for path in files)
+        return scan_lines(files, keys) if large else pl.scan_ndjson(spec.path, schema=keys)
     return pl.concat([pl.read_json(path, schema=keys) for path in local_files(spec.path)]).lazy()
 
 

@@ -1,5 +1,6 @@
 """Tables that memory does not hold: text typed once, days sampled, chunks and spans by the rows of the busiest days."""
 
+import json
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -9,8 +10,8 @@ import polars as pl
 import pytest
 
 from fti.errors import DataError, NotReadyError
+from fti.new import json_lines, size
 from fti.new import read as reading
-from fti.new import size
 from fti.new.source import read_rows
 from fti.new.spec import UTC_TIME, TableSpec
 from fti.new.tables import open_table
@@ -59,6 +60,21 @@ def test_a_large_text_file_is_parsed_once(home: Path, tmp_path: Path, monkeypatc
     assert days(spec, 3, 4).height == 100
     assert copy.stat().st_mtime_ns == made.st_mtime_ns
     assert copy.stat().st_ino == made.st_ino
+
+
+def test_large_json_lines_are_read_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks end within lines, one line is longer than a block, and the last one has no end."""
+    rows = [*events(300).with_columns(pl.col("at").cast(pl.String)).to_dicts(), {"id": 9, "note": "x" * 500}]
+    path = tmp_path / "t.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    spec = open_table(str(path)).spec
+    whole, head = reading.read(spec), reading.raw(spec).head(7).collect()
+    monkeypatch.setattr(reading, "LARGE", 1)
+    monkeypatch.setattr(json_lines.blocks, "__defaults__", (173,))
+    assert b"".join(json_lines.blocks(str(path))) == path.read_bytes()
+    assert reading.raw(spec).head(7).collect().equals(head)
+    assert pl.concat([*reading.batches(reading.raw(spec).select("id", "note"), spec)]).height == 301
+    assert open_table(str(path)).scan.collect().equals(whole)
 
 
 def test_a_file_that_changes_is_parsed_again(home: Path, tmp_path: Path) -> None:
