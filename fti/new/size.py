@@ -14,7 +14,7 @@ MOST_ROWS, MOST_CELLS = 2_000_000, 24_000_000
 """In memory at once: about two million rows, fewer of a wide table."""
 ROOM = 2
 """A chunk with the days before it that its features are made of, and a day that cannot be cut, may be twice that."""
-TRAINING_CELLS = 48_000_000
+TRAINING_CELLS = 32_000_000
 """Labelled rows times features of a training dataset."""
 LENGTHS = (1, 2, 3, 5, 7, 10, 14, 21, 30, 45, 60, 92, 184, 365, 730, 1825, 3650)
 """Days that are counted together."""
