@@ -100,7 +100,8 @@ def _parts(rows: pl.LazyFrame) -> Iterator[tuple[int, pl.DataFrame]]:
     """The rows in order with the number of the first one, part by part."""
     first, size = 0, min(PART_ROWS, max(1, PART_CELLS // max(1, len(rows.collect_schema()))))
     for part in rows.collect_batches(chunk_size=size, maintain_order=True, engine="streaming"):
-        yield first, part
+        if part.height:
+            yield first, part
         first += part.height
 
 

@@ -31,8 +31,8 @@ def history(folder: Path, ttl: timedelta, keys: tuple[str, ...]) -> History:
             "word": [f"w{number % 11}" if number % 5 else None for number in range(ROWS)],
         }
     )
-    files = [folder / f"{part}.parquet" for part in "ab"]
-    for file, part in zip(files, (rows.head(ROWS // 2), rows.tail(ROWS // 2)), strict=True):
+    files = [folder / f"{part}.parquet" for part in "0ab"]
+    for file, part in zip(files, (rows.clear(), rows.head(ROWS // 2), rows.tail(ROWS // 2)), strict=True):
         part.write_parquet(file, row_group_size=100)
     return History(
         name="h",
