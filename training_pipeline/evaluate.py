@@ -26,8 +26,9 @@ from training_pipeline.tables import inline, markdown
 
 CURVES, SLICES = "curves.png", "slices.png"
 FIRST_METRIC = {task: next(iter(metrics)) for task, metrics in METRICS.items()}
-REFERENCE_ROWS = 400_000
-"""Training rows whose predictions monitoring compares with, at most; every second, third... row of more."""
+REFERENCE_ROWS, REFERENCE_CLASS_ROWS = 400_000, 100_000
+"""Training rows whose predictions monitoring compares with, at most; every second, third... row of more. Of several
+classes the second number divided by theirs: a prediction costs as many trees more."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def evaluate(
     if champion_bundle is not None and not note:
         predicted["champion"] = in_classes(champion_bundle.predict(test), champion_bundle.info, info)
     table = slice_scores(test, own, slice_columns(project, test), label, info)
-    usual = thinned(train, REFERENCE_ROWS)
+    classes = len(info.get("classes", ()))
+    usual = thinned(train, REFERENCE_CLASS_ROWS // classes if classes else REFERENCE_ROWS)
     seen = usual.select(TIME).hstack(prediction.columns(challenger.predict(usual), info))
     report = {
         "run_id": challenger.info["run_id"],

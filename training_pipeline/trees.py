@@ -33,7 +33,7 @@ FEW_ROWS = 5000
 """Validation rows below which a low loss may be chance."""
 USUAL_ROUNDS = 100
 """scikit-learn's own number of iterations."""
-MAX_TREES, FEWEST_ROUNDS = 1500, 100
+MAX_TREES, FEWEST_ROUNDS = 1000, 100
 """Trees in all: a round has one for each class, so that many classes get fewer rounds, though no fewer than 100."""
 MAX_LEAVES = 31
 """Leaves of a tree: one bit each in an int32."""
