@@ -52,14 +52,8 @@ def profile(
     reasons, about_columns = _features(looked, entity, timestamp, target)
     days, width = times.busiest if times else (), len(looked.schema) - len(reasons)
     sample = size.sample(days, looked.num_rows, width)
-    found = [
-        *table_findings(looked.num_rows, timestamp),
-        *size.sample_finding(sample, days, looked.num_rows, entity),
-        *about_entities,
-        *about_times,
-        *about_label,
-        *about_split,
-    ]
+    found = table_findings(looked.num_rows, timestamp) + size.sample_finding(sample, days, looked.num_rows, entity)
+    found += about_entities + about_times + about_label + about_split
     return Profile(
         spec=table.spec,
         rows=looked.num_rows,

@@ -46,17 +46,14 @@ def read_rows(
         table,
         columns=list(stored.values()),
         time=stored.get(time),
-        start=start if time in stored else None,
-        end=end if time in stored else None,
+        **({"start": start, "end": end} if time in stored else {}),
         number=None if series else numbered,
         sample=sample,
         drawn_by=[stored.get(name, name) for name in entity],
     )
     columns = [typed(rows[name], schema[fresh]).alias(fresh) for fresh, name in stored.items()]
     columns += [rows[numbered].cast(schema[numbered])] if numbered and not series else []
-    frame = pl.DataFrame(columns)
-    if series:
-        frame = frame.with_columns(pl.lit(SERIES).alias(name) for name in entity)
+    frame = pl.DataFrame(columns).with_columns(pl.lit(SERIES).alias(name) for name in (entity if series else ()))
     if time not in stored:
         moment = pl.lit(NO_TIME, UTC_TIME).alias(time)
         frame = frame.with_columns(moment).filter(pl.lit(start <= NO_TIME < end))
