@@ -65,9 +65,9 @@ def count(loop: Loop) -> None:
     """Rows of the sources and of the feature views, all weeks included."""
     lake, views = loop.stores["lake"], loop.stores["feature_store"].feature_names(loop.project.features.service)
     loop.figures["rows_in"] = {
-        source.name: _num_rows(lake.read(f"{loop.name}/raw/{source.name}")) for source in loop.project.sources
+        source.name: lake.num_rows(f"{loop.name}/raw/{source.name}") for source in loop.project.sources
     }
-    loop.figures["feature_rows"] = {view: _num_rows(lake.read(f"{loop.name}/features/{view}")) for view in views}
+    loop.figures["feature_rows"] = {view: lake.num_rows(f"{loop.name}/features/{view}") for view in views}
 
 
 def first_model(loop: Loop) -> None:
@@ -193,9 +193,3 @@ def _model_figures(loop: Loop, version: Any) -> dict[str, Any]:
         "ranges": manifest["ranges"],
         "test": registry.evaluation(version.run_id)["metrics"],
     }
-
-
-def _num_rows(table: Any) -> int:
-    import polars as pl
-
-    return int(table.select(pl.len()).collect().item())

@@ -52,7 +52,7 @@ def sampled(rows: pl.DataFrame, max_rows: int, key: tuple[str, ...]) -> tuple[pl
 def num_rows(project: Project, lake: Lake) -> int:
     """Rows of the largest table that labels come from."""
     tables = (f"{project.name}/raw/{name}" for name in project.label.sources)
-    return max(int(lake.read(table).select(pl.len()).collect().item()) for table in tables)
+    return max(lake.num_rows(table) for table in tables)
 
 
 def _hashed(rows: pl.DataFrame, key: tuple[str, ...]) -> pl.DataFrame:

@@ -225,7 +225,7 @@ def _sources(project: Project, lake: Lake) -> Iterator[Table]:
 def _held(lake: Lake, table: str, time: str | None) -> tuple[Held, pl.DataFrame | None]:
     """What the lake holds of `table`, and the rows of its newest days."""
     try:
-        num_rows = lake.read(table).select(pl.len()).collect().item()
+        num_rows = lake.num_rows(table)
     except NotReadyError:
         return Held(), None
     days = lake.days(table)
@@ -241,10 +241,11 @@ def _with_quarantine(lake: Lake, table: str, held: Held) -> Held:
     from feature_pipeline.validate import REASON
 
     try:
-        counted = lake.read(table).group_by(REASON).len("rows").sort("rows", REASON, descending=[True, False]).collect()
+        counted = lake.query(table, lambda rows: rows.group_by(REASON).len("rows"))
     except NotReadyError:
         return held
-    return replace(held, quarantined=tuple(counted.iter_rows()))
+    by_number = counted.sort("rows", REASON, descending=[True, False])
+    return replace(held, quarantined=tuple(by_number.iter_rows()))
 
 
 def _columns(

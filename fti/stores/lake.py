@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -175,9 +175,24 @@ class Lake:
 
     def load(self, table: str, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
         """`read` into memory; a file that cannot be read is named."""
+        return self.query(table, lambda rows: rows, start=start, end=end)
+
+    def num_rows(self, table: str) -> int:
+        """Rows of `table`."""
+        return int(self.query(table, lambda rows: rows.select(pl.len())).item())
+
+    def query(
+        self,
+        table: str,
+        ask: Callable[[pl.LazyFrame], pl.LazyFrame],
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> pl.DataFrame:
+        """What `ask` makes of `read`, into memory; a file that cannot be read is named."""
         try:
-            return settled(lambda: self.read(table, start=start, end=end).collect())
-        except (pl.exceptions.PolarsError, OSError) as error:
+            return settled(lambda: ask(self.read(table, start=start, end=end)).collect())
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             broken = ", ".join(file.name for file in self.path(table).glob("*.parquet") if not _is_readable(file))
             reason = str(error).splitlines()[0]
             raise DataError(

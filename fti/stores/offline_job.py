@@ -24,7 +24,7 @@ from feast.saved_dataset import SavedDatasetStorage
 
 from fti.errors import DataError
 from fti.stores.offline_source import Place, parquet_only, place, place_of, small
-from fti.stores.segments import FOLDS_IN_A_READ, settled
+from fti.stores.segments import settled
 
 _ADDRESSABLE = 1 << 31
 """Bytes that a column with 32-bit offsets can hold."""
@@ -55,7 +55,7 @@ class PolarsRetrievalJob(RetrievalJob):  # type: ignore[misc]
         self._open = open_query
         self._sources = sources
         with self._naming_files():
-            self._query = settled(open_query)
+            self._query: Query | None = settled(open_query)
         self._metadata = metadata
         self._on_demand = on_demand or []
         self._full_names = full_names
@@ -83,19 +83,15 @@ class PolarsRetrievalJob(RetrievalJob):  # type: ignore[misc]
 
     def _read(self, use: Callable[[pl.LazyFrame], T]) -> T:
         """What `use` makes of the rows. The query is opened again when a file has gone or is another one now."""
-        is_changed = False
+
+        def read() -> T:
+            query, self._query = self._query or self._open(), None
+            result = use(query())
+            self._query = query
+            return result
+
         with self._naming_files():
-            for _ in range(FOLDS_IN_A_READ):
-                try:
-                    return use(self._query())
-                except FileNotFoundError:
-                    pass
-                except pl.exceptions.ComputeError:  # what was read of a replaced file does not fit it
-                    if is_changed:
-                        raise
-                    is_changed = True
-                self._query = settled(self._open)
-            return use(self._query())
+            return settled(read)
 
     @contextmanager
     def _naming_files(self) -> Iterator[None]:

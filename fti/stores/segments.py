@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain, groupby
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import polars as pl
 
@@ -23,8 +23,11 @@ SEGMENT_ROWS = 8192
 KEY, TIME, DAYS = "fti.key", "fti.time", "fti.days"
 
 MOMENT = timedelta(microseconds=1)
-FOLDS_IN_A_READ = 20
-"""How often a read starts again."""
+FOLDS_IN_A_READ, TORN_READS = 20, 5
+"""How often a read starts again: for a file that has gone, and for one that may have been replaced or be broken."""
+TORN = (pl.exceptions.ComputeError, pl.exceptions.PanicException)
+"""What polars raises when it finds another file's rows than those of the footer that it has read: it opens a path
+twice."""
 T = TypeVar("T")
 Segments = dict[Path, tuple[int, int]]
 """Files, each with a mark that changes when it is rewritten."""
@@ -96,7 +99,10 @@ def _about(files: Sequence[Path]) -> tuple[list[str], str]:
 
 def _last_rows(files: Sequence[Path]) -> pl.LazyFrame:
     key, time = _about(files)
-    rows = pl.scan_parquet(list(files)).unique(key, keep="last", maintain_order=True)
+    with ExitStack() as stack:  # these files are replaced often: polars keeps those that are open now
+        opened: list[IO[bytes]] = [stack.enter_context(path.open("rb")) for path in files]
+        rows = pl.scan_parquet(opened)
+    rows = rows.unique(key, keep="last", maintain_order=True)
     return rows.sort(time, *(column for column in key if column != time))
 
 
@@ -115,10 +121,17 @@ def with_newest_segment(
 
 
 def settled(read: Callable[[], T]) -> T:
-    """`read()`; once more when a segment that it had listed was folded meanwhile: its rows are in the day's file."""
+    """`read()`; again when a file that it had listed was folded into another one or replaced meanwhile."""
+    torn = 0
     for _ in range(FOLDS_IN_A_READ):
-        with suppress(FileNotFoundError):
+        try:
             return read()
+        except FileNotFoundError:
+            continue
+        except TORN:
+            torn += 1
+            if torn == TORN_READS:
+                raise
     return read()
 
 

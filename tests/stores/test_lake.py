@@ -11,6 +11,7 @@ import pytest
 
 from fti.errors import NotReadyError
 from fti.stores.lake import Lake
+from fti.stores.segments import settled
 
 START = datetime(2013, 3, 9, tzinfo=UTC)
 
@@ -172,6 +173,29 @@ def test_readers_and_a_folder_at_work_at_once_see_every_row_once(lake):
         finally:
             done.set()
         folder.result()
+
+
+def test_a_read_that_has_begun_sees_the_rows_of_its_beginning(lake):
+    write(lake, named(range(24), 0), days=1)
+    upsert(lake, named([3], 1))
+    rows = lake.read("p/raw/x")
+    lake.compact("p/raw/x")
+    upsert(lake, named(range(20), 2))
+    assert rows.collect()["value"].to_list() == [0, 0, 0, 1] + [0] * 20
+
+
+def test_a_file_that_was_replaced_under_a_read_is_read_again_and_a_broken_one_is_told():
+    answers = iter([pl.exceptions.ComputeError("not its rows"), pl.exceptions.PanicException("range"), "rows"])
+
+    def read():
+        answer = next(answers, pl.exceptions.ComputeError("broken"))
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    assert settled(read) == "rows"
+    with pytest.raises(pl.exceptions.ComputeError, match="broken"):
+        settled(read)
 
 
 FOLDING = """
