@@ -24,7 +24,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             return "loop" if nodeid.startswith("tests/test_loop") else str(super()._split_scope(nodeid))
 
+    config.option.loadscopereorder = False  # it would begin with the files of many tests
     return Files(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first: at the end one of them would keep one worker busy alone."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(autouse=True)

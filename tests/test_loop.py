@@ -9,7 +9,7 @@ from fti import servers
 from fti.settings import Settings
 from fti.stores import open_stores
 
-pytestmark = pytest.mark.loop
+pytestmark = [pytest.mark.loop, pytest.mark.long]
 
 
 def num_runs(settings: Settings) -> tuple[int, int]:

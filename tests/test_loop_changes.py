@@ -20,7 +20,7 @@ from fti.stores.feature_store import FeatureStore
 from fti.versions import services_of, view_versions
 from tests.small import project
 
-pytestmark = pytest.mark.loop
+pytestmark = [pytest.mark.loop, pytest.mark.long]
 CHANGED = replace(project, features=replace(project.features, lookback=timedelta(days=40)))
 
 

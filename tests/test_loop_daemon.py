@@ -17,7 +17,7 @@ from fti.loading import load_projects
 from fti.settings import Settings
 from fti.stores import open_stores
 
-pytestmark = pytest.mark.loop
+pytestmark = [pytest.mark.loop, pytest.mark.long]
 
 DEADLINE_SECONDS = 240
 

@@ -25,6 +25,8 @@ from fti.settings import Settings
 from tests import houses
 from tests.launcher import InProcess
 
+pytestmark = pytest.mark.long
+
 EASY, HARD = Floor(metric="roc_auc", minimum=0.5), Floor(metric="roc_auc", minimum=0.9999)
 TRAINS = {"training", "study"}
 

@@ -11,6 +11,8 @@ import pytest
 
 from fti.servers import free_port
 
+pytestmark = pytest.mark.long
+
 PAGE = Path(__file__).parents[1] / "docs" / "your-own-project.md"
 DEADLINE = 400
 

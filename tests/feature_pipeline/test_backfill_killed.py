@@ -17,7 +17,7 @@ from fti.settings import Settings
 from fti.stores import open_stores
 from tests.contract.machines import DAYS, START, project
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.long]
 REPOSITORY = Path(__file__).parents[2]
 LAST = START.date() + timedelta(days=DAYS - 1)
 SERVICE = project.features.service

@@ -15,6 +15,8 @@ from fti.cli import main
 from fti.servers import free_port
 from fti.settings import Settings
 
+pytestmark = pytest.mark.long
+
 ROWS = 2_000
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
