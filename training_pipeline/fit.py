@@ -73,17 +73,11 @@ def fit(
     else:
         own.append(ModelCheckpoint(folder, "{epoch:03d}", monitor=MONITOR, save_top_k=-1, save_on_train_epoch_end=True))
     newest = newest_checkpoint(folder) if folder else None
-    trainer = L.Trainer(
+    trainer = trainer_of(
         max_epochs=stopped_after(newest) or max_epochs,
-        devices=1,
         callbacks=[*own, *callbacks],
         enable_checkpointing=folder is not None,
         default_root_dir=folder,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        gradient_clip_val=1.0,
     )
     trainer.fit(model, datamodule=data, ckpt_path=newest, weights_only=True if newest else None)
     model.load_state_dict(best.state if folder is None else load_checkpoint(best_checkpoint(trainer))["state_dict"])
@@ -106,20 +100,25 @@ class Falling(L.Callback):
 
 def fit_on(model: L.LightningModule, data: TabularData, *, seed: int) -> None:
     """Train a fitted `model` on, in place, with the validation rows among the others."""
-    trainer = L.Trainer(
-        max_epochs=MORE_EPOCHS,
-        devices=1,
-        callbacks=[Seeding(seed), Falling()],
-        enable_checkpointing=False,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        gradient_clip_val=1.0,
+    trainer = trainer_of(
+        max_epochs=MORE_EPOCHS, callbacks=[Seeding(seed), Falling()], enable_checkpointing=False, limit_val_batches=0
     )
     trainer.fit(model.train(), train_dataloaders=data.both())
     model.cpu().eval()
     model.trainer = None  # it holds a copy of the rows
+
+
+def trainer_of(**options: Any) -> L.Trainer:
+    """A trainer on one device that says nothing."""
+    return L.Trainer(
+        devices=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        gradient_clip_val=1.0,
+        **options,
+    )
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

@@ -4,6 +4,7 @@ estimator."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -70,7 +71,10 @@ def learn(
     trees = int(params.get(TREES, 0))
     start = start_of(encoder, data, params, seed) if trees else None
     rest = start.rest if start else data
-    trainer = fit(model, rest, seed=seed, max_epochs=max_epochs, callbacks=callbacks, folder=folder)
+    with ThreadPoolExecutor(1) as beside:  # on a processor of their own: each takes half of them at most
+        if trees:
+            beside.submit(trees_of, encoder, rest, params, seed)
+        trainer = fit(model, rest, seed=seed, max_epochs=max_epochs, callbacks=callbacks, folder=folder)
     if not trees:
         return alone(model, encoder, data, trainer.current_epoch)
     learned = with_trees(model, encoder, rest, params=params, seed=seed, epochs=trainer.current_epoch)
@@ -107,10 +111,11 @@ def with_trees(
     }
 
     def finish() -> nn.Module:
-        if weight < 1:
-            fit_on(network, data, seed=seed)
-        final = grown_again(encoder, data, trees, params, seed) if weight else trees
-        return blend(network, final, weight).eval()
+        with ThreadPoolExecutor(1) as beside:
+            final = beside.submit(grown_again, encoder, data, trees, params, seed) if weight else None
+            if weight < 1:
+                fit_on(network, data, seed=seed)
+        return blend(network, final.result() if final else trees, weight).eval()
 
     loss = mean_loss(encoder, (1 - weight) * outputs + weight * others, labels)
     return Learned(finish, encoder, loss, epochs, measured)

@@ -141,10 +141,14 @@ def _fit_trees(encoder: Encoder, data: TabularData, params: Mapping[str, Any], s
 
 
 def grown_again(encoder: Encoder, data: TabularData, trees: Ensemble, params: Mapping[str, Any], seed: int) -> Ensemble:
-    """As many rounds on both splits, which have seen the newest rows and the most: the trees that serve."""
+    """As many rounds on both splits, which have seen the newest rows and the most: the trees that serve. Where few
+    validation rows stopped them early the usual 100: these rows are learnt from now, and what they had against more
+    rounds was their being new."""
     parts = zip(arrays(encoder, data.train), arrays(encoder, data.validation), strict=True)
     rows, labels = (np.concatenate(part) for part in parts)
-    return ensemble(encoder, (rows, labels), params={**params, TREES: trees.num_rounds}, seed=seed)
+    least = USUAL_ROUNDS if len(data.validation.labels) < FEW_ROWS else 1
+    rounds = max(trees.num_rounds, min(least, int(params[TREES])))
+    return ensemble(encoder, (rows, labels), params={**params, TREES: rounds}, seed=seed)
 
 
 def arrays(encoder: Encoder, part: SliceLoader) -> Rows:

@@ -38,22 +38,19 @@ def profile(
 
     Without `entity` every row is an entity of its own. Columns are named as in the table; a wrong name is a
     `DataError` that suggests the nearest. `task` (`binary`, `multiclass`, `regression`) overrides the inferred one
-    (rules: `fti.new.label.target_of`). What is wrong with the data is in `Profile.findings`;
-    `Profile.require_usable` raises the first that stops. Times later than `now` are found odd. A table of over 24
-    million cells is sampled (`Profile.sampled`).
+    (`fti.new.label.target_of`). What is wrong is in `Profile.findings`; `Profile.require_usable` raises the first that
+    stops. Times later than `now` are found odd. A table of over 24 million cells is sampled (`Profile.sampled`).
     """
     table = checked(table, entity, timestamp, label)
     looked = look(table, entity, timestamp)
-    now = now or datetime.now(UTC)
     entities, about_entities = _entities(looked, entity)
+    now = now or datetime.now(UTC)
     times, about_times = _times(looked, timestamp, now)
     target, about_label = target_of(looked.rows[label], task, looked.moments)
     split, about_split = _split(looked, target, now)
     reasons, about_columns = _features(looked, entity, timestamp, target)
-    days, width = times.busiest if times else (), len(looked.schema) - len(reasons)
-    sample = size.sample(days, looked.num_rows, width)
-    found = table_findings(looked.num_rows, timestamp) + size.sample_finding(sample, days, looked.num_rows, entity)
-    found += about_entities + about_times + about_label + about_split
+    sample, about_size = _sample(looked, times, len(looked.schema) - len(reasons), entity)
+    about_table = [*table.findings, *table_findings(looked.num_rows, timestamp), *about_size]
     return Profile(
         spec=table.spec,
         rows=looked.num_rows,
@@ -65,7 +62,7 @@ def profile(
         times=times,
         target=target,
         split=split,
-        findings=ordered([*found, *about_columns, *table.findings]),
+        findings=ordered(about_table + about_entities + about_times + about_label + about_split + about_columns),
         sample=sample,
         row=_row(looked, entity, label),
     )
@@ -75,6 +72,13 @@ def _columns(
     looked: Look, roles: Mapping[str, Role], reasons: Mapping[str, str], identifiers: Mapping[str, str]
 ) -> tuple[Column, ...]:
     return tuple(_column(looked, name, identifiers[name], role, reasons.get(name, "")) for name, role in roles.items())
+
+
+def _sample(looked: Look, times: Times | None, width: int, entity: tuple[str, ...]) -> tuple[float, list[Finding]]:
+    """The share of the entities whose rows are read: all, unless one day is more than memory holds."""
+    days = times.busiest if times else ()
+    sample = size.sample(days, looked.num_rows, width)
+    return sample, size.sample_finding(sample, days, looked.num_rows, entity)
 
 
 def _entities(looked: Look, entity: tuple[str, ...]) -> tuple[Entities, list[Finding]]:

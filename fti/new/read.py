@@ -112,7 +112,9 @@ class _Typed:
 
 def drawn(rows: pl.DataFrame, sample: float, by: Sequence[str]) -> pl.DataFrame:
     """The rows whose hash of the columns `by` is below `sample`: of one entity all or none."""
-    return rows.filter(pl.Series(unit_hashes(rows.select(by), b"sample") < sample))
+    keys = rows.select(by).unique()
+    wanted = keys.filter(pl.Series(unit_hashes(keys, b"sample") < sample))
+    return rows.join(wanted, on=list(by), how="semi", nulls_equal=True, maintain_order="left")
 
 
 def _require_columns(spec: TableSpec, frame: pl.LazyFrame) -> None:

@@ -41,6 +41,8 @@ def typed_copy(files: list[str], meaning: str, parts: Iterator[pl.DataFrame]) ->
                 _remove(folder, state)
                 _write(path, parts)
     except OSError as error:
+        if error.filename in files:  # of the table itself
+            raise
         raise NotReadyError(
             f"{folder} cannot hold a typed copy of {files[0]} ({error.strerror}): make room there, or set FTI_HOME to "
             "a folder that has some."

@@ -18,7 +18,7 @@ from training_pipeline.blend import LEAN, best_weight, outputs_of, row_losses
 from training_pipeline.datamodule import TabularData
 from training_pipeline.learn import learn
 from training_pipeline.train import train
-from training_pipeline.trees import Trees, enough_rounds, tree_arrays
+from training_pipeline.trees import Trees, enough_rounds, grown_again, tree_arrays, trees_of
 
 
 def rows_with_everything(num_rows: int = 1500) -> tuple[np.ndarray, np.ndarray]:
@@ -119,3 +119,17 @@ def test_the_better_side_gets_the_weight_and_few_rows_say_little() -> None:
     assert best_weight("regression", good, bad, labels) < 0.1
     assert best_weight("regression", bad, good, labels) > 0.9
     assert best_weight("regression", good, good, labels) == LEAN
+
+
+def test_few_validation_rows_of_another_kind_do_not_keep_the_trees_that_serve_small() -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=600)
+    rows = pl.DataFrame({"x": x, "label": np.sin(4 * x)})
+    splits = {"train": rows[:400], "validation": rows[400:].with_columns(label=pl.lit(9.0)), "test": rows[:0]}
+    encoder = Encoder.of({"numeric": ["x"], "categorical": [], "label": "label", "task": "regression"}, splits["train"])
+    data = TabularData(splits, encoder, label="label", seed=0)
+    for most, served in ((300, 100), (40, 40)):
+        trees = trees_of(encoder, data, {"trees": most}, 0)
+        assert trees is not None
+        assert trees.num_rounds < 20
+        assert grown_again(encoder, data, trees, {"trees": most}, 0).num_rounds == served
