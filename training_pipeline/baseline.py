@@ -1,5 +1,7 @@
-"""The baseline: scikit-learn's HistGradientBoosting with its defaults, on the same rows and features as the model, which
-ends by learning from the validation split too."""
+"""The baseline: scikit-learn's HistGradientBoosting with its defaults, on the same rows and features as the model.
+
+The model ends by learning from the validation split too, and so does the baseline.
+"""
 
 from __future__ import annotations
 
