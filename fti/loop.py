@@ -28,6 +28,8 @@ PID = "fti/pid"
 """Tag of a run: the process that executes it."""
 UNCAPTURED = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
 """What a run prints goes to the terminal: two processes per step that copy it into files would meet Ctrl-C too."""
+MUCH = 256 << 20
+"""Bytes that a job leaves behind and that are then looked through for what nobody needs, which takes a second."""
 INTERRUPTED = "DagsterExecutionInterruptedError"
 
 
@@ -89,7 +91,10 @@ class Loop:
         """Run a job of the definitions in this process; a failure is raised unless it `may_fail`. Dagster takes Ctrl-C
         for a failure of the step in which it came: it is raised as what it was."""
         import dagster as dg
+        import psutil
 
+        memory = psutil.Process().memory_info
+        before = memory().rss
         result = self.defs.resolve_job_def(f"{self.name}_{job}").execute_in_process(
             instance=self.instance,
             run_config={"loggers": {"console": {}}, "ops": config or {}},
@@ -97,7 +102,8 @@ class Loop:
             asset_selection=[dg.AssetKey(self.project.key(noun)) for noun in assets] or None,
             raise_on_error=False,
         )
-        gc.collect()  # what the steps held refers to itself, and the next one needs the room
+        if memory().rss - before > MUCH:
+            gc.collect()  # what the steps held refers to itself, and the next one needs the room
         if not result.success and any(interrupted(event) for event in result.all_events):
             raise KeyboardInterrupt
         if not result.success and not may_fail:
