@@ -1,6 +1,6 @@
-"""The baseline: scikit-learn's HistGradientBoosting with its defaults, on the same rows and features as the model.
+"""The baseline: scikit-learn's HistGradientBoosting with its defaults, on the model's features.
 
-The model ends by learning from the validation split too, and so does the baseline.
+It learns from all rows before the test split, as the model for tables does in the end.
 """
 
 from __future__ import annotations

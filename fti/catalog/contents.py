@@ -241,7 +241,7 @@ def _with_quarantine(lake: Lake, table: str, held: Held) -> Held:
     from feature_pipeline.validate import REASON
 
     try:
-        counted = lake.query(table, lambda rows: rows.group_by(REASON).len("rows"))
+        counted = lake.load(table, lambda rows: rows.group_by(REASON).len("rows"))
     except NotReadyError:
         return held
     by_number = counted.sort("rows", REASON, descending=[True, False])

@@ -173,23 +173,15 @@ class Lake:
         chosen = touched(files, start, end)
         return within(merged(chosen), chosen, start, end) if chosen else pl.scan_parquet(files[0]).head(0)
 
-    def load(self, table: str, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
-        """`read` into memory; a file that cannot be read is named."""
-        return self.query(table, lambda rows: rows, start=start, end=end)
-
-    def num_rows(self, table: str) -> int:
-        """Rows of `table`."""
-        return int(self.query(table, lambda rows: rows.select(pl.len())).item())
-
-    def query(
+    def load(
         self,
         table: str,
-        ask: Callable[[pl.LazyFrame], pl.LazyFrame],
+        ask: Callable[[pl.LazyFrame], pl.LazyFrame] = lambda rows: rows,
         *,
         start: datetime | None = None,
         end: datetime | None = None,
     ) -> pl.DataFrame:
-        """What `ask` makes of `read`, into memory; a file that cannot be read is named."""
+        """`read`, or what `ask` makes of it, into memory; a file that cannot be read is named."""
         try:
             return settled(lambda: ask(self.read(table, start=start, end=end)).collect())
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
@@ -198,6 +190,10 @@ class Lake:
             raise DataError(
                 f"{table}: {broken or 'a file'} cannot be read ({reason}). Materialize that day again."
             ) from error
+
+    def num_rows(self, table: str) -> int:
+        """Rows of `table`."""
+        return int(self.load(table, lambda rows: rows.select(pl.len())).item())
 
     def raw(self, project: str, sources: Iterable[str], *, start: datetime, end: datetime) -> dict[str, pl.DataFrame]:
         """Raw rows by source, of the days that `[start, end)` touches."""
