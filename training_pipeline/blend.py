@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from fti.project import Task
-from fti.stores.model_bundle import BLOCK
 
 STEPS = 20
 """Weights that are tried: 0, 1/20, ... 1."""
@@ -35,12 +33,6 @@ def blend(network: nn.Module, trees: nn.Module, weight: float) -> nn.Module:
     if weight in (0, 1):
         return trees if weight else network
     return Blend(network, trees, weight)
-
-
-def outputs_of(model: nn.Module, rows: Tensor) -> Tensor:
-    """Outputs for many rows, block by block."""
-    with torch.inference_mode():
-        return torch.cat([model(rows[first : first + BLOCK]) for first in range(0, max(len(rows), 1), BLOCK)])
 
 
 def row_losses(task: Task, outputs: Tensor, labels: Tensor) -> np.ndarray:

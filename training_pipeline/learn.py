@@ -19,8 +19,8 @@ from torch import nn
 from fti.errors import DataError
 from fti.stores.encoder import Encoder
 from fti.stores.estimator import predictions
-from fti.stores.model_bundle import ModelBundle
-from training_pipeline.blend import best_weight, blend, outputs_of, row_losses
+from fti.stores.model_bundle import ModelBundle, outputs_of
+from training_pipeline.blend import best_weight, blend, row_losses
 from training_pipeline.build import build_model
 from training_pipeline.datamodule import TabularData
 from training_pipeline.fit import fit, fit_on

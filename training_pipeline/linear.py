@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fti.stores.encoder import Encoder
-from training_pipeline.blend import outputs_of
+from fti.stores.model_bundle import outputs_of
 from training_pipeline.datamodule import TabularData
 from training_pipeline.trees import tree_outputs, tree_params, trees_of
 

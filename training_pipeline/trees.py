@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from fti.project import Task
 from fti.stores.encoder import Encoder
+from fti.stores.model_bundle import outputs_of
 from training_pipeline.baseline import MAX_CATEGORIES, boostable
-from training_pipeline.blend import outputs_of, row_losses
+from training_pipeline.blend import row_losses
 from training_pipeline.datamodule import SliceLoader, TabularData
 from training_pipeline.threads import num_threads
 

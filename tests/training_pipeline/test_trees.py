@@ -11,10 +11,11 @@ from threadpoolctl import threadpool_limits
 
 from fti.project import Project
 from fti.stores.encoder import Encoder
+from fti.stores.model_bundle import BLOCK, outputs_of
 from fti.stores.model_registry import ModelRegistry
 from tests.training_pipeline.tables import job_on
 from tests.training_pipeline.test_train_tasks import gain
-from training_pipeline.blend import LEAN, best_weight, outputs_of, row_losses
+from training_pipeline.blend import LEAN, best_weight, row_losses
 from training_pipeline.datamodule import TabularData
 from training_pipeline.learn import learn
 from training_pipeline.train import train
@@ -133,3 +134,11 @@ def test_few_validation_rows_of_another_kind_do_not_keep_the_trees_that_serve_sm
         assert trees is not None
         assert trees.num_rounds < 20
         assert grown_again(encoder, data, trees, {"trees": most}, 0).num_rounds == served
+
+
+def test_many_rows_are_answered_in_blocks_as_few_are() -> None:
+    network = torch.nn.Linear(3, 2)
+    rows = torch.randn(2 * BLOCK + 7, 3)
+    with torch.inference_mode():
+        torch.testing.assert_close(outputs_of(network, rows), network(rows))
+    assert outputs_of(network, rows[:0]).shape == (0, 2)
