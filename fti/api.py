@@ -93,7 +93,8 @@ def train(
 
 
 def evaluate(model: ModelBundle, splits: Frames) -> dict[str, dict[str, float | None]]:
-    """Metrics on `test` of the `model`, of `gradient_boosting` on the same rows and features, and of the `prior`."""
+    """Metrics on `test` of the `model`, of `gradient_boosting` on the same features (learnt from `train` and
+    `validation`), and of the `prior`."""
     from fti.stores.dataset_store import TrainingDataset
     from training_pipeline.baseline import fit_and_predict
     from training_pipeline.measure import prior, scores

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from fti.new import read as reading
 from fti.new.source import read_rows
 from fti.new.spec import UTC_TIME, TableSpec
 from fti.new.tables import open_table
+from fti.new.typed_copy import typed_copy
 from fti.table import Table
 from tests.new.generated import imported, new, raw_rows
 
@@ -123,6 +125,20 @@ def test_columns_more_make_a_copy_of_their_own(home: Path, tmp_path: Path) -> No
     )
     assert wide["label"].any()
     assert len(list(home.rglob("*.parquet"))) == 2
+
+
+def test_a_table_that_goes_while_it_is_typed_is_no_fault_of_the_home(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("a\n1\n")
+
+    def parts() -> Iterator[pl.DataFrame]:
+        yield pl.DataFrame({"a": [1]}).clear()
+        path.unlink()
+        path.open()
+
+    with pytest.raises(FileNotFoundError, match=r"rows\.csv"):
+        typed_copy([str(path)], "", parts())
+    assert not list(home.rglob("*.parquet"))
 
 
 def test_a_home_that_cannot_hold_the_copy_is_named(home: Path, tmp_path: Path) -> None:
