@@ -25,8 +25,9 @@ class ColumnProfile:
     dtype: str
     num_rows: int
     num_nulls: int
-    statistics: dict[str, float] = field(default_factory=dict)
-    """`mean`, `std`, `min`, `q25`, `median`, `q75`, `max` of a numeric column that has values."""
+    statistics: dict[str, Any] = field(default_factory=dict)
+    """`mean`, `std`, `min`, `q25`, `median`, `q75`, `max` of a numeric column that has values; the least and the
+    largest of whole numbers and decimals are exact, the others are floats."""
     histogram: tuple[int, ...] = ()
     """Rows in bins of equal width."""
     edges: tuple[Any, Any] | None = None
@@ -73,7 +74,10 @@ def _profile(values: pl.Series) -> ColumnProfile:
         name=values.name, dtype=str(values.dtype), num_rows=len(values), num_nulls=len(values) - len(known)
     )
     if values.dtype.is_numeric():
-        return replace(plain, **_numbers(known.cast(pl.Float64).drop_nans()))
+        found = _numbers(known.cast(pl.Float64).drop_nans())
+        if len(known) and not values.dtype.is_float():
+            found["statistics"] |= {"min": known.min(), "max": known.max()}
+        return replace(plain, **found)
     if isinstance(values.dtype, pl.Datetime) and len(known):
         histogram, _ = _histogram(known.dt.epoch("us").cast(pl.Float64).to_numpy())
         return replace(plain, histogram=tuple(histogram.tolist()), edges=(known.min(), known.max()))

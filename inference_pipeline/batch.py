@@ -10,12 +10,12 @@ import polars as pl
 from fti import prediction
 from fti.errors import NotReadyError
 from fti.project import Project
-from fti.stores.dataset_store import LABEL_TYPES
 from fti.stores.feature_store import FeatureStore
 from fti.stores.lake import Lake
 from fti.stores.model_bundle import ModelBundle
 from fti.stores.model_registry import ModelRegistry, ModelVersion
 from fti.stores.prediction_log import PredictionLog
+from fti.stores.target import typed_label
 from inference_pipeline.predict import TIME, at_prediction_time, score
 
 GROUP = "inference_pipeline"
@@ -57,10 +57,11 @@ def predictions_of(
 
 def known_labels(project: Project, tables: dict[str, pl.DataFrame], until: datetime | None) -> pl.DataFrame:
     """Labels that were known before `until`: the key, `event_timestamp`, `actual`, `known_at`."""
-    rows = project.label.rows(tables).drop_nulls([project.label.name, "known_at"])
+    label = project.label.name
+    rows = typed_label(project.label.rows(tables).drop_nulls("known_at"), label, project.model.task)
     if until is not None:
         rows = rows.filter(pl.col("known_at") < until)
-    actual = pl.col(project.label.name).cast(LABEL_TYPES[project.model.task]).alias("actual")
+    actual = pl.col(label).alias("actual")
     labels = at_prediction_time(project, rows).select(*project.label.key, TIME, actual, "known_at")
     return labels.unique(project.label.key, keep="last", maintain_order=True)
 

@@ -10,7 +10,7 @@ import polars as pl
 from fti import drift
 from fti.prediction import LABEL, PREDICTION, PROBABILITIES, PROBABILITY, task_of
 from fti.project import Monitor
-from fti.stores.dataset_store import LABEL_TYPES
+from fti.stores.target import LABEL_TYPES
 from inference_pipeline.predict import TIME
 
 SIGNIFICANCE = 2.0

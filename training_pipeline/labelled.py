@@ -11,7 +11,8 @@ from fti.fingerprint import unit_hashes
 from fti.periods import day_spans
 from fti.project import Dataset, Project, Tables
 from fti.stores.lake import Lake
-from training_pipeline.split import TIME, typed_label
+from fti.stores.target import typed_label
+from training_pipeline.split import TIME
 
 HASH = "__hash"
 

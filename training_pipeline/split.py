@@ -11,11 +11,9 @@ import polars as pl
 from fti.errors import DataError
 from fti.fingerprint import unit_hashes
 from fti.project import Dataset, Project
-from fti.stores.dataset_store import LABEL_TYPES, SPLITS
+from fti.stores.dataset_store import SPLITS
 
 TIME = "event_timestamp"
-EXAMPLES = 3
-"""Values named in a message."""
 MIN_ENTITIES = 60
 """With fewer entities a random split draws rows: a split could miss what only some entities have."""
 
@@ -74,20 +72,6 @@ def drawn_by(project: Project, rows: pl.DataFrame) -> tuple[str, ...]:
 
 def _known_between(start: datetime, end: datetime) -> pl.Expr:
     return pl.col(TIME).is_between(start, end, closed="left") & (pl.col("known_at") < end)
-
-
-def typed_label(rows: pl.DataFrame, name: str, task: str) -> pl.DataFrame:
-    """`rows` whose label is known, in the type of its task; DataError when there is a value that the task cannot have.
-    A number that is not finite is not known."""
-    rows = rows.filter(pl.col(name).is_not_null())
-    values = rows[name].cast(LABEL_TYPES[task], strict=False)
-    bad = values.is_null() if task != "binary" else ~values.is_in([0, 1]).fill_null(False)
-    if bad.any():
-        examples = ", ".join(repr(value) for value in rows[name].filter(bad).unique(maintain_order=True)[:EXAMPLES])
-        takes = {"binary": "0 or 1", "multiclass": "text", "regression": "a number"}[task]
-        raise DataError(f"the label {name!r} of a {task} model is {takes}, not {examples}: map it in `Label.rows`.")
-    rows = rows.with_columns(values)
-    return rows.filter(values.is_finite()) if task == "regression" else rows
 
 
 def require_two_classes(rows: pl.DataFrame, name: str, task: str) -> None:

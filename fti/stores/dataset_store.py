@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from fti.stores.dataset_remote import DatasetRemote
 
 SPLITS = ("train", "validation", "test")
-LABEL_TYPES = {"binary": pl.Int8(), "multiclass": pl.String(), "regression": pl.Float64()}
-"""Task -> type of the label's column."""
 MANIFEST = "manifest.json"
 PATIENCE = 300
 """Seconds to wait while somebody else holds DVC's own lock."""

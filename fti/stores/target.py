@@ -12,8 +12,12 @@ import polars as pl
 from fti.errors import DataError
 from fti.project import Task
 
+LABEL_TYPES = {"binary": pl.Int8(), "multiclass": pl.String(), "regression": pl.Float64()}
+"""Task -> type of the label's column."""
 SMALLEST_DEVIATION = 1e-12
 SMALLEST_PROBABILITY = 1e-12
+EXAMPLES = 3
+"""Values named in a message."""
 
 
 @dataclass(frozen=True)
@@ -95,3 +99,21 @@ class Target:
                 f"labels that are no class of the dataset: {', '.join(unknown[:5])}. Make the dataset anew."
             )
         return np.array([index[name] for name in names], np.int64)
+
+
+def typed_label(rows: pl.DataFrame, name: str, task: str) -> pl.DataFrame:
+    """`rows` whose label is known, in the type of its task; DataError when there is a value that the task cannot have.
+    A number that is not finite is not known."""
+    rows = rows.filter(pl.col(name).is_not_null())
+    given = rows[name]
+    values = given.cast(LABEL_TYPES[task], strict=False)
+    if task == "binary":
+        bad = ~(values.is_in([0, 1]) & (values.cast(given.dtype, strict=False) == given)).fill_null(False)
+    else:
+        bad = values.is_null()
+    if bad.any():
+        examples = ", ".join(repr(value) for value in given.filter(bad).unique(maintain_order=True)[:EXAMPLES])
+        takes = {"binary": "0 or 1", "multiclass": "text", "regression": "a number"}[task]
+        raise DataError(f"the label {name!r} of a {task} model is {takes}, not {examples}: map it in `Label.rows`.")
+    rows = rows.with_columns(values)
+    return rows.filter(values.is_finite()) if task == "regression" else rows

@@ -163,7 +163,7 @@ class Rehearsal:
     @cached_property
     def labelled(self) -> pl.DataFrame:
         """Label rows with a label, in the type of its task, oldest first."""
-        from training_pipeline.split import typed_label
+        from fti.stores.target import typed_label
 
         label = self.project.label
         return typed_label(self.label_rows, label.name, self.project.model.task).sort(TIME, *label.key)

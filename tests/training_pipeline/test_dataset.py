@@ -12,7 +12,7 @@ from tests.training_pipeline.conftest import START, UTC_TIME, VIEWS, parcels
 from training_pipeline.card import drawn
 from training_pipeline.dataset import DatasetConfig, cut_of, manifest, metadata, split
 from training_pipeline.labelled import entity_rows
-from training_pipeline.split import drawn_by, require_two_classes, typed_label
+from training_pipeline.split import drawn_by, require_two_classes
 
 
 def test_a_row_is_asked_a_horizon_before_its_time(project: Project) -> None:
@@ -97,19 +97,6 @@ def test_rows_of_few_entities_and_of_entities_that_are_features_are_drawn_one_by
 def test_a_key_has_the_same_hash_everywhere() -> None:
     keys = pl.DataFrame({"name": ["a", None, ""], "at": [START, START, None]}, schema_overrides={"at": UTC_TIME})
     assert unit_hashes(keys).tolist() == [0.928262957542039, 0.21539076356833486, 0.006905637394643509]
-
-
-def test_labels_that_a_task_cannot_have_are_named() -> None:
-    rows = pl.DataFrame({"late": ["yes", "no", None, "yes"]})
-    with pytest.raises(DataError, match="label 'late' of a binary model is 0 or 1, not 'yes', 'no': map it"):
-        typed_label(rows, "late", "binary")
-    with pytest.raises(DataError, match="regression model is a number, not 'yes', 'no'"):
-        typed_label(rows, "late", "regression")
-    assert typed_label(rows, "late", "multiclass")["late"].to_list() == ["yes", "no", "yes"]
-    numbers = pl.DataFrame({"late": [1.0, float("inf"), float("nan"), None, 0.0]})
-    assert typed_label(numbers, "late", "regression")["late"].to_list() == [1.0, 0.0]
-    with pytest.raises(DataError, match="not inf, nan"):
-        typed_label(numbers, "late", "binary")
 
 
 def test_one_label_in_training_is_nothing_to_learn() -> None:
