@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fti.errors import DataError
 from fti.periods import LENGTHS, by_stem, end_day, first_day, midnight, period_of
 from fti.source_hash import LENGTH
 
@@ -25,11 +26,43 @@ ROWS_AT_ONCE = 100_000
 def fingerprint(rows: pl.DataFrame, key: Sequence[str]) -> str:
     """Short hash of the rows, their columns and types; `key` names the columns that put them in order."""
     hashed = hashlib.sha256(repr(sorted((name, str(kind)) for name, kind in rows.schema.items())).encode())
-    for part in rows.select(sorted(rows.columns)).sort(key).iter_slices(ROWS_AT_ONCE):
+    ordered = rows.select(sorted(rows.columns)).sort(key)
+    for part in ordered.with_columns(*_told(ordered)).iter_slices(ROWS_AT_ONCE):
         text = io.BytesIO()
         part.write_ndjson(text)
         hashed.update(text.getbuffer())
     return hashed.hexdigest()[:LENGTH]
+
+
+def _told(rows: pl.DataFrame) -> Iterator[pl.Series]:
+    """What JSON has no words for: infinite numbers and NaN as one more column, bytes in place of theirs."""
+    import polars as pl
+
+    for values in rows:
+        inner = _innermost(values)
+        if any(own.dtype == pl.Object for own in inner):
+            raise DataError(f"column {values.name!r} holds Python objects, which have no hash: make text of them.")
+        if any(own.dtype == pl.Binary for own in inner):
+            yield pl.Series(
+                values.name, [None if value is None else repr(value) for value in values.to_list()], pl.String
+            )
+        elif any(own.dtype.is_float() and not (own.is_finite() | own.is_null()).all() for own in inner):
+            if values.dtype.is_float():
+                told = values.cast(pl.String).set(values.is_finite(), None)
+            else:
+                told = pl.Series([repr(value) for value in values.to_list()], dtype=pl.String)
+            yield told.alias(f"{values.name} in words")
+
+
+def _innermost(values: pl.Series) -> list[pl.Series]:
+    """The values inside of lists and structs."""
+    import polars as pl
+
+    if isinstance(values.dtype, pl.List | pl.Array):
+        return _innermost(values.explode())
+    if isinstance(values.dtype, pl.Struct):
+        return [own for field in values.dtype.fields for own in _innermost(values.struct.field(field.name))]
+    return [values]
 
 
 def unit_hashes(key: pl.DataFrame, purpose: bytes = b"") -> np.ndarray:

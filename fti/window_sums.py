@@ -13,10 +13,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fti.errors import DataError
+from fti.values import name_of
+
 Array = np.ndarray[Any, Any]
 _SHARED, _PLAIN = 16, 400
 """Powers of two: by which the largest values of entities that are summed in one unit may differ, and up to which values
 and their squares need no unit."""
+_TOO_LARGE = 2**63
+_HALF, _LOWER = 32, 0xFFFFFFFF
+_HUGE, _CARRIED = 2.0**40, 2.0**48
+"""Real values from which on, and by how much, the largest drown others in a running sum."""
 _ROUNDING = 4 * float(np.finfo(np.float64).eps)
 """Share of a sum of squares that its rounding may be: what is left of equal values when their mean is taken off."""
 
@@ -26,22 +33,40 @@ class Values:
     """A column of numbers: its values, 0 where null, and which are known (None: all)."""
 
     values: Array
-    """Int64 of whole numbers, else Float64; booleans as they are."""
+    """Int64 (UInt64) of whole numbers, else Float64; booleans as they are."""
     known: Array | None
+    large: bool = False
+    """Whether the sum of whole numbers may be more than 64 bits hold."""
 
     @classmethod
     def of(cls, column: pl.Series) -> Values:
-        """Without a copy where there is no null and nothing to cast."""
+        """Without a copy where there is no null and nothing to cast. DataError for a column that holds no numbers."""
         known = column.is_not_null().to_numpy() if column.null_count() else None
+        if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
+            raise DataError(
+                f"column {column.name!r} holds {name_of(column.dtype)}, which has no sum: make numbers of it before it "
+                "is rolled, of a duration for example with `dt.total_seconds()`."
+            )
         if known is not None:
             column = column.fill_null(False if column.dtype == pl.Boolean else 0)
-        if column.dtype != pl.Boolean:
-            column = column.cast(pl.Int64 if column.dtype.is_integer() else pl.Float64)
-        return cls(column.to_numpy(), known)
+        if not column.dtype.is_integer():
+            return cls((column if column.dtype == pl.Boolean else column.cast(pl.Float64)).to_numpy(), known)
+        low, high = _bounds(column)
+        fits = {pl.Int64: (-_TOO_LARGE, _TOO_LARGE), pl.UInt64: (0, 2 * _TOO_LARGE)}
+        dtype = next((kind for kind, (least, end) in fits.items() if least <= low and high < end), pl.Float64)
+        large = dtype != pl.Float64 and max(high, -low) * len(column) >= _TOO_LARGE
+        return cls(column.cast(dtype).to_numpy(), known, large)
 
     def take(self, rows: Array) -> Values:
         """The values of `rows`."""
-        return Values(self.values.take(rows), None if self.known is None else self.known.take(rows))
+        return Values(self.values.take(rows), None if self.known is None else self.known.take(rows), self.large)
+
+
+def _bounds(column: pl.Series) -> tuple[int, int]:
+    """The least and the largest whole number; 0 of none."""
+    low: Any = column.min()
+    high: Any = column.max()
+    return low or 0, high or 0
 
 
 @dataclass(frozen=True)
@@ -52,8 +77,16 @@ class _Sums:
     ends: tuple[Array, ...]
 
     @classmethod
-    def of(cls, values: Array, ends: Array) -> _Sums:
-        """Of whole numbers exact, of real numbers with what each addition has rounded away as a second part."""
+    def of(cls, values: Array, ends: Array, *, large: bool = False) -> _Sums:
+        """Of whole numbers exact, of real numbers with what each addition has rounded away as a second part.
+
+        `large` whole numbers, whose sums 64 bits may not hold, are summed in their upper and their lower 32 bits: as
+        real numbers, of which both stay whole for two million values and more.
+        """
+        if large:
+            upper, lower = values >> _HALF, values & _LOWER
+            halves = (_Sums.of(upper * 2.0**32, ends), _Sums.of(lower.astype(np.float64), ends))
+            return cls(halves[0].parts + halves[1].parts, halves[0].ends + halves[1].ends)
         total = np.empty(len(values) + 1, np.float64 if values.dtype == np.float64 else np.int64)
         total[0] = 0
         np.cumsum(values, dtype=total.dtype, out=total[1:])
@@ -90,6 +123,8 @@ class ColumnSums:
 
     sums: Mapping[str, _Sums]
     units: Mapping[str, Array]
+    calm: ColumnSums | None = None
+    """Of the column without its huge values, beside which the others are lost: for windows that hold none of these."""
 
     @classmethod
     def of(cls, column: Values, kinds: set[str], lengths: Array, ends: Array) -> ColumnSums:
@@ -100,6 +135,12 @@ class ColumnSums:
         whole = values.dtype != np.float64
         if not whole and not (finite := np.isfinite(values)).all():
             sums["wild"], values = ~finite, np.where(finite, values, 0.0)
+        calm = None
+        if not whole and len(values) and (largest := max(values.max(), -values.min())) >= _HUGE:
+            huge = np.abs(values) >= largest / _CARRIED
+            if values[~huge].any():
+                sums["huge"] = huge
+                calm = cls.of(Values(np.where(huge, 0.0, values), known), kinds - {"count"}, lengths, ends)
         if "share" in kinds:
             sums["true"] = values if values.dtype == bool else values != 0
         if kinds & {"sum", "mean"}:
@@ -110,7 +151,8 @@ class ColumnSums:
             sums["square"] = sums["offset"] * sums["offset"]
             units |= {} if unit is None else {"offset": unit}
         at_ends = {name: unit[ends - 1] for name, unit in units.items() if len(unit) > 1}
-        return cls({name: _Sums.of(each, ends) for name, each in sums.items()}, units | at_ends)
+        made = {name: _Sums.of(each, ends, large=column.large and name == "total") for name, each in sums.items()}
+        return cls(made, units | at_ends, calm)
 
     def fill(self, first: Array, number: Array, targets: Mapping[str, Array]) -> None:
         """The statistics, by name, of the `number` (Float64) rows from `first` on; NaN where nothing can be said."""
@@ -127,6 +169,12 @@ class ColumnSums:
             if "std" in targets:
                 offset, square = self.sums["offset"].since(first), self.sums["square"].since(first)
                 self._scaled_back("offset", _deviations(square, offset, counted, targets["std"]))
+        if self.calm is not None:
+            calm = self.sums["huge"].since(first) == 0
+            found = {name: np.empty_like(target) for name, target in targets.items() if name != "count"}
+            self.calm.fill(first, number, found)
+            for name, target in found.items():
+                np.copyto(targets[name], target, where=calm)
         if "wild" in self.sums:
             wild = self.sums["wild"].since(first) > 0
             for name in targets.keys() - {"count"}:

@@ -3,6 +3,7 @@
 import math
 import statistics
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 
 import numpy as np
 import polars as pl
@@ -179,3 +180,58 @@ def test_the_number_of_rows_has_its_name_alone() -> None:
     rows = pl.DataFrame({"id": ["a"], "event_timestamp": [datetime(2013, 1, 1)], "count": [1.0]})
     with pytest.raises(DataError, match="number of rows"):
         rolling_statistics(rows, entity=["id"], statistics={"count": ("count", "mean")}, windows=["1h"], prefix="x")
+
+
+def rolled(values, dtype, window="5m"):
+    """Sum and mean of the values, a minute apart, in windows of five; and what exact arithmetic says."""
+    moments = [T0 + timedelta(minutes=minute) for minute in range(len(values))]
+    column = pl.Series(values, dtype=dtype)
+    made = rolling_statistics(
+        pl.DataFrame({"entity": ["a"] * len(values), "event_timestamp": moments, "value": column}),
+        entity=["entity"],
+        statistics={kind: ("value", kind) for kind in ("sum", "mean", "std")},
+        windows=[window],
+        prefix="x",
+    )
+    inside = [[v for v in column[max(0, at - 4) : at + 1].to_list() if v is not None] for at in range(len(values))]
+    sums = [float(sum(map(Fraction, held))) for held in inside]
+    means = [float(sum(map(Fraction, held)) / len(held)) if held else math.nan for held in inside]
+    return made["x_sum_5m"].to_list(), made["x_mean_5m"].to_list(), made["x_std_5m"].to_list(), sums, means
+
+
+LARGE = {
+    "around 1.7e18": (pl.Int64, [1_700_000_000_000_000_000 + number for number in range(40)]),
+    "1e17 to 3e18": (pl.Int64, [10**17 * (1 + number % 30) for number in range(90)]),
+    "the ends of Int64": (pl.Int64, [2**63 - 1, -(2**63)] * 20 + [2**63 - 1] * 10 + [-(2**63)] * 10),
+    "the upper half of UInt64": (pl.UInt64, [2**63, 2**64 - 1, 2**63 + 1] * 10),
+    "small ones as UInt64": (pl.UInt64, [1, 2, 3] * 4),
+    "with nulls": (pl.Int64, [None, 2**62, None, None, None, None, None, 2**62 + 1, 2**62] * 5),
+    "of 128 bits": (pl.Int128, [2**100, -(2**100), 5, 7, 2**63]),
+    "small types": (pl.Int8, [127, -128] * 10),
+}
+
+
+@pytest.mark.parametrize("kind", LARGE)
+def test_sums_of_whole_numbers_do_not_overflow(kind):
+    dtype, values = LARGE[kind]
+    found_sums, found_means, _, sums, means = rolled(values, dtype)
+    assert found_sums == sums
+    assert [math.nan if mean is None else mean for mean in found_means] == pytest.approx(means, rel=3e-16, nan_ok=True)
+
+
+@pytest.mark.parametrize("huge", [1e15, 1e30, 1e300, -1e300])
+def test_a_huge_value_does_not_outlive_its_window(huge):
+    calm = [0.5 + 0.25 * (number % 7) for number in range(40)]
+    values = [*calm, huge, *calm]
+    found_sums, found_means, deviations, sums, means = rolled(values, pl.Float64)
+    assert found_sums == pytest.approx(sums, rel=1e-14)
+    assert found_means == pytest.approx(means, rel=1e-14)
+    without = rolled([*calm, 0.0, *calm], pl.Float64)[2]
+    assert deviations[46:] == pytest.approx(without[46:], rel=1e-9)
+    assert deviations[1:40] == pytest.approx(without[1:40], rel=1e-9)
+
+
+@pytest.mark.parametrize("values", [["1.5"], [b"x"], [T0], [HOUR], [[1.0]], [{"a": 1}]])
+def test_what_has_no_sum_is_refused_by_name(values):
+    with pytest.raises(DataError, match=r"column 'value' holds .*, which has no sum: make numbers of it"):
+        rolled(values, None)

@@ -14,9 +14,12 @@ import polars as pl
 
 from fti.errors import DataError
 from fti.stores.target import Target
+from fti.values import name_of, shown
 
 NUM_QUANTILES = 65
 FEW_ROWS = 32
+_NUMBERS = frozenset("fiub")
+"""Kinds of numpy arrays that a row of numbers makes."""
 MAX_CATEGORIES = 1000
 """Categories that a column keeps, the most frequent ones; the others are like unseen ones."""
 
@@ -25,9 +28,10 @@ MAX_CATEGORIES = 1000
 class Encoder:
     """Feature columns to the one float32 array that a network reads: numeric columns, then categorical codes.
 
-    A missing or infinite number is NaN (the model decides what it means); a missing, unseen or, in a column of more
-    than 1,000 categories, rare one is code 0. The quantiles and missing shares are those of the training split, for
-    networks that scale their input.
+    A missing or infinite number is NaN (the model decides what it means), also one that 32 bits cannot hold; a missing
+    (or NaN), unseen or, in a column of more than 1,000 categories, rare category is code 0. A value has one code,
+    whatever rows are beside it. The quantiles and missing shares are those of the training split, for networks that
+    scale their input.
     """
 
     numeric: tuple[str, ...]
@@ -68,7 +72,8 @@ class Encoder:
         """float32 array [rows, columns]."""
         _require(frame, [*self.numeric, *self.categorical])
         with np.errstate(over="ignore"):
-            encoded = self._encode_rows(frame) if frame.height <= FEW_ROWS else self._encode_columns(frame)
+            encoded = self._encode_rows(frame) if frame.height <= FEW_ROWS else None
+            encoded = self._encode_columns(frame) if encoded is None else encoded
         numbers = encoded[:, : len(self.numeric)]
         numbers[np.isinf(numbers)] = np.nan
         return encoded
@@ -78,25 +83,37 @@ class Encoder:
         """Columns of an encoded array."""
         return len(self.numeric) + len(self.categorical)
 
-    def _encode_rows(self, frame: pl.DataFrame) -> np.ndarray:
-        """Row by row: for a single request a tenth of the time that whole columns take."""
+    def _encode_rows(self, frame: pl.DataFrame) -> np.ndarray | None:
+        """Row by row: for a single request a tenth of the time that whole columns take. None when a value is neither
+        text, a boolean nor a number of Python's, so that only whole columns tell what it is."""
         position = {name: index for index, name in enumerate(frame.columns)}
         numbers = [position[name] for name in self.numeric]
         codes = [(position[name], codes) for name, codes in self._codes.items()]
         encoded = np.empty((frame.height, len(numbers) + len(codes)), np.float32)
         for index, row in enumerate(frame.rows()):
             values = [math.nan if row[at] is None else row[at] for at in numbers]
-            encoded[index] = values + [known.get(_text(row[at]), 0) for at, known in codes]
+            for at, known in codes:
+                value = row[at]
+                kind = type(value)
+                if kind is str or value is None:
+                    values.append(known.get(value, 0))
+                elif kind is int or kind is bool:
+                    values.append(known.get(str(value).lower(), 0))
+                else:
+                    return None
+            made = np.array(values)
+            if made.dtype.kind not in _NUMBERS:
+                return None
+            encoded[index] = made.astype(np.float64, copy=False)
         return encoded
 
     def _encode_columns(self, frame: pl.DataFrame) -> np.ndarray:
         encoded = np.empty((frame.height, len(self.numeric) + len(self.categorical)), np.float32)
         for column, name in enumerate(self.numeric):
-            encoded[:, column] = frame[name].cast(pl.Float32).to_numpy()
+            encoded[:, column] = _numbers(frame[name]).to_numpy()
         for column, (name, known) in enumerate(self._codes.items(), start=len(self.numeric)):
-            texts, codes = frame[name].cast(pl.String), pl.Series(list(known.values()), dtype=pl.Float32)
-            listed = pl.Series(list(known), dtype=pl.String)
-            found = texts.replace_strict(listed, codes, default=0, return_dtype=pl.Float32)
+            codes, listed = pl.Series(list(known.values()), dtype=pl.Float32), pl.Series(list(known), dtype=pl.String)
+            found = _texts(frame[name]).replace_strict(listed, codes, default=0, return_dtype=pl.Float32)
             encoded[:, column] = found.fill_null(0).to_numpy()
         return encoded
 
@@ -134,22 +151,59 @@ def _require(frame: pl.DataFrame, names: Sequence[str]) -> None:
 
 
 def _categories(values: pl.Series) -> tuple[str, ...]:
-    known = values.cast(pl.String).drop_nulls()
+    known = _texts(values).drop_nulls()
     if known.n_unique() <= MAX_CATEGORIES:
         return tuple(known.unique().sort().to_list())
     name, counts = known.name, known.value_counts(name="count")
     return tuple(counts.sort("count", name, descending=[True, False])[:MAX_CATEGORIES][name].sort().to_list())
 
 
-def _text(value: Any) -> str | None:
-    """As polars casts it to text."""
-    if value is None or isinstance(value, str):
-        return value
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _texts(values: pl.Series) -> pl.Series:
+    """Categories as text that depends on the value alone: not on its neighbours, its unit of time or the sign of zero.
+    NaN is null. DataError for a type whose values have no such text."""
+    dtype = values.dtype
+    if dtype.is_float():
+        return values.fill_nan(None).set(values == 0, 0.0).cast(pl.String)
+    if isinstance(dtype, pl.Datetime):
+        moments = values.dt.convert_time_zone("UTC") if dtype.time_zone else values
+        micros = moments.dt.cast_time_unit("us")
+        if dtype.time_unit != "ns":
+            return micros.cast(pl.String)
+        exact = micros.dt.cast_time_unit("ns") == moments
+        return micros.cast(pl.String).zip_with(exact, moments.cast(pl.String))
+    if isinstance(dtype, pl.Duration):
+        return values.dt.to_string("iso")
+    if dtype == pl.Time:
+        return values.dt.to_string("%H:%M:%S%.9f")
+    if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
+        raise DataError(
+            f"feature {values.name!r} holds {name_of(dtype)}, which is no category: make text of it, or a feature of "
+            "each part."
+        )
+    return values.cast(pl.String)
+
+
+def _numbers(values: pl.Series) -> pl.Series:
+    """Numbers as Float64; DataError for values that are none."""
+    dtype = values.dtype
+    if dtype.is_numeric() or dtype in (pl.Boolean, pl.Null):
+        return values.cast(pl.Float64)
+    texts = isinstance(dtype, pl.Categorical | pl.Enum) or dtype == pl.String
+    numbers = values.cast(pl.String).cast(pl.Float64, strict=False) if texts else None
+    if numbers is not None and numbers.null_count() == values.null_count():
+        return numbers
+    known = values.is_not_null() if numbers is None else values.is_not_null() & numbers.is_null()
+    places = known.arg_true()
+    if not len(places):
+        return pl.Series(values.name, [None] * len(values), pl.Float64)
+    raise DataError(
+        f"feature {values.name!r} holds {name_of(dtype)}, in row {places[0]} {shown(values, places[0])}, which is no "
+        "number: list it in `Model.categorical`, or make a number of it (days since, seconds, a feature of each part)."
+    )
 
 
 def _known(values: pl.Series) -> np.ndarray:
-    numbers = values.cast(pl.Float64).drop_nulls()
+    numbers = _numbers(values).drop_nulls()
     return numbers.filter(numbers.is_finite()).to_numpy()
 
 
