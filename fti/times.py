@@ -99,7 +99,7 @@ def require_times(rows: pl.DataFrame, column: str, of: str) -> None:
         )
 
 
-def latest(ahead: timedelta, now: datetime | None = None) -> datetime:
+def last_moment(ahead: timedelta, now: datetime | None = None) -> datetime:
     """The last moment that is at most `ahead` after `now`, the present without one."""
     return (now or datetime.now(UTC)) + ahead
 

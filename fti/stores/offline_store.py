@@ -35,7 +35,7 @@ from fti.stores.offline_job import PolarsRetrievalJob, Query
 from fti.stores.offline_source import file_source, place, place_of, small
 from fti.stores.point_in_time import History
 from fti.stores.segments import settled
-from fti.times import AHEAD, UTC_TIME, as_times, latest, require_text_times, utc
+from fti.times import AHEAD, UTC_TIME, as_times, last_moment, require_text_times, utc
 
 __all__ = ["PolarsOfflineStore", "PolarsOfflineStoreConfig", "PolarsRetrievalJob", "history_of"]
 
@@ -209,7 +209,7 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]
         where = place_of(config, data_source)
         rows = where.scan() if where.files else pl.LazyFrame(schema={timestamp_field: UTC_TIME})
         time = utc(rows.collect_schema(), timestamp_field, data_source.path)
-        newest_row = rows.select(time.filter(time <= latest(AHEAD)).max()).collect(engine="streaming")
+        newest_row = rows.select(time.filter(time <= last_moment(AHEAD)).max()).collect(engine="streaming")
         return cast(datetime | None, newest_row.item())
 
     @staticmethod
