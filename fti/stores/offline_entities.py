@@ -16,22 +16,32 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 
 from fti.errors import DataError
 from fti.stores.offline_history import Span
-from fti.stores.point_in_time import History, between, point_in_time_join, require, utc
+from fti.stores.point_in_time import History, between, point_in_time_join, require
+from fti.times import as_times, from_objects, require_times, utc
 
 TIME = "event_timestamp"
+OF = "entity rows"
+"""What refusals call them."""
 _FEW = 100_000
 """Entity rows up to which a filter by their keys costs less than it saves."""
 
 
 def entity_frame(entity_df: Any) -> tuple[pl.DataFrame, str]:
-    """The entity dataframe as a polars frame, and its event timestamp: `event_timestamp` or its only datetime."""
-    rows = _frame(entity_df)
-    if TIME in rows.columns:
-        return (_dated(rows) if rows.schema[TIME] == pl.String else rows), TIME
-    moments = [name for name, dtype in rows.schema.items() if isinstance(dtype, pl.Datetime)]
-    if len(moments) != 1:
-        raise EntityTimestampInferenceException(TIME)
-    return rows, moments[0]
+    """The entity dataframe as a polars frame, and its event timestamp: `event_timestamp` or its only datetime.
+
+    Datetimes stay in their unit and zone, text becomes UTC. DataError when it holds no times, or a row has none.
+    """
+    rows, time = _frame(entity_df), TIME
+    if TIME not in rows.columns:
+        moments = [name for name, dtype in rows.schema.items() if isinstance(dtype, pl.Datetime)]
+        if len(moments) != 1:
+            raise EntityTimestampInferenceException(TIME)
+        (time,) = moments
+    if not rows.schema[time].is_temporal():
+        rows = rows.with_columns(as_times(rows[time], OF))
+    utc(rows.schema, time, OF)
+    require_times(rows, time, OF)
+    return rows, time
 
 
 def _frame(entity_df: Any) -> pl.DataFrame:
@@ -41,6 +51,10 @@ def _frame(entity_df: Any) -> pl.DataFrame:
     if isinstance(entity_df, pl.LazyFrame):
         return entity_df.collect()
     if isinstance(entity_df, pd.DataFrame):
+        if TIME in entity_df and entity_df[TIME].dtype == object:
+            moments = from_objects(TIME, entity_df[TIME].tolist(), OF)
+            rows = _frame(entity_df.drop(columns=TIME))
+            return rows.insert_column(entity_df.columns.get_loc(TIME), moments)
         zones = {name: getattr(dtype, "tz", None) for name, dtype in entity_df.dtypes.items()}
         nameless = [name for name, zone in zones.items() if zone and not _name_of(zone)]
         return pl.from_pandas(entity_df.assign(**{name: entity_df[name].dt.tz_convert("UTC") for name in nameless}))
@@ -63,18 +77,9 @@ def _name_of(zone: Any) -> str:
     return getattr(zone, "key", None) or getattr(zone, "zone", None) or ("UTC" if zone is UTC else "")
 
 
-def _dated(rows: pl.DataFrame) -> pl.DataFrame:
-    """Event timestamps that are text as UTC times: ISO 8601, each with or without time of day and offset."""
-    try:
-        moments = pd.to_datetime(pd.Series(rows[TIME].to_list(), dtype=object), format="ISO8601", utc=True)
-    except ValueError as error:
-        raise DataError(f"entity rows: {TIME!r} is text that is no ISO 8601 time: {error}") from error
-    return rows.with_columns(pl.Series(TIME, moments).dt.cast_time_unit("us"))
-
-
 def span_of(rows: pl.DataFrame, time: str = TIME) -> Span:
     """First and last moment at which the entity rows ask."""
-    moments = rows.select(utc(rows.schema, time)).to_series()
+    moments = rows.select(utc(rows.schema, time, OF)).to_series()
     return cast(Span, (moments.min(), moments.max()))
 
 

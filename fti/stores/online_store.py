@@ -29,7 +29,7 @@ from feast.protos.feast.core.Registry_pb2 import Registry as RegistryProto
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey as EntityKeyProto
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fti.stores.online import keys, packing
 from fti.stores.online.backend import Backend, is_redis, open_backend
@@ -54,6 +54,8 @@ class PackedOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     """File of an SQLite database, or the URL of a Redis server: `redis://host:6379/0`."""
     key_ttl_seconds: int | None = None
     """Redis only: an entity that is not written for this long is forgotten, all its views together."""
+    max_ahead_seconds: int = Field(86_400, ge=0)
+    """How far ahead of the clock a row may have happened; a later one is refused, since it would stay for ever."""
 
     @field_validator("path")
     @classmethod
@@ -120,14 +122,16 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         """Feast's own way in: a protobuf per value. A row is written as a whole; a value that it lacks is null."""
         for first in range(0, len(data), BATCH):
             rows = data[first : first + BATCH]
-            self.backend(config).write(packing.of_protos(config.project, table_name(config, table), table, rows))
+            packed = packing.of_protos(config.project, table_name(config, table), table, rows)
+            self.backend(config).write(packing.known(packed, config.online_store.max_ahead_seconds))
             if progress:
                 progress(len(rows))
 
     def write(self, config: RepoConfig, table: FeatureView, rows: pl.DataFrame) -> None:
         """Write a frame: the view's keys, `event_ts`, `created_ts` (microseconds, may be null) and its features."""
         for part in rows.iter_slices(BATCH):
-            self.backend(config).write(packing.of_frame(config.project, table_name(config, table), table, part))
+            packed = packing.of_frame(config.project, table_name(config, table), table, part)
+            self.backend(config).write(packing.known(packed, config.online_store.max_ahead_seconds))
 
     def online_read(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,9 +17,9 @@ from fti.stores.online.backend import Written
 from fti.stores.online.layout import Layout
 from fti.stores.online.sections import NEVER, view_id
 from fti.stores.online.types import FIXED, UTC_TIME, number, polars_type, raw_bytes, tail
+from fti.times import last_moment, micros
 
 EVENT, CREATED = "event_ts", "created_ts"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def of_protos(project: str, table: str, view: FeatureView, rows: Sequence[Any]) -> Written:
@@ -62,6 +63,18 @@ def of_frame(project: str, table: str, view: FeatureView, rows: pl.DataFrame) ->
     return _written(table, layout_of(view), encoded, events, created, columns)
 
 
+def known(rows: Written, max_ahead_seconds: int) -> Written:
+    """`rows` with the latest event time that may be online; DataError when one of them happened later."""
+    last = micros(last_moment(timedelta(seconds=max_ahead_seconds)))
+    if rows.newest > last:
+        raise DataError(
+            f"feature view {rows.name}: a row of {np.datetime64(rows.newest, 'us')} UTC is not written: it lies over "
+            f"{timedelta(seconds=max_ahead_seconds)} ahead of the clock and would be its entity's newest until then. "
+            "Correct its event time, or raise `max_ahead_seconds` of the online store in feature_store.yaml."
+        )
+    return replace(rows, latest=last)
+
+
 def layout_of(view: FeatureView) -> Layout:
     """How the view's rows are packed today."""
     return Layout.of((feature.name, str(feature.dtype)) for feature in view.features)
@@ -88,5 +101,4 @@ def _number(name: str, dtype: Any, given: Any) -> pl.Expr:
 
 
 def _micros(moment: datetime) -> int:
-    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    return (aware - EPOCH) // timedelta(microseconds=1)
+    return micros(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)

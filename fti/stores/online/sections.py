@@ -1,7 +1,7 @@
 """A value of the online store: the sections of an entity's feature views, sorted by view.
 
 A section begins with `HEADER`: the view, its length, its layout, when its row happened and was created (microseconds
-since 1970). Of two sections of one view the newer stays, the later written of equals.
+since 1970). Of two sections of one view the newer stays, the later written of equals; one from ahead of the clock goes.
 """
 
 from __future__ import annotations
@@ -52,13 +52,14 @@ def starts(value: bytes) -> list[int]:
     return found
 
 
-def merge(old: bytes, new: bytes) -> bytes:
-    """`old` with the one section `new` in its place, unless the section that is there is newer."""
+def merge(old: bytes, new: bytes, latest: int = 2**62) -> bytes:
+    """`old` with the one section `new` in its place, unless the section that is there is newer, but not of an event
+    after `latest`."""
     view, _, _, event, created = HEADER.unpack_from(new)
     place = len(old)
     for section in walk(old):
         if section.view == view:
-            if (section.event, section.created) > (event, created):
+            if (event, created) < (section.event, section.created) and section.event <= latest:
                 return old
             return old[: section.start] + new + old[section.start + section.length :]
         if section.view > view:

@@ -38,7 +38,7 @@ class SqliteBackend:
             connection = sqlite3.connect(self.file, isolation_level=None, timeout=30)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
-            connection.create_function("merge_section", 2, merge, deterministic=True)
+            connection.create_function("merge_section", 3, merge, deterministic=True)
             connection.executescript(_TABLES)
             self._local.connection = connection
         found: sqlite3.Connection = self._local.connection
@@ -62,16 +62,17 @@ class SqliteBackend:
 
     def write(self, rows: Written) -> None:
         """In one transaction."""
+        latest = f"{rows.latest:d}"
         with transaction(self.connection) as connection:
             connection.executemany(
                 "INSERT INTO entities VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET "
-                "value = merge_section(value, excluded.value)",
+                f"value = merge_section(value, excluded.value, {latest})",
                 rows.rows,
             )
             if rows.rows:
                 connection.execute(
                     "INSERT INTO views VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET newest = "
-                    "max(newest, excluded.newest)",
+                    f"CASE WHEN newest > {latest} THEN excluded.newest ELSE max(newest, excluded.newest) END",
                     (f"{rows.view:016x}", rows.name, rows.newest),
                 )
                 connection.execute(
