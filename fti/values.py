@@ -41,6 +41,32 @@ def exact(
     return _cast(column, dtype)
 
 
+def matching(column: pl.Series, dtype: Any, *, of: str = "the rows") -> pl.Series:
+    """The key `column` in type `dtype`, null where that has no equal value: such a key meets no entity.
+
+    DataError where the types are of different kinds (1 is neither "1" nor true), and for floats that are so large that
+    several whole numbers are the same one.
+    """
+    own = column.dtype
+    if own == dtype:
+        return column
+    if own != pl.Null and (_kind(own) is None or _kind(own) != _kind(dtype) or pl.Boolean in (own, dtype)):
+        raise DataError(
+            f"{of}: join key {column.name!r} is {own} in the entity rows and {dtype} in the view's source. Cast one of "
+            "them."
+        )
+    if own.is_float() and dtype.is_integer():
+        most = 2 ** (53 if own == pl.Float64 else 24 if own == pl.Float32 else 11)
+        large = (column.abs() >= most).fill_null(False) & column.is_finite().fill_null(False)
+        if large.any():
+            raise DataError(
+                f"{of}: join key {column.name!r} is {own}, in which {shown(column, int(large.arg_true()[0]))} may "
+                f"stand for several whole numbers. Give it as {dtype}."
+            )
+    given = column.cast(dtype, strict=False)
+    return given.set(unequal(column, dtype), None)
+
+
 def unequal(column: pl.Series, dtype: Any) -> pl.Series:
     """Which values of `column`, row by row, type `dtype` cannot hold."""
     own = column.dtype

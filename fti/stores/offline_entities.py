@@ -18,6 +18,7 @@ from fti.errors import DataError
 from fti.stores.offline_history import Span
 from fti.stores.point_in_time import History, between, point_in_time_join, require
 from fti.times import as_times, from_objects, require_times, utc
+from fti.values import matching
 
 TIME = "event_timestamp"
 OF = "entity rows"
@@ -127,7 +128,7 @@ def answer(
 
 def _with_keys(rows: pl.DataFrame, histories: Sequence[History]) -> tuple[pl.DataFrame, list[History]]:
     """The entity rows with a join key in the type of each history's own where the types differ."""
-    added: dict[str, pl.Expr] = {}
+    added: dict[str, pl.Series] = {}
     aligned = []
     for place, history in enumerate(histories):
         schema = history.rows.collect_schema()
@@ -140,7 +141,7 @@ def _with_keys(rows: pl.DataFrame, histories: Sequence[History]) -> tuple[pl.Dat
                 )
             if own in schema and schema[own] != rows.schema[asking]:
                 keys[own] = f"__{place}_{own}"
-                added[keys[own]] = _as_key(history.name, asking, rows.schema, schema[own])
+                added[keys[own]] = matching(rows[asking], schema[own], of=f"feature view {history.name}")
         aligned.append(replace(history, keys=keys))
     rows = rows.with_columns(**added)
     return rows, [_only_asked(rows, history) for history in aligned]
@@ -153,27 +154,3 @@ def _only_asked(rows: pl.DataFrame, history: History) -> History:
     schema = history.rows.collect_schema()
     asked = [pl.col(own).is_in(rows[key].unique().implode()) for own, key in history.keys.items() if own in schema]
     return replace(history, rows=history.rows.filter(asked)) if asked else history
-
-
-def _as_key(view: str, key: str, schema: pl.Schema, dtype: pl.DataType) -> pl.Expr:
-    """Join key `key` as `dtype`; a value that `dtype` cannot hold meets no entity, so it is null."""
-    column, own = pl.col(key), schema[key]
-    if own.is_float() and dtype.is_integer():
-        whole = column.cast(dtype, strict=False)
-        return pl.when(whole.cast(own) == column).then(whole)
-    same_kind = (
-        (own.is_numeric() and dtype.is_numeric())
-        or (own.is_temporal() and dtype.is_temporal())
-        or (_is_text(own) and _is_text(dtype))
-        or own == pl.Null
-    )
-    if not same_kind:
-        raise DataError(
-            f"feature view {view}: join key {key!r} is {own} in the entity rows and {dtype} in the view's source. "
-            "Cast one of them."
-        )
-    return column.cast(dtype, strict=False)
-
-
-def _is_text(dtype: pl.DataType) -> bool:
-    return isinstance(dtype, (pl.String, pl.Categorical, pl.Enum))
