@@ -65,10 +65,10 @@ def missing(served: ServedView, backend: Backend, batches: Iterator[pl.DataFrame
     """Entities of `batches` that are not, or only older, online."""
     lost: set[bytes | None] = set()
     names = [column.name for column in keys.entity_columns(served.view)]
-    only_times = Group([Wanted(served.wanted.view, ())])
+    only_times = Group([Wanted(served.wanted.view, (), name=served.name)])
     for batch in batches:
         encoded = keys.of_frame(served.start, batch, names, served.key_types)
-        rows = only_times.decode(backend.get([key for key in encoded if key is not None]), backend.layout)
+        rows = only_times.decode(backend.get([key for key in encoded if key is not None]), backend.layout, encoded)
         late = rows.events[:, 0] < batch["event_ts"].to_numpy()
         lost.update(key for key, is_late in zip(encoded, late.tolist(), strict=True) if is_late)
     return len(lost)

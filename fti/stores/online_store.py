@@ -180,7 +180,7 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         encoded, values = stored(backend, call.keys(given))
         answered = Answered(encoded, values, backend.layout)
         proto = partial(_proto, config, call, given, answered, full_feature_names)
-        return ColumnarResponse(call, given, call.group.decode(values, backend.layout), proto)
+        return ColumnarResponse(call, given, call.group.decode(values, backend.layout, encoded), proto)
 
     def _call(self, config: RepoConfig, registry: BaseRegistry, project: str, features: Any, full: bool) -> Call | None:
         """How `features` are read; made anew when Feast has resolved them anew."""
@@ -206,8 +206,8 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         values: dict[bytes | None, bytes | None] = dict(zip(distinct, backend.get(distinct), strict=True))
         answers = []
         for (view, names, _), part in zip(asked, encoded, strict=True):
-            group = Group([Wanted(view_id(table_name(config, view)), features_of(view, names))])
-            answers.append(protos(rows_of(group, [values.get(key) for key in part], backend.layout), view))
+            group = Group([Wanted(view_id(table_name(config, view)), features_of(view, names), name=view.name)])
+            answers.append(protos(rows_of(group, [values.get(key) for key in part], backend.layout, part), view))
         return answers
 
     def _read_features_per_fv(

@@ -79,8 +79,8 @@ class Call:
         entities = [_entity(project, view) for view, _, _ in asked]
         slots = list(dict.fromkeys(entities))
         wanted = [
-            Wanted(number, tuple((name, own[name]) for name in features_of_view), slots.index(entity))
-            for (_, number, features_of_view), own, entity in zip(asked, owns, entities, strict=True)
+            Wanted(number, tuple((name, own[name]) for name in features_of_view), slots.index(entity), view.name)
+            for (view, number, features_of_view), own, entity in zip(asked, owns, entities, strict=True)
         ]
         return cls(context, Group(wanted, len(slots)), slots, names, features, types)
 

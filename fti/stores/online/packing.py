@@ -110,7 +110,7 @@ def _written(
     table: str, layout: Layout, encoded: Sequence[bytes | None], events: Any, created: Any, columns: dict[str, Any]
 ) -> Written:
     view = view_id(table)
-    sections = layout.pack(view, events, created, columns)
+    sections = layout.pack(view, events, created, columns, encoded)
     newest = int(events.max()) if len(events) else NEVER
     rows: list[Any] = list(zip(encoded, sections, strict=True))
     return Written(view, table, layout, rows, newest)

@@ -14,11 +14,11 @@ import orjson
 import polars as pl
 import redis
 
-from fti.errors import DataError, NotReadyError
+from fti.errors import NotReadyError
 from fti.stores.online.backend import Written
 from fti.stores.online.layout import Layout
 from fti.stores.online.redis_line import Line
-from fti.stores.online.sections import without
+from fti.stores.online.sections import DamagedError, without
 
 CHUNK = 512
 """Rows of one script call and of one page of a scan: the server answers others in between."""
@@ -174,9 +174,10 @@ class RedisBackend:
         """From the same hash."""
         if fingerprint not in self._layouts:
             text = self._ask(lambda client: client.hget(self._facts, f"layout:{fingerprint}"))
-            if text is None:
-                raise DataError(f"{self.place}: a row's layout is not written down; empty it and materialize again")
-            self._layouts[fingerprint] = Layout.from_json(text)
+            layout = None if text is None else Layout.from_json(text, fingerprint)
+            if layout is None:
+                raise DamagedError(f"{self.place}: a row's layout is not written down; empty it and materialize again")
+            self._layouts[fingerprint] = layout
         return self._layouts[fingerprint]
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -145,7 +145,8 @@ class ServicePlan:
             keys.joined(entity.start, [parts[column] for column in entity.columns], rows.height)
             for entity in self._entities
         ]
-        return self.group.decode(stored(backend, asked)[1], backend.layout)
+        encoded, values = stored(backend, asked)
+        return self.group.decode(values, backend.layout, encoded)
 
     def _frame(self, found: Rows, flags: list[pl.Series]) -> pl.DataFrame:
         """The features in their order and the flags."""
@@ -272,6 +273,6 @@ def served_view(project: str, view: Any, view_number: int, projection: Any) -> S
         start=keys.prefix(project, [column.name for column in entity_columns]),
         columns=tuple(projection.join_key_map.get(column.name, column.name) for column in entity_columns),
         key_types=tuple(polars_type(column.dtype) for column in entity_columns),
-        wanted=Wanted(view_number, tuple((name, str(dtype)) for name, dtype in features.items())),
+        wanted=Wanted(view_number, tuple((name, str(dtype)) for name, dtype in features.items()), name=view.name),
         types={name: polars_type(dtype) for name, dtype in features.items()},
     )
