@@ -7,8 +7,8 @@ Three views of ten 32-bit features for 10,000 drivers, in Feast's SQLite store, 
 drivers. `_call` is the same call of Feast's SDK on each store, `get_online_features(...).to_dict()`; `feast_*_sdk` is
 that call without `to_dict`, `ours_*` is `FeatureStore.online`, which gives a frame. `bare` makes the keys, as every
 client of a request has to, reads the same packed values with one MGET or one SELECT and decodes them to the same
-columns; it looks at no time, no duplicate and no null among the keys, and trusts that all values have one shape. All
-sides take turns in one run.
+columns; it looks at no time, no checksum, no duplicate and no null among the keys, and trusts that all values have one
+shape. All sides take turns in one run.
 """
 
 import argparse
@@ -200,10 +200,12 @@ def columns_of(values: list[bytes]) -> pl.DataFrame:
     table = np.frombuffer(b"".join(values), np.uint8).reshape(len(values), -1)
     width = table.shape[1] // VIEWS
     bits = [
-        np.unpackbits(table[:, at + 32 : at + 34], axis=1, count=FEATURES, bitorder="little")
+        np.unpackbits(table[:, at + 32 : at + 40], axis=1, count=FEATURES, bitorder="little")
         for at in range(0, width * VIEWS, width)
     ]
-    floats = [np.ascontiguousarray(table[:, at + 34 : at + width]).view("<f4") for at in range(0, width * VIEWS, width)]
+    floats = [
+        np.ascontiguousarray(table[:, at + 40 : at + width - 8]).view("<f4") for at in range(0, width * VIEWS, width)
+    ]
     flat = np.concatenate(floats, axis=1).T.reshape(-1)
     valid = np.packbits(np.concatenate(bits, axis=1).T.reshape(-1), bitorder="little")
     series = pl.Series(pa.Array.from_buffers(pa.float32(), flat.size, [pa.py_buffer(valid), pa.py_buffer(flat)]))

@@ -1,4 +1,4 @@
-"""Writes docs/reference.md from docstrings of fti/project.py, fti/table.py, fti/gate.py and others.
+"""Writes docs/reference.md from docstrings of fti/project.py, fti/service.py, fti/table.py, fti/gate.py and others.
 
 python docs/reference.py [--check]
 """
@@ -17,6 +17,7 @@ Made by `docs/reference.py` from the docstrings; change those. `fti/projects/fli
 """
 PARTS = {
     "project.py": "A project says what a use case is: `from fti.project import Project`. Its parts are frozen values.",
+    "service.py": "What is asked of a project, and how fresh its features must be: `from fti.project import Service`.",
     "source.py": "Where raw rows come from: `from fti.project import Source, expect`.",
     "table.py": "One table as a source, as `fti new` writes it: `from fti.table import Column, Table`.",
     "gate.py": "Gates say what a challenger must show: `from fti.gate import Floor`.",

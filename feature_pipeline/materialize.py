@@ -27,8 +27,9 @@ class OnlineRange(dg.Config):
 
 
 def newest_moment(project: Project, lake: Lake, views: list[str]) -> datetime:
-    """End of the newest day that every feature view has in the lake."""
-    days = {view: lake.days(f"{project.name}/features/{view}") for view in views}
+    """End of the newest day that every feature view has in the lake; days ahead of the project's clock do not count."""
+    last = project.now().date()
+    days = {view: [day for day in lake.days(f"{project.name}/features/{view}") if day <= last] for view in views}
     empty = [view for view, present in days.items() if not present]
     if empty:
         raise NotReadyError(f"feature views {', '.join(empty)} have no rows in the lake: materialize `features` first")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from fti.errors import DataError
 from fti.gate import Gate, require_measurable
 from fti.periods import Period, first_day, stem_of
+from fti.service import Freshness as Freshness
+from fti.service import RequestField as RequestField
+from fti.service import Service as Service
 from fti.source import Expectation as Expectation
 from fti.source import Source as Source
 from fti.source import expect as expect
@@ -22,32 +25,6 @@ Tables = Mapping[str, "pl.DataFrame"]
 """Raw rows by source name."""
 Task = Literal["binary", "multiclass", "regression"]
 """What a label is: 0 or 1, the name of a class (text), or a number."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Freshness:
-    """What the service does with online values of a feature view that are older than `max_age`.
-
-    Feast forgets old values offline (a view's `ttl`) but not online. Age is counted from the event time to the moment
-    of prediction. `on_stale`: `null` makes the view's features null, as training sees values beyond the TTL;
-    `default` puts `defaults` in their place (features without one are null); `reject` refuses the request. Without a
-    `Freshness`, a view has its TTL and `null`. `max_age` is at most the TTL.
-    """
-
-    max_age: timedelta
-    """Older values are stale."""
-    on_stale: Literal["default", "null", "reject"] = "null"
-    """What is done with them."""
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    """Feature -> value, for `default` only."""
-
-    def __post_init__(self) -> None:
-        if self.max_age <= timedelta(0):
-            raise ValueError(f"max_age must be positive, not {self.max_age}")
-        if self.on_stale not in ("default", "null", "reject"):
-            raise ValueError(f"on_stale must be 'default', 'null' or 'reject', not {self.on_stale!r}")
-        if bool(self.defaults) != (self.on_stale == "default"):
-            raise ValueError("defaults go with on_stale='default', and only with it")
 
 
 def _unchanged(requests: pl.DataFrame) -> pl.DataFrame:
@@ -85,20 +62,6 @@ class Features:
     """As in `Source`, for the rows of each view."""
     freshness: Mapping[str, Freshness] = field(default_factory=dict)
     """Feature view -> how old its values may be when they are served."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RequestField:
-    """One field of a prediction request: an entity key or something only the caller knows."""
-
-    dtype: Any
-    """Polars data type. Datetimes are timezone-aware and travel as ISO 8601."""
-    description: str
-    """In words, for the API's page and for refusals."""
-    example: Any
-    """A value as JSON has it; the examples of all fields are a request that is answered."""
-    optional: bool = False
-    """Whether a request may leave it out or send null."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,18 +148,6 @@ class Model:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Service:
-    """The prediction endpoint."""
-
-    request: Mapping[str, RequestField]
-    """Fields by name. One that is optional and named like a feature replaces the feature's online value when given."""
-    threshold: float = 0.5
-    """Binary tasks: a probability at or over it answers label 1."""
-    max_batch_size: int = 1000
-    """Requests that `POST /predict_batch` takes at once."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Monitor:
     """When traffic counts as drifted, and how often a drift may retrain.
 
@@ -255,6 +206,8 @@ class Project:
     """First day, UTC."""
     partitions_end: datetime | None = None
     """End of the last day, for data that has one; without it every past day is a partition."""
+    replayed: bool = False
+    """Whether data of the past is played again: the project's clock (`now`) then never passes `partitions_end`."""
     partition_by: Period = "day"
     """What is one file and one partition; months suit thousands of days. Late rows make their whole month again."""
     chunk_days: int = 92
@@ -270,6 +223,11 @@ class Project:
     def key(self, noun: str) -> list[str]:
         """Asset key of `noun`."""
         return [self.name, noun]
+
+    def now(self) -> datetime:
+        """The project's clock: the present, or the end of its data where that is `replayed`."""
+        present = datetime.now(UTC)
+        return min(present, self.partitions_end or present) if self.replayed else present
 
     def partition(self, moment: date) -> str:
         """Key of the partition that holds `moment`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,7 @@ def _project_lines(settings: Settings, names: Iterable[str]) -> Iterable[str]:
     stores = open_stores(settings)
     for name in names:
         champion = stores["model_registry"].champion(name)
-        newest = stores["prediction_log"].newest(name)
+        newest = stores["prediction_log"].newest(name, datetime.now(UTC))
         days = stores["lake"].days(f"{name}/features/{_first_view(settings, name)}")
         yield f"{name}: champion {f'version {champion.version}' if champion else f'none yet; run `fti run {name}`'}"
         yield f"{name}: features of {len(days)} day{'s' * (len(days) != 1)}{f', the last {days[-1]}' if days else ''}"

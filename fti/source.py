@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -53,7 +53,12 @@ class Source:
     """For the catalogue and Dagster."""
     streamed: bool = False
     """Whether rows also come one by one, as events (docs/streaming.md). The timestamp is then part of the key."""
+    max_ahead: timedelta = timedelta(days=1)
+    """How far ahead of the project's clock (`Project.now`) the timestamp of an event may lie: more for rows that are
+    planned, such as departures."""
 
     def __post_init__(self) -> None:
+        if self.max_ahead < timedelta(0):
+            raise ValueError(f"source {self.name!r}: max_ahead must not be negative, not {self.max_ahead}")
         if self.streamed and self.timestamp not in self.key:
             raise ValueError(f"source {self.name!r} is streamed: its timestamp must be one of the columns of its key")

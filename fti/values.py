@@ -1,147 +1,144 @@
-"""Values from one type to another: equal, or refused by column, row and value. Nothing is rounded to another number,
-cut off, wrapped around or made null on the way."""
+"""Columns in another type: every value comes out equal, or is refused by name.
+
+Two types meet where one can hold values of the other: numbers (whole, floating, decimal, and booleans as 0 and 1),
+texts (also categorical), dates and moments (without a zone: UTC), durations, bytes; lists, arrays and structs part by
+part. Only `Float32` and `Float16` round, to their nearest number: that is what they are declared for. What would become
+infinite or zero there is refused.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
 
 from fti.errors import DataError
 
-if TYPE_CHECKING:
-    import polars as pl
-
-MAX_SHOWN = 80
-"""Characters of a value in a message."""
+MOST_CHARACTERS = 60
+"""Of a value in a message."""
 
 
-def shown(values: pl.Series, place: int) -> str:
-    """The value at `place` as a message names it: text in quotes, moments with all their digits."""
-    import polars as pl
+def exact(
+    column: pl.Series, dtype: Any, *, of: str = "the rows", row: Callable[[int], str] = "row {}".format
+) -> pl.Series:
+    """`column` in type `dtype`, every value equal to what it was; DataError names the first that cannot be.
 
-    one = values[place : place + 1]
-    (value,) = (one.cast(pl.String) if isinstance(values.dtype, pl.Datetime) else one).to_list()
-    text = str(value) if isinstance(values.dtype, pl.Datetime) else repr(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
-
-
-def exact(values: pl.Series, dtype: Any, what: str = "column") -> pl.Series:
-    """`values` in the type `dtype`; `what` says what the column is, for example `feature`.
-
-    Kept are: whole numbers that fit, floats that are whole as integers, 0 and 1 as booleans, categories as text, a date
-    as its midnight, moments in another unit or zone (one without a zone is UTC). A float becomes the nearest one of 32
-    bits, a decimal the nearest float: that is what such a type means. DataError names the first value that is none of
-    this: too large, with a fraction, of parts of a microsecond, or of another kind altogether, such as text for a
-    number.
+    `of` says whose column it is, `row` how the row of that number is called.
     """
-    if values.dtype == dtype:
-        return values
-    made, bad = _converted(values, dtype)
-    if bad.any():
-        place = int(bad.arg_true()[0])
+    if column.dtype == dtype:
+        return column
+    changed = unequal(column, dtype)
+    if changed.any():
+        place, number = int(changed.arg_true()[0]), int(changed.sum())
+        more = f" ({number} of {len(column)} rows)" if number > 1 else ""
         raise DataError(
-            f"{what} {values.name!r}: {shown(values, place)} in row {place} ({bad.sum()} of {len(values)} rows) is no "
-            f"{name_of(dtype)}; the column is {name_of(values.dtype)}. Declare a type that holds it, or convert the "
-            "column."
+            f"{of}: column {column.name!r} is {column.dtype} and must be {dtype}; the value "
+            f"{shown(column, place)} of {row(place)} would be another one{more}. Correct the value, or declare the "
+            "type that the column has"
         )
-    return made
+    return _cast(column, dtype)
 
 
-def name_of(dtype: Any) -> str:
-    """A type as polars writes it, shortly: `Datetime(us, UTC)`."""
-    import polars as pl
+def matching(column: pl.Series, dtype: Any, *, of: str = "the rows") -> pl.Series:
+    """The key `column` in type `dtype`, null where that has no equal value: such a key meets no entity.
 
-    if isinstance(dtype, pl.List | pl.Array):
-        return f"List({name_of(dtype.inner)})"
-    if isinstance(dtype, pl.Datetime):
-        return f"Datetime({dtype.time_unit}, {dtype.time_zone or 'no zone'})"
-    return str(dtype).split("(")[0] if isinstance(dtype, pl.Enum | pl.Duration | pl.Struct) else str(dtype)
-
-
-def _converted(values: pl.Series, dtype: Any) -> tuple[pl.Series, pl.Series]:
-    """The values in the new type, and which of them are not equal to what they were."""
-    import polars as pl
-
-    known = values.is_not_null()
-    if values.dtype == pl.Null:
-        return values.cast(dtype), ~known & False
-    if isinstance(dtype, pl.List) and isinstance(values.dtype, pl.List | pl.Array):
-        return _lists(values, dtype)
-    if isinstance(dtype, pl.Struct) and isinstance(values.dtype, pl.Struct):
-        return _structs(values, dtype)
-    if not _related(values.dtype, dtype):
-        return values, known
-    made = _without_zone(values, dtype).cast(dtype, strict=False)
-    return made, known & ~_same(values, made).fill_null(False)
-
-
-def _related(given: Any, dtype: Any) -> bool:
-    """Whether a value of the type `given` may be equal to one of the type `dtype`."""
-    import polars as pl
-
-    number = _is_number(dtype) or dtype == pl.Boolean
-    if _is_number(given) or given == pl.Boolean:
-        return number
-    texts = (pl.String, pl.Categorical, pl.Enum)
-    times = (pl.Date, pl.Datetime)
-    return (given in texts and dtype in texts) or (given in times and dtype in times) or given.is_(dtype)
-
-
-def _is_number(dtype: Any) -> bool:
-    return bool(dtype.is_numeric())
-
-
-def _same(values: pl.Series, made: pl.Series) -> pl.Series:
-    """Row by row, whether `made` is what `values` are; null where it is null."""
-    import polars as pl
-
-    given, dtype = values.dtype, made.dtype
-    if dtype.is_float() and (given.is_float() or given.is_decimal()):
-        before, after = values.cast(pl.Float64), made.cast(pl.Float64)
-        return (before.is_nan() & after.is_nan()) | (
-            (before.is_infinite() == after.is_infinite()) & ((before == 0) == (after == 0))
+    DataError where the types are of different kinds (1 is neither "1" nor true), and for floats that are so large that
+    several whole numbers are the same one.
+    """
+    own = column.dtype
+    if own == dtype:
+        return column
+    if own != pl.Null and (_kind(own) is None or _kind(own) != _kind(dtype) or pl.Boolean in (own, dtype)):
+        raise DataError(
+            f"{of}: join key {column.name!r} is {own} in the entity rows and {dtype} in the view's source. Cast one of "
+            "them."
         )
-    back = _without_zone(made, given).cast(given, strict=False)
-    return (back == values) | (back.is_nan() & values.is_nan() if given.is_float() else False)
+    if own.is_float() and dtype.is_integer():
+        most = 2 ** (53 if own == pl.Float64 else 24 if own == pl.Float32 else 11)
+        large = (column.abs() >= most).fill_null(False) & column.is_finite().fill_null(False)
+        if large.any():
+            raise DataError(
+                f"{of}: join key {column.name!r} is {own}, in which {shown(column, int(large.arg_true()[0]))} may "
+                f"stand for several whole numbers. Give it as {dtype}."
+            )
+    given = column.cast(dtype, strict=False)
+    return given.set(unequal(column, dtype), None)
 
 
-def _without_zone(values: pl.Series, dtype: Any) -> pl.Series:
-    """Moments ready to be cast to `dtype`, by the clock of UTC where only one of the two has a zone."""
-    import polars as pl
-
-    if isinstance(values.dtype, pl.Datetime) and values.dtype.time_zone:
-        return values.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-    return values
-
-
-def _lists(values: pl.Series, dtype: pl.List) -> tuple[pl.Series, pl.Series]:
-    import polars as pl
-
-    if isinstance(values.dtype, pl.Array):
-        values = values.cast(pl.List(values.dtype.inner))
-    frame = values.alias("item").to_frame().with_row_index("row")
-    items = frame.filter(pl.col("item").list.len() > 0).explode("item")
-    made, bad = _converted(items["item"], dtype.inner)
-    if len(items) and made.dtype != dtype.inner:
-        made = pl.Series("item", [None] * len(items), dtype.inner)
-    again = items.select("row").with_columns(made.alias("item")).group_by("row", maintain_order=True).agg("item")
-    empty = pl.when(pl.col("item").is_not_null()).then(pl.lit([], dtype))
-    joined = frame.select("row", empty.alias("empty")).join(again, on="row", how="left", maintain_order="left")
-    rows = joined.select(pl.coalesce("item", "empty").cast(dtype)).to_series().alias(values.name)
-    wrong = pl.Series(values.name, [False] * len(values), pl.Boolean)
-    return rows, wrong.scatter(items["row"].filter(bad).unique(), True) if bad.any() else wrong
+def unequal(column: pl.Series, dtype: Any) -> pl.Series:
+    """Which values of `column`, row by row, type `dtype` cannot hold."""
+    own = column.dtype
+    if own == dtype:
+        return _none(column)
+    if isinstance(own, pl.List | pl.Array) and isinstance(dtype, pl.List | pl.Array):
+        return _unequal_lists(column, dtype)
+    if isinstance(own, pl.Struct) and isinstance(dtype, pl.Struct):
+        return _unequal_structs(column, dtype)
+    if _kind(own) is None or _kind(own) != _kind(dtype):
+        return column.is_not_null()
+    if isinstance(own, pl.Decimal) and _rounds(dtype):
+        return unequal(column, pl.Float64) | unequal(column.cast(pl.Float64), dtype)
+    given = column.cast(dtype, strict=False)
+    if own.is_float() and _rounds(dtype):
+        changed = (given.is_infinite() & column.is_finite()) | ((given == 0) & (column != 0))
+        return changed.fill_null(False)
+    return column.is_not_null() & column.ne_missing(given.cast(own, strict=False))
 
 
-def _structs(values: pl.Series, dtype: pl.Struct) -> tuple[pl.Series, pl.Series]:
-    import polars as pl
+def shown(column: pl.Series, place: int) -> str:
+    """A value for a message: as Python writes it, shortened."""
+    text = repr(column[place].to_list() if isinstance(column[place], pl.Series) else column[place])
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."
 
-    own = {field.name: values.struct.field(field.name) for field in values.dtype.fields}  # type: ignore[attr-defined]
-    wanted = {field.name: field.dtype for field in dtype.fields}
-    known = values.is_not_null()
-    if own.keys() != wanted.keys():
-        return values, known
-    parts = {name: _converted(own[name], wanted[name]) for name in wanted}
-    if any(made.dtype != wanted[name] for name, (made, _) in parts.items()):
-        return values, known
-    made = pl.DataFrame([made.alias(name) for name, (made, _) in parts.items()]).to_struct(values.name)
-    bad = pl.DataFrame([wrong.alias(name) for name, (_, wrong) in parts.items()]).select(pl.any_horizontal(pl.all()))
-    return made.zip_with(known, pl.Series(values.name, [None] * len(values), dtype)), known & bad.to_series()
+
+def _kind(dtype: Any) -> str | None:
+    """Types of one kind can hold values of each other; None: of no other type."""
+    if dtype.is_numeric() or dtype == pl.Boolean:
+        return "number"
+    if dtype in (pl.Date, pl.Datetime):
+        return "moment"
+    if dtype in (pl.String, pl.Categorical, pl.Enum):
+        return "text"
+    return "duration" if dtype == pl.Duration else None
+
+
+def _rounds(dtype: Any) -> bool:
+    return dtype in (pl.Float32, pl.Float16)
+
+
+def _cast(column: pl.Series, dtype: Any) -> pl.Series:
+    """`column`, whose values `dtype` can hold."""
+    if column.null_count() == len(column):
+        return pl.Series(column.name, [None] * len(column), dtype)
+    return column.cast(dtype)
+
+
+def _none(column: pl.Series) -> pl.Series:
+    return pl.repeat(False, len(column), eager=True)
+
+
+def _unequal_lists(column: pl.Series, dtype: Any) -> pl.Series:
+    """Lists of which one element, or the number of elements, would be another one."""
+    lists = column.arr.to_list() if isinstance(column.dtype, pl.Array) else column
+    lengths = lists.list.len()
+    changed = _none(column)
+    if isinstance(dtype, pl.Array):
+        changed = (lengths != dtype.size).fill_null(False)
+    parts = unequal(lists.explode(empty_as_null=False, keep_nulls=False), dtype.inner)
+    if parts.any():
+        rows = np.repeat(np.arange(len(column)), lengths.fill_null(0).to_numpy())
+        changed = changed.scatter(np.unique(rows[parts.to_numpy()]), True)
+    return changed
+
+
+def _unequal_structs(column: pl.Series, dtype: pl.Struct) -> pl.Series:
+    """Structs of which one field would be another one; all of them where the fields have other names."""
+    own = {field.name for field in column.dtype.fields}  # type: ignore[attr-defined]
+    if own != {field.name for field in dtype.fields}:
+        return column.is_not_null()
+    changed = _none(column)
+    for field in dtype.fields:
+        changed |= unequal(column.struct.field(field.name), field.dtype)
+    return changed & column.is_not_null()

@@ -14,7 +14,6 @@ import numpy as np
 import polars as pl
 
 from fti.errors import DataError
-from fti.values import name_of
 
 Array = np.ndarray[Any, Any]
 _SHARED, _PLAIN = 16, 400
@@ -44,7 +43,7 @@ class Values:
         known = column.is_not_null().to_numpy() if column.null_count() else None
         if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
             raise DataError(
-                f"column {column.name!r} holds {name_of(column.dtype)}, which has no sum: make numbers of it before it "
+                f"column {column.name!r} holds {column.dtype}, which has no sum: make numbers of it before it "
                 "is rolled, of a duration for example with `dt.total_seconds()`."
             )
         if known is not None:

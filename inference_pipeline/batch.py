@@ -16,6 +16,7 @@ from fti.stores.model_bundle import ModelBundle
 from fti.stores.model_registry import ModelRegistry, ModelVersion
 from fti.stores.prediction_log import PredictionLog
 from fti.stores.target import typed_label
+from inference_pipeline.drift_window import window_end
 from inference_pipeline.predict import TIME, at_prediction_time, score
 
 GROUP = "inference_pipeline"
@@ -68,12 +69,13 @@ def known_labels(project: Project, tables: dict[str, pl.DataFrame], until: datet
 
 def label_logged(project: Project, lake: Lake, log: PredictionLog, until: datetime | None) -> dict[str, int]:
     """Write the labels that became known to the log; the numbers of logged, labelled and newly labelled predictions."""
-    newest = min(filter(None, (log.newest(project.name), until)), default=None)
-    if newest is None or log.newest(project.name) is None:
+    end, newest = window_end(project, log), log.newest(project.name, project.now())
+    if end is None or newest is None:
         return {"logged": 0, "labelled": 0, "new": 0}
-    start = newest - project.monitor.window - project.label.horizon - project.label.delay
+    first, last = (min(moment, until or moment) for moment in (end, newest))
+    start = first - project.monitor.window - project.label.horizon - project.label.delay
     logged = log.read(project.name, start)
-    end = newest + project.label.horizon + project.label.delay + timedelta(days=1)
+    end = last + project.label.horizon + project.label.delay + timedelta(days=1)
     tables = lake.raw(project.name, project.label.sources, start=start - project.label.delay, end=end)
     labels = known_labels(project, tables, until)
     joined = labels.join(logged, on=[*project.label.key, TIME], how="semi", maintain_order="left")

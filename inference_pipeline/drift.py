@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -25,6 +25,7 @@ from inference_pipeline.drift_statistics import (
     prediction_drift,
     undecided,
 )
+from inference_pipeline.drift_window import window_end
 from inference_pipeline.predict import TIME
 
 CHECKS = {
@@ -55,6 +56,8 @@ class Window:
     version: ModelVersion
     bundle: ModelBundle
     dataset: TrainingDataset
+    num_later: int = 0
+    """Predictions at or after `until` that are left out, where the log itself tells `until`."""
 
     @property
     def by_champion(self) -> pl.DataFrame:
@@ -65,12 +68,12 @@ class Window:
 def read_window(
     project: Project, log: PredictionLog, registry: ModelRegistry, datasets: DatasetStore, until: datetime | None
 ) -> Window | None:
-    """The window before `until` (the newest logged prediction without), or None while nothing is logged."""
-    newest = log.newest(project.name)
-    if newest is None:
+    """The window before `until` (without, the newest with enough predictions), or None while nothing is logged."""
+    end = until or window_end(project, log)
+    if end is None:
         return None
-    until = until or newest + timedelta(microseconds=1)
-    start = until - project.monitor.window
+    num_later = 0 if until else log.read(project.name, end).height
+    until, start = end, end - project.monitor.window
     version = champion_of(registry, project)
     bundle = registry.bundle(version)
     return Window(
@@ -81,6 +84,7 @@ def read_window(
         version=version,
         bundle=bundle,
         dataset=datasets.load(bundle.info["dataset_version"]),
+        num_later=num_later,
     )
 
 
@@ -150,6 +154,8 @@ def report(project: Project, log: PredictionLog, window: Window | None, *, html:
     """The asset's result: checks, the most drifted features, the picture and the page to read."""
     if window is None or window.logged.is_empty():
         where = "the log" if window is None else f"{window.start:%Y-%m-%d %H:%M} .. {window.until:%Y-%m-%d %H:%M}"
+        if window is None and (num_ahead := log.read(project.name).height):
+            where += f" up to the clock ({project.now():%Y-%m-%d %H:%M}), {num_ahead} after it"
         answers = dict.fromkeys(CHECKS, undecided(f"no predictions in {where}."))
         results = check_results(project, answers, window.until if window else None)
         return dg.MaterializeResult(metadata={"predictions": 0}, check_results=results)
@@ -165,6 +171,7 @@ def facts(window: Window) -> dict[str, Any]:
         "from": window.start.isoformat(),
         "until": window.until.isoformat(),
         "predictions": window.logged.height,
+        "later predictions left out": window.num_later,
         "labelled": window.labelled.height,
         "model version": window.version.version,
         "training dataset": window.dataset.version,

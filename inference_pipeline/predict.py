@@ -1,6 +1,6 @@
 """Requests in, predictions out: the same function behind the prediction service and the batch predictions."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import polars as pl
 
@@ -26,12 +26,12 @@ def predict(project: Project, feature_store: FeatureStore, bundle: ModelBundle, 
 
 
 def at_prediction_time(project: Project, requests: pl.DataFrame, now: datetime | None = None) -> pl.DataFrame:
-    """`requests` with `event_timestamp`, the moment of prediction: `now` (the present) where they name no time."""
+    """`requests` with `event_timestamp`, the moment of prediction: `now` (or the project's clock) if none is named."""
     label = project.label
     if label.time not in requests.columns:
         requests = requests.with_columns(pl.lit(None, UTC_TIME).alias(label.time))
     if requests[label.time].null_count():
-        present = pl.lit((now or datetime.now(UTC)) + label.horizon, UTC_TIME)
+        present = pl.lit((now or project.now()) + label.horizon, UTC_TIME)
         requests = requests.with_columns(pl.col(label.time).fill_null(present))
     return requests.with_columns(label.moment())
 

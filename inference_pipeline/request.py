@@ -12,6 +12,7 @@ import polars as pl
 
 from fti.errors import FtiError
 from fti.project import Project, RequestField
+from fti.times import last_moment
 
 REQUEST_ID = "request_id"
 INSTANCES = "instances"
@@ -115,6 +116,8 @@ def _row(project: Project, item: Any, prefix: str, problems: list[Problem]) -> R
     for name, field in fields.items():
         try:
             row[name] = _value(item, name, field)
+            if name == project.label.time:
+                _require_near(project, row[name])
         except _Malformed as error:
             problems.append(Problem(prefix + name, str(error), describe(field)))
     known = f"one of {[*fields, REQUEST_ID]}"
@@ -140,6 +143,19 @@ def _value(item: Mapping[str, Any], name: str, field: RequestField) -> Any:
             return None
         raise _Malformed("is null" if name in item else "missing")
     return _READERS[_kind(field.dtype)](value, field.dtype)
+
+
+def _require_near(project: Project, moment: datetime | date | None) -> None:
+    """Refuse the predicted moment when it lies too far ahead of the project's clock: nothing is known about it yet."""
+    if moment is None:
+        return
+    start = moment if isinstance(moment, datetime) else datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
+    last = last_moment(project.service.max_ahead, project.now())
+    if start > last:
+        raise _Malformed(
+            f"is {moment.isoformat()}, after {last:%Y-%m-%d %H:%M} UTC, which is {project.service.max_ahead} ahead of "
+            "the clock (Service.max_ahead): correct it, or ask later"
+        )
 
 
 def _kind(dtype: Any) -> str:

@@ -10,6 +10,7 @@ from dagster import DagsterInstance
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
 from fti.project import Monitor, Project
+from fti.times import AHEAD, last_moment
 
 MINIMUM_SECONDS = 30
 HISTORY = 100
@@ -98,15 +99,18 @@ def episode(evaluations: Sequence[Evaluation], check: str) -> list[Evaluation]:
 
 
 def decided_evaluations(instance: DagsterInstance, project: Project) -> list[Evaluation]:
-    """What the checks of `monitor.retrain_on` decided, newest first by data time, then by check in the given order."""
-    asset = dg.AssetKey(project.key("drift_report"))
+    """What the checks of `monitor.retrain_on` decided, newest first by data time, then by check in the given order.
+
+    Reports of windows ahead of the project's clock do not count: they would be the newest for ever.
+    """
+    asset, last = dg.AssetKey(project.key("drift_report")), last_moment(AHEAD, project.now())
     found = [
         evaluation
         for name in project.monitor.retrain_on
         for record in instance.event_log_storage.get_asset_check_execution_history(
             dg.AssetCheckKey(asset, name), limit=HISTORY
         )
-        if (evaluation := _decided(name, record)) is not None
+        if (evaluation := _decided(name, record)) is not None and evaluation.until <= last
     ]
     return sorted(found, key=lambda evaluation: evaluation.until, reverse=True)
 
@@ -165,10 +169,11 @@ def retrain_sensor(project: Project) -> dg.SensorDefinition:
         description=f"Requests {job} when {' or '.join(project.monitor.retrain_on)} fails.",
     )
     def retrain_on_drift(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        last = last_moment(AHEAD, project.now())
         past = requested_before(context.instance, job, context.cursor)
         due = decide(
             decided_evaluations(context.instance, project),
-            [datetime.fromisoformat(entry.until) for entry in past],
+            [moment for entry in past if (moment := datetime.fromisoformat(entry.until)) <= last],
             project.monitor,
         )
         if isinstance(due, Skip):

@@ -11,10 +11,12 @@ from feature_pipeline.stream.checkpoint import Checkpoint, Rejected
 from feature_pipeline.stream.events import Event, EventError, EventSchema
 from feature_pipeline.stream.screen import PLACE, reasons
 from feature_pipeline.stream.window import SLACK, TIME, Change, Window
+from fti.errors import DataError
 from fti.periods import days_between
 from fti.project import Project
 from fti.stores.feature_store import FeatureStore
 from fti.stores.lake import Lake
+from fti.times import AHEAD, last_moment
 
 logger = logging.getLogger("fti.stream")
 
@@ -101,6 +103,7 @@ class Applier:
         try:
             raw, rejected = self._rows(events)
             change = self.window.change(raw)
+            self._require_known(change.made if change else {})
         except OSError:
             raise  # the disk's fault, not an event's: all come again
         except Exception as error:
@@ -113,6 +116,17 @@ class Applier:
         if change is not None:
             self._write(change)
         return rejected
+
+    def _require_known(self, made: Mapping[str, pl.DataFrame]) -> None:
+        """Feature rows happen when they become known, so none of them lies ahead of the clock."""
+        last = last_moment(AHEAD, self.project.now())
+        for view, rows in made.items():
+            ahead = rows.filter(pl.col(TIME) > last)
+            if ahead.height:
+                raise DataError(
+                    f"feature view {view!r}: the row of {ahead[TIME][0]:%Y-%m-%d %H:%M} UTC lies over {AHEAD} ahead of "
+                    "the clock, so its values cannot be known yet: correct the event's times, or the transform"
+                )
 
     def _rows(self, events: list[tuple[Event, bytes]]) -> tuple[dict[str, pl.DataFrame], list[Rejected]]:
         """Good rows by source, the last of each key; and the events of the bad rows."""
@@ -148,7 +162,7 @@ class Applier:
 
     def _newest_rows(self, view: str, change: Change) -> pl.DataFrame:
         """The newest of the made rows of each entity. Where the row that may be online is gone: the one before it, with
-        the event time of the lost one, since the online store keeps the newest."""
+        the event time of the lost one, since the online store keeps the newest that is not ahead of the clock."""
         keys, made, gone = list(self.schemas[view].keys), change.made[view], change.gone[view]
         if gone.height:
             lost = gone.group_by(keys).agg(pl.col(TIME).max().alias("__lost"))
@@ -156,7 +170,8 @@ class Applier:
             older = lost.join(left, on=keys, how="anti")
             if older.height:
                 left = pl.concat([left, self._before(view, older, gone)])
-            left = left.with_columns(pl.max_horizontal(TIME, "__lost").alias(TIME)).drop("__lost")
+            lost_at = pl.min_horizontal("__lost", pl.lit(last_moment(AHEAD)))
+            left = left.with_columns(pl.max_horizontal(TIME, lost_at).alias(TIME)).drop("__lost")
             made = pl.concat([made.join(lost, on=keys, how="anti"), left])
         return made.sort(TIME, maintain_order=True).unique(keys, keep="last", maintain_order=True)
 
@@ -177,9 +192,10 @@ class Applier:
         return found
 
     def _newest(self) -> datetime:
-        """The newest raw day in the lake."""
+        """The newest raw day in the lake that is not ahead of the clock."""
+        last = self.project.now().date()
         days = [day for name in self.project.streamed for day in self.lake.days(f"{self.project.name}/raw/{name}")]
-        newest = max(days, default=self.project.partitions_start.date())
+        newest = max((day for day in days if day <= last), default=self.project.partitions_start.date())
         return datetime(newest.year, newest.month, newest.day, tzinfo=UTC)
 
     def _others(self) -> dict[str, object]:

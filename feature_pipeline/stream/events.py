@@ -5,7 +5,7 @@ A row is a whole row of the source; a later event with the same key replaces it.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -13,10 +13,9 @@ import orjson
 import polars as pl
 
 from fti.project import Project, Source
+from fti.times import last_moment, micros
 
 MAX_ID = 200
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +79,12 @@ class EventSchema:
 
     @cached_property
     def _columns(self) -> Mapping[str, Mapping[str, "Column"]]:
-        start, end = self.project.partitions_start, self.project.partitions_end
-        return {
-            name: {c.name: _between(c, start, end) if c.name == source.timestamp else c for c in columns_of(source)}
-            for name, source in self.project.streamed.items()
-        }
+        found = {}
+        for name, source in self.project.streamed.items():
+            columns = {column.name: column for column in columns_of(source)}
+            time = str(source.timestamp)
+            found[name] = columns | {time: _timely(columns[time], self.project, source)}
+        return found
 
 
 @dataclass(frozen=True)
@@ -141,24 +141,24 @@ def _moment(value: str) -> int:
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is None:
         raise ValueError(value)
-    return _micros(moment)
+    return micros(moment)
 
 
-def _between(column: Column, start: datetime, end: datetime | None) -> Column:
-    """The time of a row, which lies in the project's partitions, as it does in a batch."""
+def _timely(column: Column, project: Project, source: Source) -> Column:
+    """The time of a row, which lies in the project's partitions, as it does in a batch, and near its clock."""
+    start, end = project.partitions_start, project.partitions_end
 
     def parse(value: str) -> int:
         moment = _moment(value)
-        if moment < _micros(start) or (end is not None and moment >= _micros(end)):
+        if moment < micros(start) or (end is not None and moment >= micros(end)):
+            raise ValueError(value)
+        if moment > micros(last_moment(source.max_ahead, project.now())):
             raise ValueError(value)
         return moment
 
     span = f"in the project's partitions: from {start:%Y-%m-%d}" + (f" to before {end:%Y-%m-%d}" if end else " on")
-    return replace(column, parse=parse, expected=f"{column.expected}, {span}")
-
-
-def _micros(moment: datetime) -> int:
-    return (moment - EPOCH) // MICROSECOND
+    ahead = f"at most {source.max_ahead} ahead of the clock (Source.max_ahead)"
+    return replace(column, parse=parse, expected=f"{column.expected}, {span}, {ahead}")
 
 
 def _integer(low: int, high: int) -> Callable[[Any], int]:

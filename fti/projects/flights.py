@@ -180,6 +180,7 @@ project = Project(
     owner="operations-research",
     partitions_start=datetime(2013, 1, 1, tzinfo=UTC),
     partitions_end=datetime(2014, 1, 2, tzinfo=UTC),
+    replayed=True,
     sources=SOURCES,
     features=Features(
         repo="feature_repo.flights",

@@ -14,7 +14,7 @@ import polars as pl
 
 from fti.errors import DataError
 from fti.stores.target import Target
-from fti.values import name_of, shown
+from fti.values import shown
 
 NUM_QUANTILES = 65
 FEW_ROWS = 32
@@ -177,7 +177,7 @@ def _texts(values: pl.Series) -> pl.Series:
         return values.dt.to_string("%H:%M:%S%.9f")
     if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
         raise DataError(
-            f"feature {values.name!r} holds {name_of(dtype)}, which is no category: make text of it, or a feature of "
+            f"feature {values.name!r} holds {dtype}, which is no category: make text of it, or a feature of "
             "each part."
         )
     return values.cast(pl.String)
@@ -197,7 +197,7 @@ def _numbers(values: pl.Series) -> pl.Series:
     if not len(places):
         return pl.Series(values.name, [None] * len(values), pl.Float64)
     raise DataError(
-        f"feature {values.name!r} holds {name_of(dtype)}, in row {places[0]} {shown(values, places[0])}, which is no "
+        f"feature {values.name!r} holds {dtype}, in row {places[0]} {shown(values, places[0])}, which is no "
         "number: list it in `Model.categorical`, or make a number of it (days since, seconds, a feature of each part)."
     )
 

@@ -113,7 +113,8 @@ class FeatureStore:
 
     def historical(self, service: str, entity_rows: pl.DataFrame) -> pl.DataFrame:
         """All of `entity_rows`, in their order, with the features known at each row's `event_timestamp`."""
-        types = self._plan(service).types
+        from fti.stores.online.types import declared
+
         found = self.feast.get_feature_service(service)
         try:
             rows: pl.DataFrame = self.feast.get_historical_features(entity_rows, found).to_polars()
@@ -122,7 +123,12 @@ class FeatureStore:
             raise DataError(
                 f"the rows of {service} cannot be read ({reason}). Materialize those features again."
             ) from error
-        return rows.select(*entity_rows.columns, *(pl.col(name).cast(dtype) for name, dtype in types.items()))
+        features = [
+            declared(rows[name], feature.dtype, of=f"feature view {served.name}", row=partial(_entity_row, entity_rows))
+            for served in self._plan(service).views
+            for name, feature in served.features.items()
+        ]
+        return rows.select(*entity_rows.columns, *features)
 
     def materialize(self, service: str, start: datetime, end: datetime, *, record: bool = False) -> dict[str, int]:
         """Bring the newest row of each entity in `[start, end]`, both included, to the online store.
@@ -286,6 +292,11 @@ class FeatureStore:
         values["offline_store"] |= {"root": self.lake}
         values["online_store"] |= {"path": self.online_store}
         return RepoConfig(**values, repo_path=Path(self.repo))
+
+
+def _entity_row(rows: pl.DataFrame, place: int) -> str:
+    """A row for people."""
+    return f"row {place} ({', '.join(f'{name} {value}' for name, value in rows.row(place, named=True).items())})"[:200]
 
 
 def _moment(micros: int | None) -> datetime | None:

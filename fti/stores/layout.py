@@ -33,7 +33,7 @@ from fti.stores.search import (
     spans,
 )
 
-FORMAT = 1
+FORMAT = 2
 KNOWN, EVENT = "__known", "__event"
 _ENTITY = "__entity"
 _CHUNK = 1 << 14

@@ -11,8 +11,10 @@ import polars as pl
 
 from fti.stores.online import keys
 from fti.stores.online.backend import Backend
+from fti.stores.online.packing import tell_without_entity
 from fti.stores.online.reading import Group, Wanted
 from fti.stores.online.serving import ServedView
+from fti.times import utc
 
 MOST_ENTITIES = 2_000_000
 """Rows of one view that are held while newer ones are looked for."""
@@ -23,6 +25,7 @@ def newest_rows(config: Any, view: Any, start: datetime, end: datetime, batch_ro
 
     Rows come in batches, and only the newest ones are kept; where these are over `MOST_ENTITIES`, an entity may come
     again in a later batch. Rows keep the order of the lake, so of two rows of one moment the later written comes last.
+    Rows without entity are left out, and told.
     """
     from fti.stores.offline_store import history_of
     from fti.stores.point_in_time import between, latest
@@ -40,13 +43,20 @@ def newest_rows(config: Any, view: Any, start: datetime, end: datetime, batch_ro
         return reduced(batches).select(*names_of_keys, *times, *names).iter_slices(batch_rows)
 
     held: list[pl.DataFrame] = []
+    lacking: list[pl.DataFrame] = []
     for batch in history.rows.collect_batches(chunk_size=batch_rows, maintain_order=True):
+        if names_of_keys and any(batch[name].null_count() for name in names_of_keys):
+            without = pl.any_horizontal(pl.col(names_of_keys).is_null())
+            lacking.append(batch.filter(without).select(utc(batch.schema, history.time)))
         held.append(batch)
         if sum(part.height for part in held[1:]) >= max(batch_rows, held[0].height):
             held = [reduced(held)]
         if held[0].height > MOST_ENTITIES:
             yield from chosen(held)
             held = []
+    if lacking:
+        moments = pl.concat(lacking).to_series()
+        tell_without_entity(view, len(moments), moments.min())  # type: ignore[arg-type]
     if held:
         yield from chosen(held)
 
@@ -55,10 +65,10 @@ def missing(served: ServedView, backend: Backend, batches: Iterator[pl.DataFrame
     """Entities of `batches` that are not, or only older, online."""
     lost: set[bytes | None] = set()
     names = [column.name for column in keys.entity_columns(served.view)]
-    only_times = Group([Wanted(served.wanted.view, ())])
+    only_times = Group([Wanted(served.wanted.view, (), name=served.name)])
     for batch in batches:
         encoded = keys.of_frame(served.start, batch, names, served.key_types)
-        rows = only_times.decode(backend.get([key for key in encoded if key is not None]), backend.layout)
+        rows = only_times.decode(backend.get([key for key in encoded if key is not None]), backend.layout, encoded)
         late = rows.events[:, 0] < batch["event_ts"].to_numpy()
         lost.update(key for key, is_late in zip(encoded, late.tolist(), strict=True) if is_late)
     return len(lost)

@@ -16,22 +16,33 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 
 from fti.errors import DataError
 from fti.stores.offline_history import Span
-from fti.stores.point_in_time import History, between, point_in_time_join, require, utc
+from fti.stores.point_in_time import History, between, point_in_time_join, require
+from fti.times import as_times, from_objects, require_times, utc
+from fti.values import matching
 
 TIME = "event_timestamp"
+OF = "entity rows"
+"""What refusals call them."""
 _FEW = 100_000
 """Entity rows up to which a filter by their keys costs less than it saves."""
 
 
 def entity_frame(entity_df: Any) -> tuple[pl.DataFrame, str]:
-    """The entity dataframe as a polars frame, and its event timestamp: `event_timestamp` or its only datetime."""
-    rows = _frame(entity_df)
-    if TIME in rows.columns:
-        return (_dated(rows) if rows.schema[TIME] == pl.String else rows), TIME
-    moments = [name for name, dtype in rows.schema.items() if isinstance(dtype, pl.Datetime)]
-    if len(moments) != 1:
-        raise EntityTimestampInferenceException(TIME)
-    return rows, moments[0]
+    """The entity dataframe as a polars frame, and its event timestamp: `event_timestamp` or its only datetime.
+
+    Datetimes stay in their unit and zone, text becomes UTC. DataError when it holds no times, or a row has none.
+    """
+    rows, time = _frame(entity_df), TIME
+    if TIME not in rows.columns:
+        moments = [name for name, dtype in rows.schema.items() if isinstance(dtype, pl.Datetime)]
+        if len(moments) != 1:
+            raise EntityTimestampInferenceException(TIME)
+        (time,) = moments
+    if not rows.schema[time].is_temporal():
+        rows = rows.with_columns(as_times(rows[time], OF))
+    utc(rows.schema, time, OF)
+    require_times(rows, time, OF)
+    return rows, time
 
 
 def _frame(entity_df: Any) -> pl.DataFrame:
@@ -41,6 +52,10 @@ def _frame(entity_df: Any) -> pl.DataFrame:
     if isinstance(entity_df, pl.LazyFrame):
         return entity_df.collect()
     if isinstance(entity_df, pd.DataFrame):
+        if TIME in entity_df and entity_df[TIME].dtype == object:
+            moments = from_objects(TIME, entity_df[TIME].tolist(), OF)
+            rows = _frame(entity_df.drop(columns=TIME))
+            return rows.insert_column(entity_df.columns.get_loc(TIME), moments)
         zones = {name: getattr(dtype, "tz", None) for name, dtype in entity_df.dtypes.items()}
         nameless = [name for name, zone in zones.items() if zone and not _name_of(zone)]
         return pl.from_pandas(entity_df.assign(**{name: entity_df[name].dt.tz_convert("UTC") for name in nameless}))
@@ -63,18 +78,9 @@ def _name_of(zone: Any) -> str:
     return getattr(zone, "key", None) or getattr(zone, "zone", None) or ("UTC" if zone is UTC else "")
 
 
-def _dated(rows: pl.DataFrame) -> pl.DataFrame:
-    """Event timestamps that are text as UTC times: ISO 8601, each with or without time of day and offset."""
-    try:
-        moments = pd.to_datetime(pd.Series(rows[TIME].to_list(), dtype=object), format="ISO8601", utc=True)
-    except ValueError as error:
-        raise DataError(f"entity rows: {TIME!r} is text that is no ISO 8601 time: {error}") from error
-    return rows.with_columns(pl.Series(TIME, moments).dt.cast_time_unit("us"))
-
-
 def span_of(rows: pl.DataFrame, time: str = TIME) -> Span:
     """First and last moment at which the entity rows ask."""
-    moments = rows.select(utc(rows.schema, time)).to_series()
+    moments = rows.select(utc(rows.schema, time, OF)).to_series()
     return cast(Span, (moments.min(), moments.max()))
 
 
@@ -122,7 +128,7 @@ def answer(
 
 def _with_keys(rows: pl.DataFrame, histories: Sequence[History]) -> tuple[pl.DataFrame, list[History]]:
     """The entity rows with a join key in the type of each history's own where the types differ."""
-    added: dict[str, pl.Expr] = {}
+    added: dict[str, pl.Series] = {}
     aligned = []
     for place, history in enumerate(histories):
         schema = history.rows.collect_schema()
@@ -135,7 +141,7 @@ def _with_keys(rows: pl.DataFrame, histories: Sequence[History]) -> tuple[pl.Dat
                 )
             if own in schema and schema[own] != rows.schema[asking]:
                 keys[own] = f"__{place}_{own}"
-                added[keys[own]] = _as_key(history.name, asking, rows.schema, schema[own])
+                added[keys[own]] = matching(rows[asking], schema[own], of=f"feature view {history.name}")
         aligned.append(replace(history, keys=keys))
     rows = rows.with_columns(**added)
     return rows, [_only_asked(rows, history) for history in aligned]
@@ -148,27 +154,3 @@ def _only_asked(rows: pl.DataFrame, history: History) -> History:
     schema = history.rows.collect_schema()
     asked = [pl.col(own).is_in(rows[key].unique().implode()) for own, key in history.keys.items() if own in schema]
     return replace(history, rows=history.rows.filter(asked)) if asked else history
-
-
-def _as_key(view: str, key: str, schema: pl.Schema, dtype: pl.DataType) -> pl.Expr:
-    """Join key `key` as `dtype`; a value that `dtype` cannot hold meets no entity, so it is null."""
-    column, own = pl.col(key), schema[key]
-    if own.is_float() and dtype.is_integer():
-        whole = column.cast(dtype, strict=False)
-        return pl.when(whole.cast(own) == column).then(whole)
-    same_kind = (
-        (own.is_numeric() and dtype.is_numeric())
-        or (own.is_temporal() and dtype.is_temporal())
-        or (_is_text(own) and _is_text(dtype))
-        or own == pl.Null
-    )
-    if not same_kind:
-        raise DataError(
-            f"feature view {view}: join key {key!r} is {own} in the entity rows and {dtype} in the view's source. "
-            "Cast one of them."
-        )
-    return column.cast(dtype, strict=False)
-
-
-def _is_text(dtype: pl.DataType) -> bool:
-    return isinstance(dtype, (pl.String, pl.Categorical, pl.Enum))

@@ -10,7 +10,8 @@ from feast.feature_view import FeatureView
 from feast.repo_config import RepoConfig
 
 from fti.stores.offline_source import file_source, place_of
-from fti.stores.point_in_time import History, aware, utc
+from fti.stores.point_in_time import History, aware
+from fti.times import require_text_times, utc
 
 Span = tuple[datetime | None, datetime | None]
 """First and last moment, both included; none is open."""
@@ -42,9 +43,12 @@ def history_of(
     keys = {entity.name: asking.get(entity.name, entity.name) for entity in view.entity_columns}
     needed = dict.fromkeys([*keys, *names, time, *([created] if created else [])])
     rows = rows.select(pl.col(columns[name]).alias(name) for name in needed if name in columns)
-    rows = cut(rows, time, *span)
-    if created and not known_at and created in columns:
-        rows, created = _settled(rows, time, created), None
+    of = f"feature view {view.name}"
+    require_text_times(rows, [time, created or time], of)
+    rows = cut(rows, time, *span, of=of)
+    if created and created in columns:
+        moment = utc(rows.collect_schema(), created, of)
+        rows, created = (rows, created) if known_at else (_settled(rows, time, created, moment), None)
     return History(
         name=view.name,
         rows=rows,
@@ -58,14 +62,16 @@ def history_of(
     )
 
 
-def cut(rows: pl.LazyFrame, time: str, start: datetime | None, end: datetime | None) -> pl.LazyFrame:
+def cut(
+    rows: pl.LazyFrame, time: str, start: datetime | None, end: datetime | None, *, of: str = "the rows"
+) -> pl.LazyFrame:
     """`rows` with `start <= time <= end`, so written that Parquet's statistics can skip row groups."""
     schema = rows.collect_schema()
     dtype = schema.get(time)
     if dtype is None:
         return rows
     bounds = [None if moment is None else aware(moment) for moment in (start, end)]
-    column: pl.Expr = utc(schema, time)
+    column = utc(schema, time, of)
     first, last = (pl.lit(moment, pl.Datetime("us", "UTC")) for moment in bounds)
     if isinstance(dtype, pl.Datetime) and (dtype.time_unit == "us" or _in_nanoseconds(dtype, bounds)):
         column = pl.col(time)
@@ -103,10 +109,9 @@ def _view_columns(schema: pl.Schema, mapping: Mapping[str, str]) -> dict[str, st
     return {name: name for name in schema} | {new: old for old, new in mapping.items() if old in schema}
 
 
-def _settled(rows: pl.LazyFrame, time: str, created: str) -> pl.LazyFrame:
-    """`rows` so ordered that of two rows of one time the later written one is the later row."""
-    schema = rows.collect_schema()
-    order = [utc(schema, time), utc(schema, created)]
+def _settled(rows: pl.LazyFrame, time: str, created: str, moment: pl.Expr) -> pl.LazyFrame:
+    """`rows` so ordered that of two rows of one time the later written one, by `moment`, is the later row."""
+    order = [utc(rows.collect_schema(), time), moment]
     return rows.sort(order, nulls_last=False, maintain_order=True).drop(created)
 
 

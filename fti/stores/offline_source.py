@@ -30,7 +30,8 @@ from feast.repo_config import RepoConfig
 from fti.errors import DataError, NotReadyError
 from fti.periods import touches
 from fti.stores.layout import CASTS
-from fti.stores.point_in_time import aware, utc
+from fti.stores.point_in_time import aware
+from fti.times import utc
 
 _MARKS = "*?["
 _STEM = re.compile(r"(\d{4}-\d\d(?:-\d\d)?)(?=[.~])")

@@ -33,8 +33,9 @@ from fti.stores.offline_entities import answer, entities_between, entity_frame, 
 from fti.stores.offline_history import Span, cut, history_of, newest
 from fti.stores.offline_job import PolarsRetrievalJob, Query
 from fti.stores.offline_source import file_source, place, place_of, small
-from fti.stores.point_in_time import UTC_TIME, History, utc
+from fti.stores.point_in_time import History
 from fti.stores.segments import settled
+from fti.times import AHEAD, UTC_TIME, as_times, last_moment, require_text_times, utc
 
 __all__ = ["PolarsOfflineStore", "PolarsOfflineStoreConfig", "PolarsRetrievalJob", "history_of"]
 
@@ -152,7 +153,8 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]
                 f"feature view {feature_view.name}: the rows have the columns {table.column_names}, its source has "
                 f"{schema.names}. Give these, in this order."
             )
-        where.add(table.cast(schema), reverse.get(source.timestamp_field, source.timestamp_field))
+        times = [reverse.get(name, name) for name in (source.timestamp_field, source.created_timestamp_column) if name]
+        where.add(_dated(table, schema, times, feature_view.name).cast(schema), times[0])
         if progress:
             progress(table.num_rows)
 
@@ -203,10 +205,11 @@ class PolarsOfflineStore(OfflineStore):  # type: ignore[misc]
     def get_monitoring_max_timestamp(
         config: RepoConfig, data_source: DataSource, timestamp_field: str
     ) -> datetime | None:
-        """When the newest row happened; none while there is no row."""
+        """When the newest row happened, not counting rows ahead of the clock; none while there is no row."""
         where = place_of(config, data_source)
         rows = where.scan() if where.files else pl.LazyFrame(schema={timestamp_field: UTC_TIME})
-        newest_row = rows.select(utc(rows.collect_schema(), timestamp_field).max()).collect(engine="streaming")
+        time = utc(rows.collect_schema(), timestamp_field, data_source.path)
+        newest_row = rows.select(time.filter(time <= last_moment(AHEAD)).max()).collect(engine="streaming")
         return cast(datetime | None, newest_row.item())
 
     @staticmethod
@@ -267,8 +270,20 @@ def _pulled(
         raise DataError(
             f"{data_source.path} has no column {missing[0]!r} (it has {', '.join(schema)}): correct the view"
         )
-    rows = cut(rows.select(columns), times[0], *span)
-    return rows.with_columns(utc(schema, name) for name in times)
+    require_text_times(rows, times, data_source.path)
+    rows = cut(rows.select(columns), times[0], *span, of=data_source.path)
+    return rows.with_columns(utc(schema, name, data_source.path) for name in times)
+
+
+def _dated(table: pa.Table, schema: pa.Schema, columns: list[str], view: str) -> pa.Table:
+    """`table`, whose time columns have the types of `schema`; DataError when one of them holds no times."""
+    for name in columns:
+        values = pl.Series(name, pl.from_arrow(table.column(name)))
+        moments = as_times(values, f"rows for feature view {view}")
+        if table.schema.field(name).type != schema.field(name).type:
+            place = table.column_names.index(name)
+            table = table.set_column(place, schema.field(name), moments.to_arrow().cast(schema.field(name).type))
+    return table
 
 
 def _keyed(rows: pl.LazyFrame, keys: list[str]) -> pl.LazyFrame:

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -22,6 +23,7 @@ from feast.feature_view import FeatureView
 from feast.infra.infra_object import InfraObject
 from feast.infra.online_stores.helpers import compute_table_id
 from feast.infra.online_stores.online_store import OnlineStore
+from feast.infra.provider import PROVIDERS_CLASS_FOR_TYPE
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.infra.supported_async_methods import SupportedAsyncMethods
 from feast.online_response import OnlineResponse
@@ -29,11 +31,11 @@ from feast.protos.feast.core.Registry_pb2 import Registry as RegistryProto
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey as EntityKeyProto
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fti.stores.online import keys, packing
 from fti.stores.online.backend import Backend, is_redis, open_backend
-from fti.stores.online.call import Answered, Call, ColumnarResponse, Given, is_special, proto_of
+from fti.stores.online.call import Answered, Call, ColumnarResponse, Given, is_special, proto_of, require_keys
 from fti.stores.online.reading import Answer, Group, Wanted, protos, rows_of
 from fti.stores.online.sections import view_id
 from fti.stores.online.serving import stored
@@ -54,6 +56,8 @@ class PackedOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     """File of an SQLite database, or the URL of a Redis server: `redis://host:6379/0`."""
     key_ttl_seconds: int | None = None
     """Redis only: an entity that is not written for this long is forgotten, all its views together."""
+    max_ahead_seconds: int = Field(86_400, ge=0)
+    """How far ahead of the clock a row may have happened; a later one is refused, since it would stay for ever."""
 
     @field_validator("path")
     @classmethod
@@ -96,7 +100,9 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         entities_to_keep: Sequence[Entity],
         partial: bool,
     ) -> None:
-        """Forget the views to delete. Views to keep need nothing: their first row makes their place."""
+        """Forget the views to delete. Views to keep need nothing but keys that tell entities apart."""
+        for view in tables_to_keep:
+            keys.require_types(view)
         for view in tables_to_delete:
             start = keys.prefix(config.project, [own.name for own in keys.entity_columns(view)])
             self.backend(config).drop(start, view_id(table_name(config, view)))
@@ -120,14 +126,16 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         """Feast's own way in: a protobuf per value. A row is written as a whole; a value that it lacks is null."""
         for first in range(0, len(data), BATCH):
             rows = data[first : first + BATCH]
-            self.backend(config).write(packing.of_protos(config.project, table_name(config, table), table, rows))
+            packed = packing.of_protos(config.project, table_name(config, table), table, rows)
+            self.backend(config).write(packing.known(packed, config.online_store.max_ahead_seconds))
             if progress:
                 progress(len(rows))
 
     def write(self, config: RepoConfig, table: FeatureView, rows: pl.DataFrame) -> None:
         """Write a frame: the view's keys, `event_ts`, `created_ts` (microseconds, may be null) and its features."""
         for part in rows.iter_slices(BATCH):
-            self.backend(config).write(packing.of_frame(config.project, table_name(config, table), table, part))
+            packed = packing.of_frame(config.project, table_name(config, table), table, part)
+            self.backend(config).write(packing.known(packed, config.online_store.max_ahead_seconds))
 
     def online_read(
         self,
@@ -158,6 +166,7 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         call = None if include_feature_view_version_metadata or is_special(features) else self._call(config, *asked)
         given = None if call is None else call.given(entity_rows)
         if call is None or given is None:
+            require_keys(entity_rows, utils._get_cached_request_context(*asked)[3])
             return super().get_online_features(
                 config,
                 features,
@@ -171,7 +180,7 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         encoded, values = stored(backend, call.keys(given))
         answered = Answered(encoded, values, backend.layout)
         proto = partial(_proto, config, call, given, answered, full_feature_names)
-        return ColumnarResponse(call, given, call.group.decode(values, backend.layout), proto)
+        return ColumnarResponse(call, given, call.group.decode(values, backend.layout, encoded), proto)
 
     def _call(self, config: RepoConfig, registry: BaseRegistry, project: str, features: Any, full: bool) -> Call | None:
         """How `features` are read; made anew when Feast has resolved them anew."""
@@ -193,12 +202,12 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         """The answers for several views, by one read."""
         backend = self.backend(config)
         encoded = [[keys.of_proto(config.project, entity) for entity in entities] for _, _, entities in asked]
-        distinct = list(dict.fromkeys(key for part in encoded for key in part))
-        values = dict(zip(distinct, backend.get(distinct), strict=True))
+        distinct = [key for key in dict.fromkeys(chain.from_iterable(encoded)) if key is not None]
+        values: dict[bytes | None, bytes | None] = dict(zip(distinct, backend.get(distinct), strict=True))
         answers = []
         for (view, names, _), part in zip(asked, encoded, strict=True):
-            group = Group([Wanted(view_id(table_name(config, view)), features_of(view, names))])
-            answers.append(protos(rows_of(group, [values[key] for key in part], backend.layout), view))
+            group = Group([Wanted(view_id(table_name(config, view)), features_of(view, names), name=view.name)])
+            answers.append(protos(rows_of(group, [values.get(key) for key in part], backend.layout, part), view))
         return answers
 
     def _read_features_per_fv(
@@ -292,3 +301,7 @@ def _proto(config: RepoConfig, call: Call, given: Given, answered: Answered, ful
     store = PackedOnlineStore()
     store._backends[_place(config)] = cast(Backend, answered)
     return proto_of(store, config, call, given, full_feature_names)
+
+
+# Feast's provider changes values on their way to any online store: where this store is named, `local` is the exact one.
+PROVIDERS_CLASS_FOR_TYPE["local"] = "fti.stores.provider.ExactProvider"

@@ -18,8 +18,8 @@ from fti.stores.layout import EVENT, KNOWN, Layout, Place, scan, state_of
 from fti.stores.long_history import is_long, newest_in_parts
 from fti.stores.questions import Questions
 from fti.stores.search import gathered
+from fti.times import utc
 
-UTC_TIME = pl.Datetime("us", "UTC")
 MANY_ROWS, BYTES_PER_ROW = 100_000, 1024
 """The second join of this many entity rows builds a missing layout, if its source has no more bytes for each."""
 _RANK = "__rank"
@@ -54,7 +54,7 @@ def point_in_time_join(
     entity_rows: pl.DataFrame, histories: Sequence[History], time: str = "event_timestamp"
 ) -> pl.DataFrame:
     """`entity_rows`, all of them and in their order, with the features of `histories` as known at column `time`."""
-    moments = entity_rows.select(utc(entity_rows.schema, time)).to_series()
+    moments = entity_rows.select(utc(entity_rows.schema, time, "entity rows")).to_series()
     layouts = [_layout(history, entity_rows.height) for history in histories]
     sorted_views = [(history, layout) for history, layout in zip(histories, layouts, strict=True) if layout]
     others = [history for history, layout in zip(histories, layouts, strict=True) if not layout]
@@ -163,7 +163,7 @@ def latest(history: History) -> pl.LazyFrame:
 def between(history: History, start: datetime | None, end: datetime | None) -> History:
     """`history` cut to rows with `start <= time <= end`; a missing bound is open."""
     rows = history.rows
-    time = utc(rows.collect_schema(), history.time)
+    time = utc(rows.collect_schema(), history.time, f"feature view {history.name}")
     if start is not None:
         rows = rows.filter(time >= aware(start))
     if end is not None:
@@ -176,18 +176,6 @@ def aware(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def utc(schema: pl.Schema, column: str) -> pl.Expr:
-    """`column` as UTC microseconds; text is ISO 8601 and times without a zone are UTC, as in Feast."""
-    dtype, expr = schema[column], pl.col(column)
-    if dtype == UTC_TIME:
-        return expr
-    if dtype == pl.String:
-        return expr.str.to_datetime(time_zone="UTC", time_unit="us")
-    if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
-        return expr.dt.convert_time_zone("UTC").cast(UTC_TIME)
-    return expr.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-
-
 def require(history: History) -> pl.LazyFrame:
     """The columns of `history` that the join reads, times in UTC; a missing one is named."""
     schema = history.rows.collect_schema()
@@ -198,7 +186,8 @@ def require(history: History) -> pl.LazyFrame:
             f"feature view {history.name}: its source has no column {missing[0]!r} (it has {', '.join(schema)}). "
             "Materialize its features again, or correct the feature view."
         )
-    return history.rows.select(needed).with_columns(utc(schema, column) for column in _times(history))
+    name = f"feature view {history.name}"
+    return history.rows.select(needed).with_columns(utc(schema, column, name) for column in _times(history))
 
 
 def _keys(entity_rows: pl.DataFrame, history: History, schema: pl.Schema) -> pl.DataFrame:

@@ -82,14 +82,21 @@ class PredictionLog:
         table = pl.concat(rows, how="diagonal_relaxed").sort(SERVED, maintain_order=True)
         return table.unique(ID, keep="first", maintain_order=True).sort(TIME, maintain_order=True)
 
-    def newest(self, project: str) -> datetime | None:
-        """The latest `event_timestamp` that was logged, or None while the log is empty."""
-        for day in reversed(_days(self._requests(project))):
-            for frame in (pl.concat(found, how="diagonal_relaxed") for found in [self._day(project, day)] if found):
-                latest = frame[TIME].max()
-                if isinstance(latest, datetime):
-                    return latest
+    def newest(self, project: str, until: datetime | None = None) -> datetime | None:
+        """The latest `event_timestamp` that was logged, of those up to `until`, or None while there is none."""
+        for _, rows in self.newest_first(project, until):
+            latest = rows[TIME].max()
+            if isinstance(latest, datetime):
+                return latest
         return None
+
+    def newest_first(self, project: str, until: datetime | None = None) -> Iterator[tuple[date, pl.DataFrame]]:
+        """The days up to `until` and their records, the newest day first; requests that came twice are there twice."""
+        last = date.max if until is None else until.astimezone(UTC).date()
+        for day in reversed(_days(self._requests(project))):
+            if day <= last and (found := self._day(project, day)):
+                rows = pl.concat(found, how="diagonal_relaxed")
+                yield day, rows if until is None else rows.filter(pl.col(TIME) <= until)
 
     def write_labels(self, project: str, rows: pl.DataFrame) -> int:
         """Keep the labels of `rows`: the row key, `event_timestamp`, `actual` and `known_at`.

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -9,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fti.project import Project, Service
 from fti.projects.flights import project
 from inference_pipeline.request import MAX_PROBLEMS, RequestError, example, parse_batch, parse_one
 
@@ -122,3 +125,41 @@ def statuses(body: bytes) -> Iterator[int]:
 @given(JSON)
 def test_any_json_is_parsed_or_refused(value: Any) -> None:
     assert set(statuses(json.dumps(value).encode())) <= {200, 400, 422}
+
+
+def later(project: Project, days: int) -> dict[str, Any]:
+    moment = project.now() + timedelta(days=days)
+    return GOOD | {"sched_dep": moment.isoformat(), "sched_arr": (moment + timedelta(hours=3)).isoformat()}
+
+
+@pytest.mark.parametrize("asked", [project, replace(project, replayed=False), replace(project, partitions_end=None)])
+def test_a_moment_far_ahead_of_the_clock_is_refused_with_the_limit(asked: Project) -> None:
+    for moment in ("2199-01-01T00:00:00Z", later(asked, 368)["sched_dep"]):
+        with pytest.raises(RequestError) as caught:
+            parse_one(asked, orjson.dumps(GOOD | {"sched_dep": moment}))
+        assert caught.value.status == 422
+        (found,) = caught.value.body()["details"]
+        assert found["field"] == "sched_dep"
+        assert f"{asked.now() + timedelta(days=366):%Y-%m-%d}" in found["problem"]
+        assert "Service.max_ahead" in found["problem"]
+    assert parse_one(asked, orjson.dumps(later(asked, 365)))["sched_dep"] > asked.now()
+    near = replace(asked, service=replace(asked.service, max_ahead=timedelta(hours=1)))
+    with pytest.raises(RequestError):
+        parse_one(near, orjson.dumps(later(near, 1)))
+
+
+def test_the_clock_of_data_that_is_played_again_ends_with_it() -> None:
+    assert project.now() == project.partitions_end
+    assert abs(replace(project, replayed=False).now() - datetime.now(UTC)) < timedelta(minutes=1)
+    with pytest.raises(ValueError, match="max_ahead must not be negative"):
+        Service(request={}, max_ahead=timedelta(days=-1))
+
+
+def test_one_moment_in_2199_refuses_its_batch_and_is_named() -> None:
+    batch = [GOOD, GOOD | {"sched_dep": "2199-06-01T00:00:00Z"}]
+    error = refused({"instances": batch}, batch=True)
+    assert [found["field"] for found in error.body()["details"]] == ["instances[1].sched_dep"]
+
+
+def test_other_moments_of_a_request_may_be_far() -> None:
+    assert parse_one(project, orjson.dumps(GOOD | {"sched_arr": "2031-01-01T00:00:00Z"}))["sched_arr"].year == 2031

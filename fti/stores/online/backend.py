@@ -22,6 +22,8 @@ class Written:
     rows: Sequence[tuple[bytes, bytes]]
     newest: int
     """Microseconds."""
+    latest: int = 2**62
+    """Microseconds: a stored section of a later event cannot be right, so it gives way to any other."""
 
 
 class Backend(Protocol):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from struct import Struct
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from feast import utils
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 from feast.infra.online_stores.online_store import OnlineStore
@@ -21,11 +21,13 @@ from feast.repo_config import RepoConfig
 from feast.type_map import feast_value_type_to_python_type, python_values_to_proto_values
 from feast.value_type import ValueType
 
+from fti.errors import DataError
 from fti.stores.online import keys
+from fti.stores.online.nested import MICROS, moment, plain
 from fti.stores.online.reading import Group, LayoutOf, Rows, Wanted
 from fti.stores.online.serving import Entity
 from fti.stores.online.shape import Array
-from fti.stores.online.types import MICROS, polars_type, tail
+from fti.stores.online.types import polars_type, tail
 
 _INTEGER = Struct("<q").pack
 _KEYS: dict[Any, tuple[type, bytes, Callable[[Any], bytes], int]] = {
@@ -35,6 +37,14 @@ _KEYS: dict[Any, tuple[type, bytes, Callable[[Any], bytes], int]] = {
 }
 """Type of a join key -> the type of its values in Python, the tag of its part of a key, value to bytes, and what whole
 numbers must be less than."""
+_WHOLE = (int, np.integer)
+_PLAIN: dict[ValueType, tuple[type, ...]] = {
+    ValueType.STRING: (str, *_WHOLE),
+    ValueType.INT64: _WHOLE,
+    ValueType.INT32: _WHOLE,
+    ValueType.BYTES: (bytes,),
+}
+"""Type of a join key -> the types of what it may be asked for with."""
 _UNTYPED = {str: ValueType.STRING, int: ValueType.INT64}
 Given = Mapping[str, list[Any]]
 """Join keys with their values, as the call has them."""
@@ -69,8 +79,8 @@ class Call:
         entities = [_entity(project, view) for view, _, _ in asked]
         slots = list(dict.fromkeys(entities))
         wanted = [
-            Wanted(number, tuple((name, own[name]) for name in features_of_view), slots.index(entity))
-            for (_, number, features_of_view), own, entity in zip(asked, owns, entities, strict=True)
+            Wanted(number, tuple((name, own[name]) for name in features_of_view), slots.index(entity), view.name)
+            for (view, number, features_of_view), own, entity in zip(asked, owns, entities, strict=True)
         ]
         return cls(context, Group(wanted, len(slots)), slots, names, features, types)
 
@@ -209,11 +219,37 @@ def _is_plain(values: list[Any], dtype: ValueType | None) -> bool:
 
 
 def _load(dtype: Any, known: ValueType | None) -> Callable[[bytes], Any]:
-    """How Feast gives a value of any length to Python."""
+    """How Feast gives a value of any length to Python; its times keep their microseconds."""
     if str(dtype) == "String":
         return bytes.decode
-    to_proto = tail(dtype).to_proto
-    return lambda raw: feast_value_type_to_python_type(to_proto(raw), known)
+    kind = tail(dtype)
+    if kind.stored != kind.polars:
+        return lambda raw: plain(dtype, kind.load(raw))
+    return lambda raw: feast_value_type_to_python_type(kind.to_proto(raw), known)
+
+
+def require_keys(entity_rows: Any, types: Mapping[str, ValueType]) -> None:
+    """DataError for a join key that Feast would make another one of: 1.5 or True the entity 1, 1.0 the text "1.0"."""
+    for name, values in _columns(entity_rows).items():
+        for place, value in enumerate(values):
+            if not _is_same_key(value, types.get(name)):
+                raise DataError(
+                    f"join key {name!r} of entity row {place} is {value!r}, and an entity by that name is "
+                    f"{types[name].name}: give it as one"
+                )
+
+
+def _is_same_key(value: Any, dtype: ValueType | None) -> bool:
+    """Whether what Feast makes of `value` is the same key; keys without a type are not looked up."""
+    if value is None or isinstance(value, ValueProto) or dtype is None:
+        return True
+    if dtype is ValueType.UNIX_TIMESTAMP:
+        return not getattr(value, "microsecond", 0)
+    if dtype not in _PLAIN or not pd.notna(value):
+        return True
+    if isinstance(value, float) and dtype in (ValueType.INT64, ValueType.INT32):
+        return value.is_integer() and abs(value) < 2**53
+    return isinstance(value, _PLAIN[dtype]) and not isinstance(value, bool)
 
 
 def _lists(dtype: str, block: Array, valid: Array) -> list[list[Any]]:
@@ -222,7 +258,7 @@ def _lists(dtype: str, block: Array, valid: Array) -> list[list[Any]]:
         block = block.astype(bool)
     columns: list[list[Any]] = block.T.tolist()
     if dtype == "UnixTimestamp":
-        columns = [[datetime.fromtimestamp(micros // MICROS, UTC) for micros in column] for column in columns]
+        columns = [list(map(moment, column)) for column in columns]
     if b"\0" in valid.tobytes():
         for row, column in zip(*(places.tolist() for places in (valid == 0).nonzero()), strict=True):
             columns[column][row] = None

@@ -1,9 +1,10 @@
 """How the row of one feature view is packed: which features it has, of which type, and where each lies.
 
 After the section's header come one bit per feature (set: not null), the columns of fixed width, type by type, the ends
-of the values of any length, and these values. Features are sorted by type and name, so their order in a view's schema
-does not matter. A layout's `fingerprint` is in every section's header: a row of another layout is never misread; its
-features that have kept name and type are found through the layout that the store remembers under that fingerprint.
+of the values of any length, these values, and a checksum. Features are sorted by type and name, so their order in a
+view's schema does not matter. A layout's `fingerprint` is in every section's header: a row of another layout is never
+misread; its features that have kept name and type are found through the layout that the store remembers under that
+fingerprint.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from fti.stores.online.checksum import SIZE, padded, sealed
 from fti.stores.online.sections import HEADER
 from fti.stores.online.types import FIXED
 
@@ -31,6 +33,8 @@ class Layout:
     """Features in the order in which they lie in a row."""
 
     features: tuple[Feature, ...]
+    checked: bool = True
+    """Whether sections end with a checksum; the store wrote them without one once."""
 
     @classmethod
     def of(cls, features: Iterable[Feature]) -> Layout:
@@ -38,8 +42,13 @@ class Layout:
         return cls(tuple(sorted(features, key=_place)))
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Layout:
-        return cls(tuple((name, dtype) for name, dtype in orjson.loads(text)))
+    def from_json(cls, text: str | bytes, fingerprint: int) -> Layout | None:
+        """The layout of this fingerprint; None where `text` is damaged."""
+        try:
+            features = tuple((name, dtype) for name, dtype in orjson.loads(text))
+        except ValueError:
+            return None
+        return next((own for own in (cls(features), cls(features, False)) if own.fingerprint == fingerprint), None)
 
     @cached_property
     def json(self) -> bytes:
@@ -48,12 +57,14 @@ class Layout:
 
     @cached_property
     def fingerprint(self) -> int:
-        return int.from_bytes(blake2b(self.json, digest_size=4).digest(), "little")
+        kind = b"checked" if self.checked else b""
+        return int.from_bytes(blake2b(self.json, digest_size=4, person=kind).digest(), "little")
 
     @cached_property
     def bitmap(self) -> int:
         """Bytes of the bits that say what is not null."""
-        return (len(self.features) + 7) // 8
+        number = (len(self.features) + 7) // 8
+        return padded(number) if self.checked else number
 
     @cached_property
     def blocks(self) -> dict[str, tuple[int, int, int]]:
@@ -96,13 +107,40 @@ class Layout:
         return self.ends + 4 * self.num_tails
 
     def pack(
-        self, view: int, events: np.ndarray[Any, Any], created: np.ndarray[Any, Any], columns: Mapping[str, Any]
+        self,
+        view: int,
+        events: np.ndarray[Any, Any],
+        created: np.ndarray[Any, Any],
+        columns: Mapping[str, Any],
+        keys: Sequence[bytes | None] = (),
     ) -> list[bytes]:
-        """Sections of rows. Columns of fixed width are (values, not null) arrays, others lists of bytes or None."""
+        """Sections of rows of the entities `keys`. Columns of fixed width are (values, not null) arrays, others lists
+        of bytes or None."""
         number = len(events)
         rows = np.zeros((number, HEADER.size + self.size), np.uint8)
         body = rows[:, HEADER.size :]
-        valid = np.zeros((number, len(self.features)), bool)
+        self._pack_fixed(body, columns)
+        tails = [columns[name] for name, _ in self.features[len(self.features) - self.num_tails :]]
+        values = _join_tails(tails, number, body[:, self.ends : self.size])
+        stride = HEADER.size + self.size
+        lengths = [padded(stride + len(value)) + SIZE for value in values]
+        for start, width, column in (
+            (0, 8, np.full(number, view, "<u8")),
+            (8, 4, np.array(lengths, "<u4")),
+            (12, 4, np.full(number, self.fingerprint, "<u4")),
+            (16, 8, events.astype("<i8")),
+            (24, 8, created.astype("<i8")),
+        ):
+            rows[:, start : start + width] = _as_bytes(column, width)
+        raw = rows.tobytes()
+        return [
+            sealed((raw[place * stride : (place + 1) * stride] + value).ljust(length - SIZE, b"\0"), key)
+            for place, (value, length, key) in enumerate(zip(values, lengths, keys or [None] * number, strict=True))
+        ]
+
+    def _pack_fixed(self, body: Bytes, columns: Mapping[str, Any]) -> None:
+        """What is not null and the columns of fixed width into `body`."""
+        valid = np.zeros((len(body), len(self.features)), bool)
         for dtype, (first, count, bit) in self.blocks.items():
             width = np.dtype(FIXED[dtype].numpy).itemsize
             for place, (name, _) in enumerate(self.features[bit : bit + count]):
@@ -110,23 +148,11 @@ class Layout:
                 valid[:, bit + place] = present
                 encoded = np.where(present, values, 0).astype(FIXED[dtype].numpy)
                 body[:, first + place * width : first + (place + 1) * width] = _as_bytes(encoded, width)
-        tails = [columns[name] for name, _ in self.features[len(self.features) - self.num_tails :]]
-        for place, tail in enumerate(tails):
-            valid[:, len(self.features) - self.num_tails + place] = [value is not None for value in tail]
+        for place, (name, _) in enumerate(self.features[len(self.features) - self.num_tails :]):
+            valid[:, len(self.features) - self.num_tails + place] = [value is not None for value in columns[name]]
         if self.features:
-            body[:, : self.bitmap] = np.packbits(valid, axis=1, bitorder="little")
-        values = _join_tails(tails, number, body[:, self.ends : self.size])
-        lengths = np.fromiter(map(len, values), np.int64, number) + HEADER.size + self.size
-        for start, width, column in (
-            (0, 8, np.full(number, view, "<u8")),
-            (8, 4, lengths.astype("<u4")),
-            (12, 4, np.full(number, self.fingerprint, "<u4")),
-            (16, 8, events.astype("<i8")),
-            (24, 8, created.astype("<i8")),
-        ):
-            rows[:, start : start + width] = _as_bytes(column, width)
-        raw, stride = rows.tobytes(), HEADER.size + self.size
-        return [raw[place * stride : (place + 1) * stride] + value for place, value in enumerate(values)]
+            bits = np.packbits(valid, axis=1, bitorder="little")
+            body[:, : bits.shape[1]] = bits
 
     def tail(self, row: bytes, place: int) -> bytes | None:
         """The value number `place` of any length in a row."""

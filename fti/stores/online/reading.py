@@ -11,8 +11,11 @@ import numpy as np
 from feast.feature_view import FeatureView
 from feast.protos.feast.types.Value_pb2 import Value
 
+from fti.errors import DataError
+from fti.stores.online import checksum
+from fti.stores.online.keys import shown
 from fti.stores.online.layout import Feature, Layout
-from fti.stores.online.sections import HEADER, NEVER, starts, walk
+from fti.stores.online.sections import HEADER, NEVER, DamagedError, starts, walk
 from fti.stores.online.shape import Array, Place, Shape
 from fti.stores.online.types import FIXED, tail, value_of
 
@@ -59,6 +62,8 @@ class Wanted:
     features: tuple[Feature, ...]
     slot: int = 0
     """Which of a row's entities the view belongs to."""
+    name: str = ""
+    """Of the view, for people."""
 
 
 @dataclass
@@ -86,16 +91,25 @@ class Group:
         for place, view in enumerate(self.views):
             self._places.setdefault((view.slot, view.view), []).append(place)
 
-    def decode(self, values: Sequence[bytes | None], layout: LayoutOf) -> Rows:
-        """What `values`, row by row, hold. `layout` looks up a layout by its fingerprint."""
-        if not self.tails and values:
-            filled = cast("Sequence[bytes]", [value or b"" for value in values] if None in values else values)
-            rows = self._alike(filled, layout) or self._by_length(filled, layout)
-            if rows is not None:
-                return rows
-        return self._scattered(values, layout)
+    def decode(self, values: Sequence[bytes | None], layout: LayoutOf, keys: Sequence[bytes | None] = ()) -> Rows:
+        """What `values` of the entities `keys`, row by row, hold. `layout` looks up a layout by its fingerprint.
 
-    def _alike(self, values: Sequence[bytes], layout: LayoutOf) -> Rows | None:
+        DataError, which names the entity, where a value is not what was written for it.
+        """
+        keys = keys or [None] * len(values)
+        try:
+            if not self.tails and values:
+                filled = cast("Sequence[bytes]", [value or b"" for value in values] if None in values else values)
+                rows = self._alike(filled, layout, keys) or self._by_length(filled, layout, keys)
+                if rows is not None:
+                    return rows
+            self._verify(values, layout, keys)
+            return self._scattered(values, layout)
+        except DamagedError:
+            self._verify(values, layout, keys)
+            raise
+
+    def _alike(self, values: Sequence[bytes], layout: LayoutOf, keys: Sequence[bytes | None]) -> Rows | None:
         """The answer when all rows have the same sections: a handful of operations on one table."""
         first, lengths = values[: self.slots], list(map(len, values))
         widths = lengths[: self.slots]
@@ -104,15 +118,24 @@ class Group:
         if not any(widths):
             return self.nothing(len(values) // self.slots)
         raw = b"".join(values)
-        if self._last is not None and self._last.widths == widths:
-            found = self._last.read(raw)
-            if found is not None:
-                return Rows(*found)
-        self._last = self._shape_of(first, widths, layout)
-        found = None if self._last is None else self._last.read(raw)
-        return None if found is None else Rows(*found)
+        found = self._last.read(raw) if self._last is not None and self._last.widths == widths else None
+        if found is None:
+            self._last = self._shape_of(first, widths, layout)
+            found = None if self._last is None else self._last.read(raw)
+        if found is None or self._last is None:
+            return None
+        owners, columns = found
+        if not self._are_whole(raw, owners, keys, self._last.ends):
+            self._verify(values, layout, keys)
+        return Rows(*columns)
 
-    def _by_length(self, values: Sequence[bytes], layout: LayoutOf) -> Rows | None:
+    def _are_whole(self, raw: bytes, owners: bytes, keys: Sequence[bytes | None], slots: Array) -> bool:
+        """Whether all rows are what was written for `keys`, of which `slots` have sections."""
+        if len(slots) < self.slots:
+            keys = [keys[first + slot] for first in range(0, len(keys), self.slots) for slot in slots.tolist()]
+        return len(slots) > 0 and checksum.is_whole(raw) and owners == checksum.owners(keys)
+
+    def _by_length(self, values: Sequence[bytes], layout: LayoutOf, keys: Sequence[bytes | None]) -> Rows | None:
         """The answer when a few shapes come among the rows, which the lengths of the values tell apart."""
         lengths = np.fromiter(map(len, values), np.int64, len(values)).reshape(-1, self.slots)
         kinds, kind_of = np.unique(lengths, axis=0, return_inverse=True)
@@ -121,12 +144,34 @@ class Group:
         answer = self.nothing(len(lengths))
         for kind in range(len(kinds)):
             places = np.flatnonzero(kind_of.reshape(-1) == kind)
-            firsts = (places * self.slots).tolist()
-            found = self._alike([value for first in firsts for value in values[first : first + self.slots]], layout)
+            own = [first + slot for first in (places * self.slots).tolist() for slot in range(self.slots)]
+            found = self._alike([values[place] for place in own], layout, [keys[place] for place in own])
             if found is None:
                 return None
             answer.put(places, found)
         return answer
+
+    def _verify(self, values: Sequence[bytes | None], layout: LayoutOf, keys: Sequence[bytes | None]) -> None:
+        """Raise DataError for the first section that is not what was written for its entity."""
+        for value, key in zip(values, keys, strict=True):
+            view = None
+            try:
+                for section in walk(value or b""):
+                    view = section.view
+                    raw = cast(bytes, value)[section.start : section.start + section.length]
+                    if layout(section.layout).checked and not (checksum.is_whole(raw) and checksum.is_of(raw, key)):
+                        raise DamagedError("a checksum")
+            except DamagedError:
+                raise self._damaged(view, key) from None
+
+    def _damaged(self, view: int | None, key: bytes | None) -> DataError:
+        names = {wanted.view: wanted.name for wanted in self.views}
+        known = [names[view]] if view in names else list(names.values())
+        return DataError(
+            f"the online row of {shown(key)} is damaged (feature view {' or '.join(known)}): its checksum is "
+            "not that of what was written, so it is not used. Materialize its feature views again; where that does not "
+            "help, remove what the online store holds and materialize all"
+        )
 
     def _shape_of(self, values: Sequence[bytes], widths: list[int], layout: LayoutOf) -> Shape | None:
         """The shape of the row of `values`; None when a section may have another length in the next row."""
@@ -134,21 +179,25 @@ class Group:
         key = tuple(b"".join([value[at : at + HEAD] for at in own]) for value, own in zip(values, heads, strict=True))
         if key not in self._shapes:
             found: dict[int, Place] = {}
-            variable, before = False, 0
+            variable, is_checked, before = False, True, 0
             for slot, value in enumerate(values):
                 for section in walk(value):
                     own = layout(section.layout)
                     variable |= own.num_tails > 0
+                    is_checked &= own.checked
                     for place in self._places.get((slot, section.view), ()):
                         found[place] = Place(before + section.start, own)
                 before += len(value)
             firsts = np.cumsum([0, *widths[:-1]]).tolist()
             at = [first + start for first, own in zip(firsts, heads, strict=True) for start in own]
-            self._keep(key, None if variable else self._shape(found, widths, at, b"".join(values)))
+            shape = None if variable else self._shape(found, widths, at, b"".join(values), is_checked)
+            self._keep(key, shape)
         return self._shapes[key]
 
-    def _shape(self, found: Mapping[int, Place], widths: list[int], heads: Sequence[int], row: bytes) -> Shape:
-        return Shape.of(self.columns, len(self.views), found, widths, heads, row)
+    def _shape(
+        self, found: Mapping[int, Place], widths: list[int], heads: Sequence[int], row: bytes, is_checked: bool
+    ) -> Shape:
+        return Shape.of(self.columns, len(self.views), found, widths, heads, row, is_checked=is_checked)
 
     def _keep(self, key: Any, shape: Shape | None) -> None:
         if len(self._shapes) >= MAX_SHAPES:
@@ -186,7 +235,7 @@ class Group:
             if fingerprints:
                 found = self._fixed_shape(fingerprints, layout).read(b"".join(joined))
                 assert found is not None
-                answer.put(np.array(rows), Rows(*found))
+                answer.put(np.array(rows), Rows(*found[1]))
         return answer
 
     def _fixed_shape(self, fingerprints: tuple[tuple[int, int], ...], layout: LayoutOf) -> Shape:
@@ -197,7 +246,7 @@ class Group:
             for place, fingerprint in fingerprints:
                 found[place] = Place(start, layout(fingerprint))
                 start += HEADER.size + found[place].layout.size
-            shape = self._shape(found, [start], (), b"")
+            shape = self._shape(found, [start], (), b"", False)
             self._keep(fingerprints, shape)
         return shape
 
@@ -209,9 +258,11 @@ class Group:
                 column[row] = layout.tail(body, number)
 
 
-def rows_of(group: Group, values: Sequence[bytes | None], layout: LayoutOf) -> Iterator[tuple[int, dict[str, Any]]]:
+def rows_of(
+    group: Group, values: Sequence[bytes | None], layout: LayoutOf, keys: Sequence[bytes | None]
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """(event time, feature -> stored value or None) by row, or (NEVER, {}): for one view, value by value."""
-    rows = group.decode(values, layout)
+    rows = group.decode(values, layout, keys)
     columns: dict[str, list[Any]] = {}
     for dtype, (block, valid) in rows.fixed.items():
         for place, name in enumerate(group.names[dtype]):

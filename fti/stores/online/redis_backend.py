@@ -14,11 +14,11 @@ import orjson
 import polars as pl
 import redis
 
-from fti.errors import DataError, NotReadyError
+from fti.errors import NotReadyError
 from fti.stores.online.backend import Written
 from fti.stores.online.layout import Layout
 from fti.stores.online.redis_line import Line
-from fti.stores.online.sections import without
+from fti.stores.online.sections import DamagedError, without
 
 CHUNK = 512
 """Rows of one script call and of one page of a scan: the server answers others in between."""
@@ -31,14 +31,18 @@ Answer = TypeVar("Answer")
 
 _MERGE = """
 local facts, expiry, view, newest = KEYS[1], tonumber(ARGV[1]), ARGV[2], ARGV[3]
+local latest = tonumber(ARGV[6])  -- later events cannot be right
 redis.call('HSET', facts, ARGV[4], ARGV[5])
-local known = redis.call('HGET', facts, view)
-if not known or tonumber(newest) > tonumber(known) then redis.call('HSET', facts, view, newest) end
+local known = tonumber(redis.call('HGET', facts, view) or newest)
+if known > latest or tonumber(newest) >= known then redis.call('HSET', facts, view, newest) end
 if expiry > 0 then redis.call('EXPIRE', facts, expiry) end
 
 local function times(text, at)  -- event and creation time: two signed 64-bit numbers, high halves first
   local el, eh, cl, ch = struct.unpack('<I4i4I4i4', text, at + 16)
   return {eh, el, ch, cl}
+end
+local function ahead(one)
+  return one[1] * 4294967296 + one[2] > latest
 end
 local function newer(one, other)
   for place = 1, 4 do
@@ -48,14 +52,15 @@ local function newer(one, other)
 end
 
 for row = 2, #KEYS do
-  local key, new = KEYS[row], ARGV[row + 4]
+  local key, new = KEYS[row], ARGV[row + 5]
   local low, high = struct.unpack('<I4I4', new, 1)
   local old = redis.call('GET', key) or ''
   local at, place, length, keep = 1, #old + 1, 0, false
   while at <= #old do
     local own_low, own_high, own_length = struct.unpack('<I4I4I4', old, at)
     if own_low == low and own_high == high then
-      place, length, keep = at, own_length, newer(times(old, at), times(new, 1))
+      local known = times(old, at)
+      place, length, keep = at, own_length, newer(known, times(new, 1)) and not ahead(known)
       break
     elseif own_high > high or (own_high == high and own_low > low) then
       place = at
@@ -134,7 +139,7 @@ class RedisBackend:
         if not rows.rows:
             return
         facts: list[Any] = [self._expiry, f"newest:{rows.view:016x}", rows.newest]
-        layout: list[Any] = [f"layout:{rows.layout.fingerprint}", rows.layout.json]
+        layout: list[Any] = [f"layout:{rows.layout.fingerprint}", rows.layout.json, rows.latest]
 
         def send(client: redis.Redis) -> None:
             script = client.register_script(_MERGE)
@@ -169,9 +174,10 @@ class RedisBackend:
         """From the same hash."""
         if fingerprint not in self._layouts:
             text = self._ask(lambda client: client.hget(self._facts, f"layout:{fingerprint}"))
-            if text is None:
-                raise DataError(f"{self.place}: a row's layout is not written down; empty it and materialize again")
-            self._layouts[fingerprint] = Layout.from_json(text)
+            layout = None if text is None else Layout.from_json(text, fingerprint)
+            if layout is None:
+                raise DamagedError(f"{self.place}: a row's layout is not written down; empty it and materialize again")
+            self._layouts[fingerprint] = layout
         return self._layouts[fingerprint]
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:

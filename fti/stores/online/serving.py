@@ -18,7 +18,7 @@ from fti.project import Freshness
 from fti.stores.online import keys
 from fti.stores.online.backend import Backend
 from fti.stores.online.reading import Group, Rows, Wanted
-from fti.stores.online.types import FIXED, UTC_TIME, polars_type, tail
+from fti.stores.online.types import FIXED, UTC_TIME, Tail, polars_type, tail
 
 MISSING, STALE = "missing_views", "stale_views"
 NAMES = pl.List(pl.String)
@@ -48,15 +48,29 @@ class ServedView:
     @cached_property
     def loads(self) -> dict[str, Callable[[bytes], Any]]:
         """Feature of any length -> bytes to Python value."""
-        types = {feature.name: feature.dtype for feature in self.view.features}
-        return {name: tail(types[name]).load for name, dtype in self.wanted.features if dtype not in FIXED}
+        return {name: kind.load for name, kind in self._tails.items()}
+
+    @cached_property
+    def features(self) -> dict[str, Any]:
+        """Feast's features by name, in the order of the service."""
+        own = {feature.name: feature for feature in self.view.features}
+        return {name: own[name] for name in self.types}
+
+    @cached_property
+    def _tails(self) -> dict[str, Tail]:
+        return {name: tail(own.dtype) for name, own in self.features.items() if str(own.dtype) not in FIXED}
 
     def series(self, name: str, raws: Sequence[Any]) -> pl.Series:
         """A feature of any length as a column; what is not bytes is a value already."""
         if self.types[name] is None:
             raise DataError(f"feature {self.name}:{name} has no polars type; read it with get_online_features")
-        load = self.loads[name]
-        return pl.Series(name, [load(raw) if isinstance(raw, bytes) else raw for raw in raws], self.types[name])
+        load, dtype, stored = self.loads[name], self.types[name], self._tails[name].stored
+        if stored == dtype:
+            return pl.Series(name, [load(raw) if isinstance(raw, bytes) else raw for raw in raws], dtype)
+        defaults = pl.Series(name, [None if isinstance(raw, bytes) else raw for raw in raws], dtype)
+        return defaults.fill_null(
+            pl.Series(name, [load(raw) if isinstance(raw, bytes) else None for raw in raws], stored).cast(dtype)
+        )
 
 
 @dataclass(frozen=True)
@@ -131,7 +145,8 @@ class ServicePlan:
             keys.joined(entity.start, [parts[column] for column in entity.columns], rows.height)
             for entity in self._entities
         ]
-        return self.group.decode(stored(backend, asked)[1], backend.layout)
+        encoded, values = stored(backend, asked)
+        return self.group.decode(values, backend.layout, encoded)
 
     def _frame(self, found: Rows, flags: list[pl.Series]) -> pl.DataFrame:
         """The features in their order and the flags."""
@@ -250,6 +265,7 @@ def sliced(series: pl.Series, names: Sequence[str], height: int) -> pl.DataFrame
 
 def served_view(project: str, view: Any, view_number: int, projection: Any) -> ServedView:
     """`view`, which has the projection of a feature service."""
+    keys.require_types(view)
     entity_columns = keys.entity_columns(view)
     features = {feature.name: feature.dtype for feature in projection.features}
     return ServedView(
@@ -257,6 +273,6 @@ def served_view(project: str, view: Any, view_number: int, projection: Any) -> S
         start=keys.prefix(project, [column.name for column in entity_columns]),
         columns=tuple(projection.join_key_map.get(column.name, column.name) for column in entity_columns),
         key_types=tuple(polars_type(column.dtype) for column in entity_columns),
-        wanted=Wanted(view_number, tuple((name, str(dtype)) for name, dtype in features.items())),
+        wanted=Wanted(view_number, tuple((name, str(dtype)) for name, dtype in features.items()), name=view.name),
         types={name: polars_type(dtype) for name, dtype in features.items()},
     )

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fti.stores.online.checksum import SIZE
 from fti.stores.online.layout import Layout
 from fti.stores.online.sections import HEADER, NEVER
 from fti.stores.online.types import FIXED
@@ -57,6 +58,8 @@ class Shape:
     there: Array | None
     """Places of the views that the row has; None: all."""
     columns: dict[str, Columns]
+    ends: Array
+    """Which slots' values have sections: the last of these says whose they are. Empty where sections say nothing."""
 
     @classmethod
     def of(
@@ -67,22 +70,26 @@ class Shape:
         widths: list[int],
         heads: Sequence[int],
         row: bytes,
+        *,
+        is_checked: bool,
     ) -> Shape:
         """The shape of `row`, whose sections begin at `heads`, for `columns` by type."""
+        ends = np.flatnonzero(widths) if is_checked else np.zeros(0, np.intp)
+        owners = [(end - SIZE, SIZE) for end in np.cumsum(widths)[ends].tolist()]
         there = sorted(found)
         head = [(start, _HEAD) for start in heads]
         times = [(found[place].start + _EVENT, 8) for place in there]
         bits = [(found[place].start + HEADER.size, found[place].layout.bitmap) for place in there] or [(0, 1)]
         first_bits = dict(zip(there, itertools.accumulate([0, *(8 * number for _, number in bits)]), strict=False))
         spans = {dtype: _spans(dtype, own, found) for dtype, own in columns.items()}
-        everything = itertools.chain(head, times, bits, *spans.values(), [(0, sum(widths))])
+        everything = itertools.chain(head, times, bits, owners, *spans.values(), [(0, sum(widths))])
         unit = math.gcd(8, *itertools.chain.from_iterable(everything))
         return cls(
             widths,
             sum(widths),
             unit,
             num_views,
-            _units([*head, *times, *bits], unit),
+            _units([*head, *times, *owners, *bits], unit),
             b"".join(row[start : start + _HEAD] for start in heads),
             len(there),
             None if len(there) == num_views else np.array(there, np.intp),
@@ -90,17 +97,21 @@ class Shape:
                 dtype: _columns(dtype, own, found, first_bits, _units(spans[dtype], unit))
                 for dtype, own in columns.items()
             },
+            ends,
         )
 
-    def read(self, raw: bytes) -> tuple[Array, dict[str, tuple[Array, Array]], bool] | None:
-        """Event times, features and whether all views are there, of all rows; None when one has another shape."""
+    def read(self, raw: bytes) -> tuple[bytes, tuple[Array, dict[str, tuple[Array, Array]], bool]] | None:
+        """Whose the rows are, and event times, features and whether all views are there; None when a row has another
+        shape."""
         table = np.frombuffer(raw, f"<u{self.unit}").reshape(-1, self.size // self.unit)
         meta = table.take(self.meta, 1).view(np.uint8)
         first = len(self.heads)
         last = first + 8 * self.num_times
         if first and meta[:, :first].tobytes() != self.heads * len(meta):
             return None
-        bits = np.unpackbits(meta[:, last:], 1, None, "little")
+        ends = last + SIZE * len(self.ends)
+        owners = meta[:, last:ends].view("<u4")[:, ::2].tobytes()
+        bits = np.unpackbits(meta[:, ends:], 1, None, "little")
         fixed = {}
         for dtype, (places, own, absent) in self.columns.items():
             values, valid = table.take(places, 1).view(FIXED[dtype].numpy), bits.take(own, 1)
@@ -109,10 +120,10 @@ class Shape:
             fixed[dtype] = (values, valid)
         events = np.ascontiguousarray(meta[:, first:last]).view("<i8")
         if self.there is None:
-            return events, fixed, True
+            return owners, (events, fixed, True)
         all_events = np.full((len(table), self.num_views), NEVER)
         all_events[:, self.there] = events
-        return all_events, fixed, False
+        return owners, (all_events, fixed, False)
 
 
 def _units(spans: Sequence[tuple[int, int]], unit: int) -> Array:

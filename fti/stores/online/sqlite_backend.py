@@ -10,8 +10,9 @@ from pathlib import Path
 
 from fti.errors import DataError
 from fti.stores.online.backend import Written
+from fti.stores.online.checksum import is_of, is_whole
 from fti.stores.online.layout import Layout
-from fti.stores.online.sections import merge, without
+from fti.stores.online.sections import HEADER, DamagedError, merge, without
 
 MAX_KEYS = 16_384
 """Keys of one statement; more are read by several in one snapshot."""
@@ -38,7 +39,7 @@ class SqliteBackend:
             connection = sqlite3.connect(self.file, isolation_level=None, timeout=30)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
-            connection.create_function("merge_section", 2, merge, deterministic=True)
+            connection.create_function("merge_section", 4, self._merged)
             connection.executescript(_TABLES)
             self._local.connection = connection
         found: sqlite3.Connection = self._local.connection
@@ -57,26 +58,44 @@ class SqliteBackend:
             return []
         step = 1 << max(len(keys).bit_length() - 4, 0)
         room = -(-len(keys) // step) * step  # few distinct statements: SQLite keeps them prepared
-        found = self.connection.execute(_select(room), [*keys, *([None] * (room - len(keys)))]).fetchall()
+        try:
+            found = self.connection.execute(_select(room), [*keys, *([None] * (room - len(keys)))]).fetchall()
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise DataError(f"{self.file} is damaged ({error}): remove it and materialize again") from error
         return [value for (value,) in found[: len(keys)]]
+
+    def _merged(self, key: bytes, old: bytes, new: bytes, latest: int) -> bytes:
+        """`merge`, in which a damaged section gives way to any other."""
+        return merge(old, new, latest, lambda section: self._is_whole(section, key))
+
+    def _is_whole(self, section: bytes, key: bytes) -> bool:
+        try:
+            is_checked = self.layout(HEADER.unpack_from(section)[2]).checked
+        except DamagedError:
+            return False
+        return not is_checked or (is_whole(section) and is_of(section, key))
 
     def write(self, rows: Written) -> None:
         """In one transaction."""
+        latest = f"{rows.latest:d}"
         with transaction(self.connection) as connection:
+            if rows.rows:  # before the rows, which are looked at by it
+                connection.execute(
+                    "INSERT OR IGNORE INTO layouts VALUES (?, ?)",
+                    (rows.layout.fingerprint, rows.layout.json.decode()),
+                )
             connection.executemany(
                 "INSERT INTO entities VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET "
-                "value = merge_section(value, excluded.value)",
+                f"value = merge_section(key, value, excluded.value, {latest})",
                 rows.rows,
             )
             if rows.rows:
                 connection.execute(
                     "INSERT INTO views VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET newest = "
-                    "max(newest, excluded.newest)",
+                    f"CASE WHEN newest > {latest} THEN excluded.newest ELSE max(newest, excluded.newest) END",
                     (f"{rows.view:016x}", rows.name, rows.newest),
-                )
-                connection.execute(
-                    "INSERT OR IGNORE INTO layouts VALUES (?, ?)",
-                    (rows.layout.fingerprint, rows.layout.json.decode()),
                 )
 
     def drop(self, prefix: bytes, view: int) -> None:
@@ -98,9 +117,10 @@ class SqliteBackend:
         if fingerprint not in self._layouts:
             query = "SELECT features FROM layouts WHERE fingerprint = ?"
             row = self.connection.execute(query, (fingerprint,)).fetchone()
-            if row is None:
-                raise DataError(f"{self.file}: a row's layout is not written down; delete the file and materialize")
-            self._layouts[fingerprint] = Layout.from_json(row[0])
+            layout = None if row is None else Layout.from_json(row[0], fingerprint)
+            if layout is None:
+                raise DamagedError(f"{self.file}: a row's layout is not written down; delete the file and materialize")
+            self._layouts[fingerprint] = layout
         return self._layouts[fingerprint]
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
