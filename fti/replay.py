@@ -29,9 +29,11 @@ def requests_of(project: Project, lake: Lake, start: datetime, end: datetime, *,
     """
     import polars as pl
 
+    from fti.labels import label_rows
+
     label = project.label
     tables = lake.raw(project.name, label.sources, start=start, end=end)
-    found = label.rows(tables)
+    found = label_rows(project, tables)
     rows = found.select(*(name for name in project.service.request if name in found.columns), label.moment())
     key = pl.concat_str([pl.col(name).cast(pl.String) for name in label.key], separator="|")
     chosen = pl.struct(label.key).hash(project.model.seed) % 10_000 < int(share * 10_000)

@@ -9,6 +9,7 @@ import polars as pl
 
 from fti import prediction
 from fti.errors import NotReadyError
+from fti.labels import label_rows
 from fti.project import Project
 from fti.stores.feature_store import FeatureStore
 from fti.stores.lake import Lake
@@ -42,7 +43,7 @@ def parse_until(until: str | None) -> datetime | None:
 
 def requests_of(project: Project, tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
     """Every request that could be asked about `tables`, at its moment of prediction, without the answer."""
-    rows = project.label.rows(tables).drop(project.label.name, "known_at")
+    rows = label_rows(project, tables).drop(project.label.name, "known_at")
     return at_prediction_time(project, rows.unique(project.label.key, keep="last", maintain_order=True))
 
 
@@ -59,7 +60,7 @@ def predictions_of(
 def known_labels(project: Project, tables: dict[str, pl.DataFrame], until: datetime | None) -> pl.DataFrame:
     """Labels that were known before `until`: the key, `event_timestamp`, `actual`, `known_at`."""
     label = project.label.name
-    rows = typed_label(project.label.rows(tables).drop_nulls("known_at"), label, project.model.task)
+    rows = typed_label(label_rows(project, tables).drop_nulls("known_at"), label, project.model.task)
     if until is not None:
         rows = rows.filter(pl.col("known_at") < until)
     actual = pl.col(label).alias("actual")

@@ -8,6 +8,7 @@ from datetime import datetime
 import polars as pl
 
 from fti.fingerprint import unit_hashes
+from fti.labels import label_rows
 from fti.periods import day_spans
 from fti.project import Dataset, Project, Tables
 from fti.stores.lake import Lake
@@ -23,7 +24,7 @@ def entity_rows(project: Project, tables: Tables, start: datetime, until: dateti
     Columns: the request fields, the label, `known_at` and `event_timestamp`, the moment of prediction.
     """
     label = project.label
-    rows = typed_label(label.rows(tables).with_columns(label.moment()), label.name, project.model.task)
+    rows = typed_label(label_rows(project, tables).with_columns(label.moment()), label.name, project.model.task)
     asked = pl.col(TIME).is_between(start, until, closed="left")
     return rows.filter(asked & (pl.col("known_at") < until)).sort(TIME, *label.key)
 

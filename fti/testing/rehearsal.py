@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from fti.errors import DataError
+from fti.labels import label_rows
 from fti.project import Project
 from fti.settings import Settings
 from fti.testing.sample import TIME, Sample, choose, cut, of_some_entities, read
@@ -151,7 +152,7 @@ class Rehearsal:
     def all_label_rows(self) -> pl.DataFrame:
         """Label rows of all raw rows that were read, asked at `event_timestamp`."""
         label = self.project.label
-        rows = label.rows({name: self.sample.tables[name] for name in label.sources})
+        rows = label_rows(self.project, {name: self.sample.tables[name] for name in label.sources})
         return rows.with_columns(label.moment())
 
     @cached_property
