@@ -13,9 +13,10 @@ from fti.new.columns import example_of, numbers, top_values
 from fti.new.entities import entities_of, rows_as_entities
 from fti.new.findings import Finding, error, ordered
 from fti.new.label import target_of
-from fti.new.look import Look, checked, look
+from fti.new.look import Look, look
 from fti.new.notes import REASONS, column_findings, table_findings
 from fti.new.profiles import Column, Entities, Kind, Profile, Role, Split, Target, Times
+from fti.new.roles import checked
 from fti.new.tables import OpenedTable
 from fti.new.times import split_of, times_of
 
@@ -182,6 +183,7 @@ def _column(looked: Look, name: str, identifier: str, role: Role, reason: str) -
         nulls=fact.nulls / max(1, fact.rows),
         distinct=looked.distinct[name],
         infinite=fact.infinite,
+        whole=fact.whole,
         least=fact.least,
         most=fact.most,
         mean=statistics.get("mean"),
