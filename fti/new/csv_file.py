@@ -21,18 +21,16 @@ def raw_csv(spec: TableSpec, files: Sequence[str]) -> pl.LazyFrame:
 
     DataError for bytes of another encoding and for a row that lacks fields.
     """
-    sources: Sequence[str | bytes] = files
-    if spec.encoding != "utf-8":
-        sources = [decoded(path, spec.encoding) for path in files]
+    contents = [decoded(path, spec.encoding) for path in files] if spec.encoding != "utf-8" else []
     frame = pl.scan_csv(
-        [source for source in sources if isinstance(source, bytes)] or spec.path,
+        contents or spec.path,
         has_header=spec.header,
         separator=spec.separator,
         quote_char=spec.quote or None,
         infer_schema=False,
     )
     names = frame.collect_schema().names()
-    require_whole(sources, spec.separator, spec.quote, len(names))
+    require_whole(files, contents, spec.separator, spec.quote, len(names))
     fresh = unique_header(_cells(names))
     if not spec.header:
         fresh = [f"column_{position}" for position in range(1, len(names) + 1)]

@@ -166,9 +166,8 @@ def _series(name: str, cells: tuple[object, ...], kinds: dict[str, type], first:
         if kinds.setdefault(name, KINDS.get(kind, kind)) != KINDS.get(kind, kind):
             row = next(at for at, cell in enumerate(cells) if type(cell) is kind)
             raise DataError(
-                f"Row {first + row + 1:,} of the query holds {cells[row]!r:.60} in the column {name!r}, a "
-                f"{kind.__name__}, and other rows hold {kinds[name].__name__}: make one type of them with CAST in the "
-                "query."
+                f"Row {first + row + 1:,} of the query holds {cells[row]!r:.60} in the column {name!r}, "
+                f"{_word(kind)}, and other rows hold {_word(kinds[name])}: make one type of them with CAST."
             )
     types = set(map(type, cells)) - {type(None)}
     if types == {int, float}:
@@ -183,6 +182,10 @@ def _series(name: str, cells: tuple[object, ...], kinds: dict[str, type], first:
     if series.dtype != pl.Object:
         return series
     return pl.Series(name, [None if cell is None else str(cell) for cell in cells], pl.String)
+
+
+def _word(kind: type) -> str:
+    return {str: "text", int: "a number", float: "numbers", bytes: "bytes"}.get(kind, kind.__name__)
 
 
 def _require_exact(name: str, cells: tuple[object, ...], first: int) -> None:

@@ -11,7 +11,18 @@ from fti.errors import DataError
 from fti.new import read
 from fti.new.dates import swapped_format
 from fti.new.findings import Finding, hint, listed, warning
-from fti.new.infer import BARE_POWER, MISSING_WORDS, PLAIN, Fit, Guess, guess, measured, mostly_numbers, settled
+from fti.new.infer import (
+    BARE_POWER,
+    MISSING_WORDS,
+    PLAIN,
+    Fit,
+    Guess,
+    guess,
+    measured,
+    mostly_numbers,
+    settled,
+    weighed,
+)
 from fti.new.spec import (
     AS_STORED,
     BOOLEAN,
@@ -20,6 +31,7 @@ from fti.new.spec import (
     EPOCHS,
     GROUPED_NUMBER,
     INTEGER,
+    NO_NUMBER,
     NULLS,
     NUMBER,
     SINCE,
@@ -32,6 +44,7 @@ from fti.new.strict import typed
 from fti.new.words import Words, words
 
 ZONE = r"(Z|[+-]\d{2}(?::?\d{2})?)\s*$"
+CODE = rf"^[+-]?0\d|^\+|^[+-]?\d{{19}}|{BARE_POWER}|{NO_NUMBER}"
 THOUSANDS = r"^[+-]?[1-9]\d{0,2}([.,]\d{3})+$"
 
 
@@ -59,11 +72,15 @@ def rules(frame: pl.LazyFrame, spec: TableSpec, asked: Mapping[str, str]) -> Gue
     _require_asked(frame, spec, asked)
     if spec.format != "csv":
         return Guesses(spec=spec, notes=tuple(_typed_notes(guessed)), words=found)
-    final = _settled(frame, spec, guessed)
+    final = _settled(frame, spec, found, guessed)
     columns |= {name: one.how for name, one in final.items()}
     missing = {name: one.missing for name, one in final.items() if one.missing}
     marks = {name: (*spec.missing.get(name, ()), *sorted(texts)) for name, texts in missing.items()}
-    notes = [note for name, one in final.items() for note in one.findings or _notes(free[name], one.how)]
+    notes = [
+        note
+        for name, one in final.items()
+        for note in one.findings or _notes(free[name].without(tuple(one.missing)), one.how)
+    ]
     kept = [name for name, how in columns.items() if how == TEXT]
     notes += [*_word_notes({name: one for name, one in free.items() if name in kept}), *_space_notes(frame, spec, kept)]
     return Guesses(
@@ -81,7 +98,7 @@ def times(frame: pl.LazyFrame, spec: TableSpec, found: Words) -> Guess:
     guessed = guess(found.without(marks))
     if not guessed.how.startswith((DATE, TIME)):
         return Guess(TEXT)
-    final = settled(name, guessed, _counted(frame, spec, {name: guessed.how})[name])
+    final = settled(name, guessed, _counted(frame, spec, {name: found}, {name: guessed.how})[name])
     if final.how == TEXT:
         raise DataError(f"--timestamp: {final.findings[0].message} {final.findings[0].remedy}")
     notes = (*final.findings, *moment_of(found, final.how), *missing_notes({name: final.missing}))
@@ -97,11 +114,13 @@ def _require_asked(frame: pl.LazyFrame, spec: TableSpec, asked: Mapping[str, str
         first += batch.height
 
 
-def _settled(frame: pl.LazyFrame, spec: TableSpec, guessed: Mapping[str, Guess]) -> dict[str, Guess]:
+def _settled(
+    frame: pl.LazyFrame, spec: TableSpec, found: Mapping[str, Words], guessed: Mapping[str, Guess]
+) -> dict[str, Guess]:
     """The guesses, counted on all rows; whole numbers among which there are fractions are counted again as numbers."""
-    counted = _counted(frame, spec, {name: one.how for name, one in guessed.items() if one.how != TEXT})
+    counted = _counted(frame, spec, found, {name: one.how for name, one in guessed.items() if one.how != TEXT})
     broken = {name: NUMBER for name, fit in counted.items() if guessed[name].how == INTEGER and _has_fractions(fit)}
-    again = _counted(frame, spec, broken)
+    again = _counted(frame, spec, found, broken)
     return {
         name: settled(name, Guess(NUMBER), again[name])
         if name in again
@@ -112,11 +131,16 @@ def _settled(frame: pl.LazyFrame, spec: TableSpec, guessed: Mapping[str, Guess])
     }
 
 
-def _counted(frame: pl.LazyFrame, spec: TableSpec, columns: Mapping[str, str]) -> dict[str, Fit]:
-    counts: dict[str, Fit] = {}
-    for batch in read.batches(frame.select(list(columns)), spec) if columns else ():
-        counts = measured(batch, columns, spec.missing, counts)
-    return counts
+def _counted(
+    frame: pl.LazyFrame, spec: TableSpec, found: Mapping[str, Words], columns: Mapping[str, str]
+) -> dict[str, Fit]:
+    """What the rules of `columns` do not read: of all different texts where these are known, else of all rows."""
+    counts = {name: weighed(found[name], how, spec.missing.get(name, ())) for name, how in columns.items()}
+    many = {name: how for name, how in columns.items() if not found[name].whole}
+    rows: dict[str, Fit] = {}
+    for batch in read.batches(frame.select(list(many)), spec) if many else ():
+        rows = measured(batch, many, spec.missing, rows)
+    return counts | rows
 
 
 def _has_fractions(fit: Fit) -> bool:
@@ -162,6 +186,11 @@ def _notes(found: Words, how: str) -> list[Finding]:
         shown = " and ".join(sorted(set(found.stripped))[:2])
         message = f"`{name}` holds {shown}, which are read as truth values in {rows}."
         return [hint("truth_values", message, f"`--as {name}={TEXT}` keeps the words.", name)]
+    if how == TEXT and found.share(PLAIN) == 1.0 and 0 < found.share(CODE) < 0.5:
+        message = (
+            f"`{name}` is read as text: digits such as {_first(found, CODE)!r} are a code, or no float holds them."
+        )
+        return [hint("kept_codes", message, "Write them as plain numbers if they are numbers.", name)]
     if how == TEXT and mostly_numbers(found):
         message = f"`{name}` mixes numbers with words; it is read as text."
         return [warning("mixed_types", message, "Clean the column if it should be numbers.", name)]
@@ -176,7 +205,7 @@ def _number_notes(found: Words, how: str) -> list[Finding]:
     partly = [mark for mark in marks if found.share(f"[{mark}]") < 1.0]
     if partly:
         share = found.where(found.stripped.str.contains(f"[{partly[0]}]")).rows.sum()
-        message = f"`{name}` writes `{partly[0]}` in {share:,} of {found.rows.sum():,} rows; it is read as nothing."
+        message = f"`{name}` has the sign `{partly[0]}` in {share:,} of {found.rows.sum():,} rows; it is dropped."
         return [warning("mixed_units", message, f"`--as {name}={TEXT}` keeps the texts.", name)]
     if not marks and found.where(found.stripped.str.contains("[.,]")).share(THOUSANDS) == 1.0:
         other = GROUPED_NUMBER if how == COMMA_NUMBER else COMMA_NUMBER

@@ -149,7 +149,8 @@ def measured(
     part: pl.DataFrame, columns: Mapping[str, str], missing: Mapping[str, Sequence[str]], before: Mapping[str, Fit]
 ) -> dict[str, Fit]:
     """The counts `before` with those of a part of the table: what the rules of `columns` do not read."""
-    made = part.select(value(name, how, pl.String(), missing.get(name, ())) for name, how in columns.items())
+    rules = (value(name, how, pl.String(), missing.get(name, ())) for name, how in columns.items())
+    made = part.lazy().select(rules).collect()
     found = {}
     for name in columns:
         texts, failed = part[name], {}
@@ -161,6 +162,20 @@ def measured(
             failed = dict(stripped.filter(~empty).value_counts(name="rows").iter_rows())
         found[name] = before.get(name, Fit()).plus(known, failed)
     return found
+
+
+def weighed(found: Words, how: str, missing: Sequence[str]) -> Fit:
+    """What the rule `how` does not read of different texts."""
+    known = found.without(missing)
+    made = known.texts.alias("t").to_frame().select(value("t", how, pl.String())).to_series()
+    failed = known.where(made.is_null())
+    return Fit().plus(int(known.rows.sum()), _by_text(failed.stripped, failed.rows))
+
+
+def _by_text(texts: pl.Series, rows: pl.Series) -> dict[str, int]:
+    """Text -> its rows, of texts that may come more than once."""
+    table = pl.DataFrame({"text": texts, "rows": rows}).group_by("text").agg(pl.col("rows").sum())
+    return dict(table.iter_rows())
 
 
 def settled(name: str, guessed: Guess, fit: Fit) -> Guess:

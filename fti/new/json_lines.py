@@ -39,27 +39,26 @@ def inferred(path: str, files: Sequence[str]) -> dict[str, str]:
             raise
         first += block.height
         for name, dtype in block.schema.items():
-            found[name] = _joined(name, found.get(name, pl.Null()), dtype, path)
+            before = found.get(name, pl.Null())
+            if _differ(before, dtype):
+                _require_types(content, {name: _rule(before)}, path, first - block.height)
+            found[name] = _joined(before, dtype)
     if not files:
         found = dict(pl.scan_ndjson(path, infer_schema_length=None).collect_schema())
     return {name: _rule(dtype) for name, dtype in found.items()}
 
 
-def _joined(name: str, one: pl.DataType, other: pl.DataType, path: str) -> pl.DataType:
-    """The type of the values of two blocks."""
-    if one == other or one == pl.Null() or other == pl.Null():
-        return other if one == pl.Null() else one
+def _differ(one: pl.DataType, other: pl.DataType) -> bool:
+    """Whether values of two types are no values of one: numbers and text, truth values and numbers."""
+    kinds = {"number" if dtype.is_numeric() else "nested" if dtype.is_nested() else dtype for dtype in (one, other)}
+    return len(kinds - {pl.Null()}) > 1
+
+
+def _joined(one: pl.DataType, other: pl.DataType) -> pl.DataType:
+    """The type of the values of two blocks: of numbers the wider one."""
     if one.is_numeric() and other.is_numeric():
         return max(one, other, key=lambda dtype: (dtype.is_float(), dtype == pl.Int128))
-    if one.is_nested() and other.is_nested():
-        return one
-    raise DataError(
-        f"{path}: the values of {name!r} are of two types, {_word(one)} and {_word(other)}: write all as one of them."
-    )
-
-
-def _word(dtype: pl.DataType) -> str:
-    return "numbers" if dtype.is_numeric() else "text" if dtype == pl.String else str(dtype).lower()
+    return other if one == pl.Null() else one
 
 
 def _rule(dtype: pl.DataType) -> str:
@@ -122,7 +121,7 @@ def _require_types(content: bytes, rules: Mapping[str, str], path: str, first: i
             continue
         number += 1
         try:
-            row = json.loads(line)
+            row = json.loads(line, parse_constant=_refuse)
         except ValueError as error:
             raise DataError(f"{path} cannot be read as jsonl: row {number:,} is no JSON object ({error}).") from None
         for name, found in row.items() if isinstance(row, dict) else ():
@@ -132,6 +131,10 @@ def _require_types(content: bytes, rules: Mapping[str, str], path: str, first: i
                     f"{path}: row {number:,} of {name!r} holds {json.dumps(found)[:60]}, and other rows hold "
                     f"{'text' if how not in TYPES else how + ' values'}: write all values of it as one type."
                 )
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is none of its values")
 
 
 def _rule_of(found: Any) -> str:
@@ -180,7 +183,11 @@ def _lines_of_array(path: str) -> bytes:
             _, end = decode(text, at)
             lines.append(text[at:end])
             at = _next(text, end)
-    except (ValueError, IndexError) as error:
+    except IndexError:
+        raise DataError(
+            f"{path} cannot be read as json: its array ends after {len(lines):,} objects without a ]."
+        ) from None
+    except ValueError as error:
         raise DataError(f"{path} cannot be read as json: after {len(lines):,} objects, {error}.") from None
     return "\n".join(lines).encode()
 

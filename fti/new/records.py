@@ -16,29 +16,30 @@ BLOCK = 16 << 20
 PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
-def require_whole(sources: Sequence[str | bytes], separator: str, quote: str, width: int) -> None:
+def require_whole(files: Sequence[str], contents: Sequence[bytes], separator: str, quote: str, width: int) -> None:
     """Raise DataError for the first row that has not `width` fields; blank lines are none.
 
-    A file is looked at once as it is, and closely only where separators and lines do not add up.
+    `contents` are those of files that are not UTF-8. A file is looked at once as it is, and closely only where
+    separators and lines do not add up.
     """
-    for source in sources if width > 1 else ():
-        if isinstance(source, bytes):
-            _require(source, separator, quote, width)
+    for at, path in enumerate(files if width > 1 else ()):
+        if contents:
+            _require(path, contents[at], separator, quote, width)
         else:
-            stat = Path(source).stat()
-            _require_file(source, stat.st_size, stat.st_mtime_ns, stat.st_ino, separator, quote, width)
+            stat = Path(path).stat()
+            _require_file(path, stat.st_size, stat.st_mtime_ns, stat.st_ino, separator, quote, width)
 
 
 @lru_cache(maxsize=4096)
 def _require_file(path: str, size: int, modified: int, inode: int, separator: str, quote: str, width: int) -> None:
-    _require(path, separator, quote, width)
+    _require(path, path, separator, quote, width)
 
 
-def _require(source: str | bytes, separator: str, quote: str, width: int) -> None:
+def _require(path: str, source: str | bytes, separator: str, quote: str, width: int) -> None:
     with opened(source) as file:
         fits = _adds_up(file, ord(separator), ord(quote) if quote else -1, width)
     if not fits:
-        _require_parsed(source, separator, quote, width)
+        _require_parsed(path, source, separator, quote, width)
 
 
 def opened(source: str | bytes) -> IO[bytes]:
@@ -76,7 +77,7 @@ def _adds_up(file: IO[bytes], separator: int, quote: int, width: int) -> bool:
     return separators == (lines + (last != 10)) * (width - 1)
 
 
-def _require_parsed(source: str | bytes, separator: str, quote: str, width: int) -> None:
+def _require_parsed(path: str, source: str | bytes, separator: str, quote: str, width: int) -> None:
     """The same by a parser that counts the fields of every row."""
     import pyarrow as pa
     from pyarrow import csv
@@ -105,8 +106,7 @@ def _require_parsed(source: str | bytes, separator: str, quote: str, width: int)
             return
         more = "more" if found[0].actual_columns > width else "fewer"
         text = found[0].text[:60]
-        place = "a line" if isinstance(source, bytes) else source
         raise DataError(
-            f"{place}: line {found[0].number or '?'} ({text!r}) has {found[0].actual_columns} fields, {more} fields "
+            f"{path}: line {found[0].number or '?'} ({text!r}) has {found[0].actual_columns} fields, {more} fields "
             f"than the header, which has {width}. Mend the row: a field that has no value is an empty one."
         ) from None

@@ -11,7 +11,7 @@ from fti.new.spec import AS_STORED, TEXT, TableSpec
 def typed(spec: TableSpec, part: pl.DataFrame, first: int) -> pl.DataFrame:
     """The columns of `spec` of raw rows, the first of which is number `first` from 0. DataError for the first value
     that is there and cannot be read, or whose type cannot hold it."""
-    made = part.select(spec.values(part.schema))
+    made = part.lazy().select(spec.values(part.schema)).collect()
     require_kept(spec, part, made, first)
     return made
 

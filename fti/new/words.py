@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
-MOST_WORDS, MOST_CELLS, FEWEST = 20_000, 2_000_000, 2_000
+MOST_WORDS, MOST_CELLS, FEWEST = 5_000, 1_000_000, 1_500
 """Different texts of a column that are looked at: fewer of a wide table."""
 LETTERS = 100
 """Of a text, that decide what it is."""
@@ -23,6 +23,8 @@ class Words:
     """As in the file, cut to 100 letters."""
     rows: pl.Series
     """How many rows hold each of them."""
+    whole: bool = True
+    """Whether these are all texts of the column."""
 
     @property
     def stripped(self) -> pl.Series:
@@ -31,7 +33,7 @@ class Words:
 
     def where(self, chosen: pl.Series) -> Words:
         """Those of the texts for which `chosen` is true."""
-        return Words(name=self.name, texts=self.texts.filter(chosen), rows=self.rows.filter(chosen))
+        return replace(self, texts=self.texts.filter(chosen), rows=self.rows.filter(chosen))
 
     def without(self, marks: Sequence[str]) -> Words:
         """The texts that are none of `marks` and not empty."""
@@ -66,7 +68,10 @@ def words(parts: Iterable[pl.DataFrame], names: Sequence[str]) -> Mapping[str, W
     for part in parts:
         for name in names:
             counted[name] = _kept(_counts(part[name], counted.get(name), most), most)
-    return {name: Words(name=name, texts=table["text"], rows=table["rows"]) for name, table in counted.items()}
+    return {
+        name: Words(name=name, texts=table["text"], rows=table["rows"], whole=table.height < most)
+        for name, table in counted.items()
+    }
 
 
 def _counts(texts: pl.Series, before: pl.DataFrame | None, most: int) -> pl.DataFrame:
