@@ -155,7 +155,7 @@ def moment_of(found: Words, how: str) -> list[Finding]:
     rows = f"{found.rows.sum():,} rows"
     written = f"`{name}` holds dates as text in {rows}, read with the format {how[5:]!r}"
     if SINCE in how:
-        texts = found.texts.to_frame("t")
+        texts = found.stripped.to_frame("t")
         years = texts.select(value("t", how, pl.String()).dt.year()).to_series().drop_nulls().to_list()
         shown = f"the years are {min(years)} .. {max(years)}" if years else "no year is known"
         remedy = f"`--as '{name}={how.partition(SINCE)[0]}{SINCE}1900'` takes another hundred years; {kept}"

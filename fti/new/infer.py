@@ -38,6 +38,8 @@ MOST_FAILED = 20
 """Different texts that are taken as missing values; with more of them a column is text."""
 MOST_SPELLINGS = 1_000
 """Of so many numbers, one that is written in two ways (`1.1`, `1.10`) is a name, not an amount."""
+MOST_ANSWERS = 50
+"""Spellings of yes and no, with spaces around them."""
 WHOLE = r"^[+-]?\d+$"
 PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?(?i:inf|infinity)$"
 BARE_POWER = r"^[+-]?\d+[eE]\d+$"
@@ -81,9 +83,10 @@ def guess(found: Words) -> Guess:
     plain = found.without(MISSING_WORDS)
     if not plain.texts.len():
         return Guess(TEXT)
-    answers = set(found.without(MISSING_MARKS).stripped.str.to_lowercase())
-    if any(answers == {*pair} for pair in zip(TRUE_WORDS, FALSE_WORDS, strict=True)):
-        return Guess(BOOLEAN)
+    if plain.texts.len() <= MOST_ANSWERS:
+        answers = set(found.without(MISSING_MARKS).stripped.str.to_lowercase())
+        if any(answers == {*pair} for pair in zip(TRUE_WORDS, FALSE_WORDS, strict=True)):
+            return Guess(BOOLEAN)
     numbers = _numbers(plain)
     if numbers.how != TEXT or numbers.findings:
         return numbers
@@ -93,13 +96,13 @@ def guess(found: Words) -> Guess:
 def _numbers(plain: Words) -> Guess:
     """The number rule of a column; `text` when it is none, or when its digits are codes (`007`, `+49`, `1E5`, `(555)`,
     19 digits and more)."""
-    codes = plain.any(r"^[+-]?0\d") or plain.any(r"^[+-]?\d{19}") or plain.share(r"^\(") == 1.0
-    if codes or not plain.any(r"\d") or (plain.any(r"^\+\d+$") and not plain.any("^-")):
+    padded, long, bracket, digit, dialled, minus, whole, *shares = plain.shares(
+        r"^[+-]?0\d", r"^[+-]?\d{19}", r"^\(", r"\d", r"^\+\d+$", "^-", WHOLE, PLAIN, COMMA, GROUPED
+    )
+    if padded or long or bracket == 1.0 or not digit or (dialled and not minus):
         return Guess(TEXT)
-    whole = plain.share(WHOLE)
     if whole == 1.0:
         return Guess(number_format(plain) or INTEGER)
-    shares = [plain.share(pattern) for pattern in (PLAIN, COMMA, GROUPED)]
     best = max(shares)
     if best < 1 - MAX_FAILED:
         return Guess(TEXT)
@@ -127,13 +130,14 @@ def _written_number(plain: Words, comma: float, grouped: float) -> Guess:
 
 def _spelled(matched: Words) -> Guess:
     """Plain numbers, unless two ways to write one (`1.1`, `1.10`) show that they are names."""
-    texts = matched.stripped.str.strip_prefix("+").str.replace(r"\.0?$", "")
-    table = pl.DataFrame({"text": texts, "rows": matched.rows}).group_by("text").agg(pl.col("rows").sum())
+    text = pl.col("text").str.strip_prefix("+").str.replace(r"\.0?$", "")
+    table = pl.DataFrame({"text": matched.stripped, "rows": matched.rows}).with_columns(text)
     table = table.with_columns(value("text", NUMBER, pl.String()).alias("number")).drop_nulls("number")
+    if table["number"].n_unique() == table["text"].n_unique():
+        return Guess(NUMBER)
+    table = table.group_by("text", "number").agg(pl.col("rows").sum())
     several = table.group_by("number").agg(pl.col("text").sort(), pl.col("rows").sum()).sort("number")
     twice = several.filter(pl.col("text").list.len() > 1)
-    if twice.is_empty():
-        return Guess(NUMBER)
     name, pair = matched.name, " and ".join(f"`{text}`" for text in twice["text"][0].to_list()[:2])
     message = (
         f"`{name}` writes {twice.height:,} numbers in several ways, such as {pair} ({twice['rows'].sum():,} rows)."
@@ -149,8 +153,9 @@ def measured(
     part: pl.DataFrame, columns: Mapping[str, str], missing: Mapping[str, Sequence[str]], before: Mapping[str, Fit]
 ) -> dict[str, Fit]:
     """The counts `before` with those of a part of the table: what the rules of `columns` do not read."""
-    rules = (value(name, how, pl.String(), missing.get(name, ())) for name, how in columns.items())
-    made = part.lazy().select(rules).collect()
+    made = part.select(pl.col(list(columns)).str.strip_chars()).select(
+        value(name, how, pl.String(), missing.get(name, ())) for name, how in columns.items()
+    )
     found = {}
     for name in columns:
         texts, failed = part[name], {}
@@ -167,7 +172,7 @@ def measured(
 def weighed(found: Words, how: str, missing: Sequence[str]) -> Fit:
     """What the rule `how` does not read of different texts."""
     known = found.without(missing)
-    made = known.texts.alias("t").to_frame().select(value("t", how, pl.String())).to_series()
+    made = known.stripped.alias("t").to_frame().select(value("t", how, pl.String())).to_series()
     failed = known.where(made.is_null())
     return Fit().plus(int(known.rows.sum()), _by_text(failed.stripped, failed.rows))
 

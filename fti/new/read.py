@@ -115,7 +115,7 @@ class _Typed:
         if time and self.spec.columns[time] == AS_STORED and stored[time].is_temporal():
             inside = bounds(time, stored[time], self.start, self.end)
             frame = frame.filter(inside)  # before any cast: row groups can be skipped
-        return self._in_utc(frame.select(*self.spec.values(stored), *([self.number] if self.number else [])))
+        return self._in_utc(self.spec.typed(frame, [self.number] if self.number else []))
 
     def _in_utc(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """Typed rows with their moments in UTC, cut to the time range."""
@@ -164,7 +164,7 @@ def spread(batch: pl.DataFrame, first: int, most: int, num_rows: int) -> pl.Data
 
 def scan(spec: TableSpec, frame: pl.LazyFrame) -> pl.LazyFrame:
     """The columns of `spec`, typed, of its raw rows; times that name a zone are in UTC, the others as they are."""
-    return frame.select(spec.values(frame.collect_schema()))
+    return spec.typed(frame)
 
 
 def bounds(time: str | None, stored: pl.DataType, start: datetime | None, end: datetime | None) -> pl.Expr:

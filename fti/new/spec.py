@@ -78,12 +78,13 @@ class TableSpec:
         how = self.columns[name]
         return AS_STORED if how == TEXT and stored == pl.String and self.format != "csv" else how
 
-    def values(self, stored: Mapping[str, pl.DataType]) -> list[pl.Expr]:
-        """The expressions that make all columns of the `stored` ones."""
-        return [
-            value(name, self.rule(name, stored[name]), stored[name], self.missing.get(name, ()))
-            for name in self.columns
-        ]
+    def typed(self, rows: pl.LazyFrame, also: Sequence[str] = ()) -> pl.LazyFrame:
+        """The columns of raw rows, each made by its rule, and those of `also` as they are."""
+        stored = rows.collect_schema()
+        rules = {name: self.rule(name, stored[name]) for name in self.columns}
+        texts = [name for name, how in rules.items() if stored[name] == pl.String and how != AS_STORED]
+        made = [value(name, how, stored[name], self.missing.get(name, ())) for name, how in rules.items()]
+        return rows.with_columns(pl.col(texts).str.strip_chars()).select(*made, *also)
 
     def code(self, indent: int = 0, lead: int = 0) -> str:
         """A Python expression of where and how it is read, without the columns, which a `fti.table.Table` lists;
@@ -112,16 +113,17 @@ def usual_rule(format: str, dtype: Any) -> str:
 
 
 def value(name: str, how: str, stored: pl.DataType, missing: Sequence[str] = ()) -> pl.Expr:
-    """The expression that makes the column `name` of its `stored` type by the rule `how` of `TableSpec.columns`."""
+    """The expression that makes the column `name` of its `stored` type by the rule `how` of `TableSpec.columns`; of
+    texts without spaces around them."""
     column = pl.col(name)
     if stored != pl.String:
         return _of_typed(column, how, stored).alias(name)
     if how == AS_STORED:
         return (unmarked(column, missing) if missing else column).alias(name)
-    text = unmarked(column.str.strip_chars(), ("", *missing))
     if how == TEXT:
-        result = text
-    elif how == INTEGER:
+        return unmarked(column, ("", *missing)).alias(name)
+    text = unmarked(column, missing) if missing else column
+    if how == INTEGER:
         result = _integer(text)
     elif how == BOOLEAN:
         words = dict.fromkeys(TRUE_WORDS, True) | dict.fromkeys(FALSE_WORDS, False)

@@ -7,11 +7,14 @@ import polars as pl
 from fti.errors import DataError
 from fti.new.spec import AS_STORED, TEXT, TableSpec
 
+AS_WRITTEN = pl.QueryOptFlags.none()
+"""Texts are stripped once and each column is made once: nothing to optimize, which takes long for many columns."""
+
 
 def typed(spec: TableSpec, part: pl.DataFrame, first: int) -> pl.DataFrame:
     """The columns of `spec` of raw rows, the first of which is number `first` from 0. DataError for the first value
     that is there and cannot be read, or whose type cannot hold it."""
-    made = part.lazy().select(spec.values(part.schema)).collect()
+    made = spec.typed(part.lazy()).collect(optimizations=AS_WRITTEN)
     require_kept(spec, part, made, first)
     return made
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import polars as pl
 
@@ -26,7 +27,7 @@ class Words:
     whole: bool = True
     """Whether these are all texts of the column."""
 
-    @property
+    @cached_property
     def stripped(self) -> pl.Series:
         """The texts without the spaces around them."""
         return self.texts.str.strip_chars()
@@ -42,6 +43,13 @@ class Words:
     def share(self, pattern: str) -> float:
         """Share of the rows whose text the pattern matches; exactly 1 or 0 for all or none of them."""
         return self.share_of(self.stripped.str.contains(pattern))
+
+    def shares(self, *patterns: str) -> list[float]:
+        """The shares of several patterns at once."""
+        matched = self.stripped.to_frame("t").select(
+            pl.col("t").str.contains(pattern).alias(str(at)) for at, pattern in enumerate(patterns)
+        )
+        return [self.share_of(matched[str(at)]) for at in range(len(patterns))]
 
     def share_of(self, chosen: pl.Series) -> float:
         """Share of the rows whose text is chosen."""
