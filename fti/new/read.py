@@ -15,7 +15,7 @@ from fti.fingerprint import unit_hashes
 from fti.new.csv_file import raw_csv
 from fti.new.findings import listed
 from fti.new.json_lines import scan_lines
-from fti.new.spec import AS_STORED, TEXT, TEXT_FORMATS, UTC_TIME, TableSpec, utc
+from fti.new.spec import AS_STORED, TEXT_FORMATS, UTC_TIME, TableSpec, utc
 from fti.new.strict import typed
 from fti.new.typed_copy import typed_copy
 
@@ -96,9 +96,8 @@ class _Typed:
 
     def _is_parsed(self, frame: pl.LazyFrame) -> bool:
         """Whether values are made of others, so that one may not be readable."""
-        schema = frame.collect_schema()
-        rules = [(self.spec.rule(name, schema[name]), schema[name]) for name in self.spec.columns]
-        return any(how not in (AS_STORED, TEXT) or stored.is_decimal() for how, stored in rules)
+        stored = frame.collect_schema()
+        return any(self.spec.is_parsed(name, stored[name]) for name in self.spec.columns)
 
     def of_part(self, part: pl.DataFrame, first: int) -> pl.LazyFrame:
         """The rows of a raw part, each value read or refused."""

@@ -67,6 +67,11 @@ def typed(values: pl.Series, dtype: Any) -> pl.Series:
         return values.to_frame().select(utc(pl.col(values.name), values.dtype)).to_series()
     if values.dtype.is_float():
         values = values.to_frame().select(pl.when(pl.col(values.name).is_finite()).then(values.name)).to_series()
+    if values.dtype == pl.String and dtype != pl.String:
+        raise DataError(
+            f"Column {values.name!r} holds text now, and the project's TABLE declares {dtype}: say how it is read with "
+            "`how=`, declare pl.String, or store it as it was."
+        )
     made = values.cast(dtype, strict=False)
     back = made.cast(values.dtype, strict=False) if values.dtype.is_numeric() and made.dtype.is_numeric() else None
     changed = made.is_null() & values.is_not_null() if back is None else back.ne_missing(values)

@@ -8,6 +8,8 @@ from typing import Any
 
 import polars as pl
 
+from fti.errors import DataError
+
 NULLS = ("NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "Null", "null", "NaN", "nan", "None")
 """Texts that often mean a missing value; they do where the other values of a column are no words."""
 SIGNS = "€$£¥₹"
@@ -78,11 +80,23 @@ class TableSpec:
         how = self.columns[name]
         return AS_STORED if how == TEXT and stored == pl.String and self.format != "csv" else how
 
+    def is_parsed(self, name: str, stored: pl.DataType) -> bool:
+        """Whether a value of the column is made into another one, so that it may not be readable."""
+        how = self.rule(name, stored)
+        kept = how == AS_STORED or (how == TEXT and stored == pl.String)
+        return not kept or stored.is_decimal()
+
     def typed(self, rows: pl.LazyFrame, also: Sequence[str] = ()) -> pl.LazyFrame:
         """The columns of raw rows, each made by its rule, and those of `also` as they are."""
         stored = rows.collect_schema()
         rules = {name: self.rule(name, stored[name]) for name in self.columns}
         texts = [name for name, how in rules.items() if stored[name] == pl.String and how != AS_STORED]
+        typed = [name for name in self.missing if name in rules and stored[name] != pl.String]
+        if typed:
+            raise DataError(
+                f"Column {typed[0]!r} holds {stored[typed[0]]}, no texts: `missing` is for texts that mean a missing "
+                "value. Leave it out for this column."
+            )
         made = [value(name, how, stored[name], self.missing.get(name, ())) for name, how in rules.items()]
         return rows.with_columns(pl.col(texts).str.strip_chars()).select(*made, *also)
 
@@ -150,7 +164,7 @@ def _of_typed(column: pl.Expr, how: str, stored: pl.DataType) -> pl.Expr:
     if how in EPOCHS or how in (YEAR, SHORT_YEAR):
         return _moment_of_number(column.cast(pl.Float64, strict=False), how)
     if how == TEXT:
-        return column.cast(pl.String)
+        return pl.lit(None, pl.String) if stored.is_float() else column.cast(pl.String)
     types: dict[str, type[pl.DataType]] = {INTEGER: pl.Int64, BOOLEAN: pl.Boolean}
     made = column.cast(types.get(how, pl.Float64), strict=False)
     return pl.when(made.cast(stored, strict=False) == column).then(made) if stored.is_numeric() else made
@@ -216,10 +230,11 @@ def _moment_of_number(units: pl.Expr, how: str) -> pl.Expr:
 
 
 def plain(column: pl.Expr, stored: pl.DataType) -> pl.Expr:
-    """A typed column in one of the types that profiles and projects know: decimals become whole numbers or floats,
-    enums text."""
+    """A typed column in one of the types that profiles and projects know: decimals become whole numbers or floats
+    (null where these cannot hold them), enums text."""
     if isinstance(stored, pl.Decimal):
-        return column.cast(pl.Int64 if stored.scale == 0 else pl.Float64)
+        made = column.cast(pl.Int64 if stored.scale == 0 else pl.Float64, strict=False)
+        return pl.when(made.cast(stored, strict=False) == column).then(made)
     if stored.is_float():
         return column.fill_nan(None)
     if isinstance(stored, (pl.Categorical, pl.Enum)):

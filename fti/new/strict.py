@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from fti.errors import DataError
-from fti.new.spec import AS_STORED, TEXT, TableSpec
+from fti.new.spec import TEXT, TableSpec
 
 AS_WRITTEN = pl.QueryOptFlags.none()
 """Texts are stripped once and each column is made once: nothing to optimize, which takes long for many columns."""
@@ -23,9 +23,7 @@ def require_kept(spec: TableSpec, part: pl.DataFrame, made: pl.DataFrame, first:
     """Raise DataError where a value of the raw rows `part` is null in the rows `made` of it."""
     for name in spec.columns:
         stored = part[name]
-        if spec.rule(name, stored.dtype) in (AS_STORED, TEXT) and not stored.dtype.is_decimal():
-            continue
-        if made[name].null_count() > stored.null_count():
+        if spec.is_parsed(name, stored.dtype) and made[name].null_count() > stored.null_count():
             lost = made[name].is_null() & stored.is_not_null() & ~_is_missing(stored, spec)
             if lost.any():
                 raise _refused(spec, name, first + int(lost.arg_max() or 0), stored.filter(lost)[0])
@@ -44,7 +42,7 @@ def _refused(spec: TableSpec, name: str, row: int, found: object) -> DataError:
     place = spec.path or f"the query on {spec.url}"
     remedy = f"`missing=({shown},)` if it means a missing value, `how={TEXT!r}` to keep all texts"
     if not isinstance(found, str):
-        remedy = "another type for it"
+        remedy = "a type that holds it, such as Int64 for whole numbers"
     return DataError(
         f"{place}: row {row + 1:,} of column {name!r} holds {shown}, which cannot be read as {how!r}. Mend the value, "
         f"or say so for the column in the project's TABLE (in `fti new` with --missing and --as): {remedy}."

@@ -15,6 +15,7 @@ from fti.new.files import file_spec
 from fti.new.findings import Finding, hint, listed, warning
 from fti.new.names import identifiers, require_column
 from fti.new.spec import JSON, TableSpec, is_rule
+from fti.new.strict import typed
 from fti.new.words import Words
 
 HELD_BYTES = 192 << 20
@@ -53,8 +54,10 @@ class OpenedTable:
 
     def batches(self) -> Iterator[pl.DataFrame]:
         """All rows, typed, in order, part by part."""
+        first = 0
         for batch in read.batches(self.raw, self.spec):
-            yield read.scan(self.spec, batch.lazy()).collect()
+            yield typed(self.spec, batch, first)
+            first += batch.height
 
     def retyped(self, name: str, how: str, missing: Sequence[str] = (), *notes: Finding) -> OpenedTable:
         """The same table with another rule for one column, and other findings about it."""

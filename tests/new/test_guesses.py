@@ -646,3 +646,50 @@ def test_a_file_of_a_glob_with_its_columns_in_another_order_is_refused(tmp_path:
 def test_an_unknown_rule_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no such rule"):
         column(tmp_path, ["1"] * 9, rules={"x": "float"})
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["1.10", "-2.05"], [1.1, -2.05]),
+        (["9007199254740993", "7"], [9007199254740993, 7]),
+        (["99999999999999999999", "7"], "row 1 of column 'much'"),
+        (["7.25", "12345678901234567.89"], "row 2 of column 'much'"),
+    ],
+)
+def test_a_decimal_is_kept_or_refused(values: list[str], expected: Any, tmp_path: Path) -> None:
+    scale = max(len(text.partition(".")[2]) for text in values)
+    series = pl.Series("much", values).str.to_decimal(scale=scale)
+    series.cast(pl.Decimal(38, scale)).to_frame().write_parquet(tmp_path / "t.parquet")
+    spec = open_table(str(tmp_path / "t.parquet")).spec
+    if isinstance(expected, list):
+        assert read(spec)["much"].to_list() == expected
+    else:
+        with pytest.raises(DataError, match=expected):
+            read(spec)
+
+
+def test_what_is_said_to_be_missing_of_a_column_without_texts_is_refused(tmp_path: Path) -> None:
+    pl.DataFrame({"x": [1, -999]}).write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="'x' holds Int64, no texts"):
+        read(open_table(str(tmp_path / "t.parquet"), missing={"x": ["-999"]}).spec)
+
+
+@pytest.mark.parametrize(
+    ("before", "later"),
+    [([1, 2], ["1", "007"]), (["a", "b"], [7.0, 8.0]), ([1, 2], [1.0, 7.5]), ([0.5, 1.5], ["0.5", "x"])],
+)
+def test_a_column_of_parquet_with_another_type_is_refused(before: list[Any], later: list[Any], tmp_path: Path) -> None:
+    rows = {"who": [1, 2], "at": [START, START], "gone": [True, False]}
+    pl.DataFrame({**rows, "x": later}).write_parquet(tmp_path / "t.parquet")
+    table = Table(
+        data=TableSpec(format="parquet", path=str(tmp_path / "t.parquet")),
+        entity={"who": Column(pl.Int64, 1)},
+        time={"at": Column(pl.Datetime("us", "UTC"))},
+        label={"gone": Column(pl.Boolean)},
+        features={"x": Column(pl.Series(before).dtype)},
+    )
+    with pytest.raises(DataError, match=r"'x' holds|column 'x'"):
+        table.read(START, START + timedelta(days=1))
+    pl.DataFrame({**rows, "x": before}).write_parquet(tmp_path / "t.parquet")
+    assert table.read(START, START + timedelta(days=1))["x"].to_list() == before
