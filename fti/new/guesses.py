@@ -151,6 +151,15 @@ def _has_fractions(fit: Fit) -> bool:
 
 def moment_of(found: Words, how: str) -> list[Finding]:
     """What to say about a column of texts that is read as moments."""
+    fine = found.where(found.stripped.str.contains(r"\.\d{6}\d*[1-9]")).rows.sum()
+    message = f"`{found.name}` has times finer than a microsecond in {fine:,} rows; the rest is dropped."
+    remedy = f"`--as {found.name}={TEXT}` keeps the texts."
+    cut = [warning("cut_times", message, remedy, found.name)] if fine and how.startswith(TIME) else []
+    return [*cut, *_read_moments(found, how)]
+
+
+def _read_moments(found: Words, how: str) -> list[Finding]:
+    """How the texts are read, and how they could be read otherwise."""
     name, kept = found.name, f"`--as {found.name}={TEXT}` keeps the texts."
     rows = f"{found.rows.sum():,} rows"
     written = f"`{name}` holds dates as text in {rows}, read with the format {how[5:]!r}"
@@ -177,7 +186,7 @@ def _notes(found: Words, how: str) -> list[Finding]:
     if how in EPOCHS:
         message = f"`{name}` holds whole numbers that are read as times ({how} since 1970) in {rows}."
         return [hint("epoch_times", message, f"`--as {name}={INTEGER}` keeps the numbers.", name)]
-    if how in (COMMA_NUMBER, GROUPED_NUMBER):
+    if how.startswith((COMMA_NUMBER, GROUPED_NUMBER)):
         return _number_notes(found, how)
     if how == NUMBER and found.where(found.stripped.str.contains(r"\.")).share(THOUSANDS) == 1.0:
         message = f"`{name}` holds numbers such as {_first(found, THOUSANDS)!r}: the point could part thousands."
@@ -200,7 +209,9 @@ def _notes(found: Words, how: str) -> list[Finding]:
 def _number_notes(found: Words, how: str) -> list[Finding]:
     """How amounts are written, and whether they could be read otherwise."""
     name, marks = found.name, [mark for mark in (*"€$£¥₹%",) if found.any(f"[{mark}]")]
-    written = "a decimal comma (1.234,5)" if how == COMMA_NUMBER else "grouped digits or a sign (1,234.5, $ or %)"
+    written = (
+        "a decimal comma (1.234,5)" if how.startswith(COMMA_NUMBER) else "grouped digits or a sign (1,234.5, $ or %)"
+    )
     message = f"`{name}` writes numbers with {written} in {found.rows.sum():,} rows."
     partly = [mark for mark in marks if found.share(f"[{mark}]") < 1.0]
     if partly:
@@ -208,7 +219,7 @@ def _number_notes(found: Words, how: str) -> list[Finding]:
         message = f"`{name}` has the sign `{partly[0]}` in {share:,} of {found.rows.sum():,} rows; it is dropped."
         return [warning("mixed_units", message, f"`--as {name}={TEXT}` keeps the texts.", name)]
     if not marks and found.where(found.stripped.str.contains("[.,]")).share(THOUSANDS) == 1.0:
-        other = GROUPED_NUMBER if how == COMMA_NUMBER else COMMA_NUMBER
+        other = GROUPED_NUMBER if how.startswith(COMMA_NUMBER) else COMMA_NUMBER
         message = f"`{name}` holds numbers such as {_first(found, THOUSANDS)!r}, which could be written in two ways."
         return [warning("numbers_ambiguous", message, f"They are `{how}`; `--as '{name}={other}'` if not.", name)]
     return [hint("numbers_as_text", message, f"They are numbers; `--as {name}={TEXT}` keeps the texts.", name)]

@@ -125,7 +125,8 @@ def _written_number(plain: Words, comma: float, grouped: float) -> Guess:
         remedy = "It is read as text; write amounts of one currency, or a column for each."
         return Guess(TEXT, (warning("mixed_units", message, remedy, plain.name),))
     european = comma > grouped or (comma == grouped and plain.any("€") and plain.any(r"\."))
-    return Guess(COMMA_NUMBER if european else GROUPED_NUMBER)
+    sign = next((mark for mark in (*SIGNS, "%") if plain.share(f"[{mark}]") == 1.0), "")
+    return Guess(f"{COMMA_NUMBER if european else GROUPED_NUMBER} {sign}".strip())
 
 
 def _spelled(matched: Words) -> Guess:

@@ -42,8 +42,8 @@ class TableSpec:
 
     `as stored`: the file's own type and signs; `text` (of a CSV without the spaces around it), `integer`, `number`,
     `boolean` (yes/no, true/false, y/n, t/f);
-    `number 1.234,5` (decimal comma) and `number 1,234.5` (grouped); both also with a sign of money or per cent, and
-    negative as `(5)`;
+    `number 1.234,5` (decimal comma) and `number 1,234.5` (grouped); both also with a sign of money or per cent, which
+    each text has to have where the rule names it (`number 1,234.5 $`), and negative as `(5)`;
     `date <format>` and `time <format>` (chrono's format letters, as strptime), of two-digit years with the first of
     the hundred years that they mean (`date %d.%m.%y since 1930`); `epoch s|ms|us`; `year`; `year 19xx`, of two digits.
     An empty cell of a CSV and a text of `missing` are null; any other text that cannot be read so is a `DataError`.
@@ -116,7 +116,8 @@ class TableSpec:
 def is_rule(how: str) -> bool:
     """Whether `how` is a rule of `TableSpec.columns`."""
     named = (AS_STORED, TEXT, INTEGER, NUMBER, BOOLEAN, COMMA_NUMBER, GROUPED_NUMBER, YEAR, SHORT_YEAR, *EPOCHS)
-    return how in named or (how.startswith((DATE, TIME)) and "%" in how)
+    signed = how.startswith((COMMA_NUMBER, GROUPED_NUMBER)) and how[len(COMMA_NUMBER) :].strip() in (*SIGNS, "%")
+    return how in named or signed or (how.startswith((DATE, TIME)) and "%" in how)
 
 
 def usual_rule(format: str, dtype: Any) -> str:
@@ -179,17 +180,24 @@ def _integer(text: pl.Expr) -> pl.Expr:
 
 def number(text: pl.Expr, how: str) -> pl.Expr:
     """Floats of texts; `inf` stays, numbers beyond all floats and what `NO_NUMBER` says are null."""
-    if how in (COMMA_NUMBER, GROUPED_NUMBER):
-        signs = rf"[ {SIGNS}]*"
-        text = text.str.replace(r"^\((.*)\)$", "-$1").str.replace(rf"^{signs}([+-]?){signs}", "$1")
-        text = text.str.strip_chars_end(f" {SIGNS}%")
-    if how == COMMA_NUMBER:
-        text = text.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
-    elif how == GROUPED_NUMBER:
-        text = text.str.replace_all(",", "", literal=True)
+    if how != NUMBER:
+        return _written_number(text, how)
     made = text.cast(pl.Float64, strict=False).fill_nan(None)
     endless = made.is_infinite() & ~pl.any_horizontal(text.str.ends_with(letter) for letter in "fyFY")
     return pl.when(~endless & ~text.str.contains(NO_NUMBER)).then(made)
+
+
+def _written_number(text: pl.Expr, how: str) -> pl.Expr:
+    """Floats of texts with a decimal comma, grouped digits or a sign of money or per cent, which the rule may demand
+    (`number 1,234.5 $`); null for a point or comma in another place, which would make ten of one."""
+    written, sign = how[: len(COMMA_NUMBER)], how[len(COMMA_NUMBER) :].strip()
+    group, point = (".", ",") if written == COMMA_NUMBER else (",", ".")
+    bare = text.str.replace(r"^\((.*)\)$", "-$1").str.replace(rf"^[ {SIGNS}]*([+-]?)[ {SIGNS}]*", "$1")
+    bare = bare.str.strip_chars_end(f" {SIGNS}%")
+    fits = bare.str.contains(rf"^[+-]?([1-9]\d{{0,2}}(\{group}\d{{3}})+|\d{{1,16}})(\{point}\d+)?$")
+    digits = bare.str.replace_all(group, "", literal=True).str.replace(point, ".", literal=True)
+    has_sign = text.str.contains(sign, literal=True) if sign else pl.lit(True)
+    return pl.when(fits & has_sign & ~digits.str.contains(NO_NUMBER)).then(digits.cast(pl.Float64, strict=False))
 
 
 def _moment_of_text(text: pl.Expr, how: str) -> pl.Expr:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fti.cli import main
 from fti.errors import DataError, FtiError
 from fti.new.read import read
 from fti.new.tables import OpenedTable, open_table
@@ -351,6 +352,7 @@ def test_texts_that_become_one_number_are_counted(tmp_path: Path) -> None:
         (["20240131", "20240201"], "dates_as_text", "--as x=text"),
         ([" a", "a", "b"], "spaces", "--as 'x=as stored'"),
         (["01.01.50", "02.01.71"], "short_years", "--as x=text"),
+        (["2024-01-31 10:00:00.1234567", "2024-01-31 10:00:00"], "cut_times", "--as x=text"),
     ],
 )
 def test_a_guess_is_found_with_the_option_that_turns_it_off(
@@ -523,6 +525,11 @@ def test_a_label_with_one_class_says_where_the_others_are(tmp_path: Path) -> Non
         (["1.5", "2.5"], "1E5", "holds '1E5'"),
         (["1.5", "2.5"], "1e400", "holds '1e400'"),
         (["1,5", "2,5"], "x", "holds 'x'"),
+        (["1,5", "2,5"], "1.5", "holds '1.5'"),
+        (["1,500.5", "2,500.5"], "1,5", "holds '1,5'"),
+        (["$1.5", "$2.5"], "€2.5", "holds '€2.5'"),
+        (["$1.5", "$2.5"], "2.5", "holds '2.5'"),
+        (["5%", "7%"], "0.05", "holds '0.05'"),
         (["yes", "no"], "maybe", "holds 'maybe', which cannot be read as 'boolean'"),
         (["2023-01-31", "2023-02-01"], "31.01.2023", "holds '31.01.2023'"),
         (["01.01.50", "01.01.51"], "30.02.50", "holds '30.02.50'"),
@@ -693,3 +700,14 @@ def test_a_column_of_parquet_with_another_type_is_refused(before: list[Any], lat
         table.read(START, START + timedelta(days=1))
     pl.DataFrame({**rows, "x": before}).write_parquet(tmp_path / "t.parquet")
     assert table.read(START, START + timedelta(days=1))["x"].to_list() == before
+
+
+def test_the_options_are_said_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = project(tmp_path, extra=["1.1", "1.10", "NA"] * 40)
+    command = ["new", "said", "--data", str(data), "--entity", "who", "--timestamp", "at", "--label", "gone"]
+    command += ["--into", str(tmp_path / "projects")]
+    assert main([*command, "--as", "extra=number", "--missing", "extra=NA"]) == 0
+    with imported(tmp_path / "projects", "said") as (built, _):
+        assert raw_rows(built)["said"]["extra"].unique().sort().to_list() == [None, 1.1]
+    assert main([*command, "--force", "--as", "extra"]) != 0
+    assert "--as COLUMN=" in capsys.readouterr().err
