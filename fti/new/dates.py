@@ -25,6 +25,8 @@ DATE_LIKE = (
     r"([ T,:].*)?$"
 )
 MONTH_LIKE = r"^((19|20)\d\d[-/]\d{1,2}|\d{1,2}/(19|20)\d\d|[A-Za-z]{3,9}( (19|20)\d\d|-(19|20)?\d\d))$"
+SHORT_DATE = r"^(\d{2}\.\d{2}\.\d{2}|.*[-/ ]\d{2})([ T,:].*)?$"
+"""Dates with a year of two digits: with points between numbers of two digits, since others are versions (`1.2.10`)."""
 TIME_NAME = re.compile(
     r"(^|_|\b)(date|day|time|timestamp|datetime|ts|at|on|created|updated|epoch|unix|dt)(_|\b|$)", re.I
 )
@@ -63,7 +65,8 @@ def moment_format(words: Words, least: float) -> str:
     few = Words(name=words.name, texts=words.texts.head(MOST), rows=words.rows.head(MOST))
     if max(few.share(DATE_LIKE), few.share(MONTH_LIKE)) < least:
         return ""
-    scored = [(score, how) for how in _candidates(few.stripped) if (score := _score(few, how)) >= least]
+    chosen = [how for how in _candidates(few.stripped) if "%y" not in how or few.share(SHORT_DATE) >= least]
+    scored = [(score, how) for how in chosen if (score := _score(few, how)) >= least]
     if not scored:
         return ""
     top = max(score for score, _ in scored)

@@ -135,7 +135,7 @@ def _spelled(matched: Words) -> Guess:
     table = pl.DataFrame({"text": matched.stripped, "rows": matched.rows}).with_columns(text)
     table = table.with_columns(value("text", NUMBER, pl.String()).alias("number")).drop_nulls("number")
     if table["number"].n_unique() == table["text"].n_unique():
-        return Guess(NUMBER)
+        return _versions(matched) or Guess(NUMBER)
     table = table.group_by("text", "number").agg(pl.col("rows").sum())
     several = table.group_by("number").agg(pl.col("text").sort(), pl.col("rows").sum()).sort("number")
     twice = several.filter(pl.col("text").list.len() > 1)
@@ -148,6 +148,18 @@ def _spelled(matched: Words) -> Guess:
         return Guess(TEXT, (warning("two_spellings", message, remedy, name),))
     remedy = f"They are read as one number; `--as {name}={TEXT}` keeps the texts."
     return Guess(NUMBER, (warning("two_spellings", message, remedy, name),))
+
+
+def _versions(matched: Words) -> Guess | None:
+    """Text, where some fractions end in a zero and others are shorter (`1.9`, `1.10`): no program prints them so."""
+    places = matched.stripped.str.split(".").list.get(1, null_on_oob=True).str.len_chars().drop_nulls()
+    zeros = matched.where(matched.stripped.str.contains(r"\.\d+0$"))
+    if places.n_unique() < 2 or not zeros.texts.len() or matched.share(r"^\d{1,2}(\.\d{1,2})?$") < 1.0:
+        return None
+    name, rows = matched.name, zeros.rows.sum()
+    message = f"`{name}` holds versions such as {min(zeros.stripped.to_list())!r} ({rows:,} rows), which no number is."
+    remedy = f"It is read as text; `--as {name}={NUMBER}` makes numbers of it."
+    return Guess(TEXT, (warning("two_spellings", message, remedy, name),))
 
 
 def measured(

@@ -265,6 +265,9 @@ def test_empty_cells_are_missing_and_quoted_ones_too(tmp_path: Path) -> None:
         ["1E5", "1.5", "2.5"],
         ["1.1", "1.10", "2.0"],
         ["1.0", "1.00"],
+        ["1.9", "1.10", "1.11"],
+        ["1.2.3", "1.2.10"],
+        ["1.2.10", "1.2.11"],
         ["007", "7", "70"],
         ["00.5", "1.5"],
         ["+4915112345678", "+4917212345678"],
@@ -301,6 +304,7 @@ def test_codes_stay_text_whatever_their_order(texts: list[str], tmp_path: Path) 
         (["1.7976931348623157e+308", "5e-324"], [1.7976931348623157e308, 5e-324]),
         (["-0.0", "1.5", "-0"], [-0.0, 1.5, -0.0]),
         (["1.10", "2.50", "3.00"], [1.1, 2.5, 3.0]),
+        (["100.5", "3.50", "7"], [100.5, 3.5, 7.0]),
         (["9007199254740993", "900719925474099312"], [9007199254740993, 900719925474099312]),
         (["-9007199254740993", "0"], [-9007199254740993, 0]),
         (["+3", "-2"], [3, -2]),
@@ -703,11 +707,11 @@ def test_a_column_of_parquet_with_another_type_is_refused(before: list[Any], lat
 
 
 def test_the_options_are_said_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = project(tmp_path, extra=["1.1", "1.10", "NA"] * 40)
+    data = project(tmp_path, extra=["1.1", "1.10", "2.5", "NA"] * 30)
     command = ["new", "said", "--data", str(data), "--entity", "who", "--timestamp", "at", "--label", "gone"]
     command += ["--into", str(tmp_path / "projects")]
     assert main([*command, "--as", "extra=number", "--missing", "extra=NA"]) == 0
     with imported(tmp_path / "projects", "said") as (built, _):
-        assert raw_rows(built)["said"]["extra"].unique().sort().to_list() == [None, 1.1]
+        assert raw_rows(built)["said"]["extra"].unique().sort().to_list() == [None, 1.1, 2.5]
     assert main([*command, "--force", "--as", "extra"]) != 0
     assert "--as COLUMN=" in capsys.readouterr().err
