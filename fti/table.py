@@ -37,6 +37,8 @@ class Column:
     """The table's own name of it, where that is none for Python and Feast."""
     how: str = ""
     """How its value is made, see `TableSpec.columns`; empty: of a text by `dtype`, else as stored."""
+    missing: tuple[str, ...] = ()
+    """Texts that mean a missing value. Others that cannot be read as `dtype` or by `how` stop the reading."""
     days_before: bool = False
     """A time, which becomes days before the row's own: a date of training never comes again."""
     complete: bool = False
@@ -90,7 +92,11 @@ class Table:
         aged = [name for name, column in self.columns.items() if column.days_before]
         stored = {name: column for name, column in self.columns.items() if column.how not in MADE}
         rows = read_rows(
-            replace(self.data, columns={column.of or name: self._how(column) for name, column in stored.items()}),
+            replace(
+                self.data,
+                columns={column.of or name: self._how(column) for name, column in stored.items()},
+                missing={column.of or name: column.missing for name, column in stored.items() if column.missing},
+            ),
             schema={**self.schema, **dict.fromkeys(aged, UTC_TIME)},
             entity=tuple(self.entity),
             time=time,

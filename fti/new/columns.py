@@ -23,6 +23,9 @@ FEW = 50
 """A text column with at most so many values is categorical whatever its number of rows."""
 UNIQUE = 0.95
 TEXT_LETTERS = 50
+EXACT = 2.0**53
+"""From here on not every whole number is a float."""
+LONGEST = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,8 @@ class Facts:
     rows: int
     nulls: int
     infinite: int
+    whole: bool
+    """Numbers only: no fraction among the finite values, and none beyond what a float counts exactly."""
     least: Any
     most: Any
 
@@ -45,6 +50,7 @@ def facts(frame: pl.LazyFrame, schema: Mapping[str, pl.DataType]) -> pl.LazyFram
         if dtype.is_float():
             counts.append(column.is_infinite().sum().alias(f"{at} infinite"))
             column = pl.when(column.is_finite()).then(column)
+            counts.append((column % 1 != 0).sum().alias(f"{at} fractions"))
         if dtype.is_numeric() or dtype in (pl.Date, pl.Datetime):
             counts += [column.min().alias(f"{at} least"), column.max().alias(f"{at} most")]
     return frame.select(counts)
@@ -68,11 +74,17 @@ def read_facts(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Facts]
             rows=row["rows"],
             nulls=row[f"{at} nulls"],
             infinite=row.get(f"{at} infinite", 0),
+            whole=not row.get(f"{at} fractions", 0) and _is_counted(row.get(f"{at} least"), row.get(f"{at} most")),
             least=row.get(f"{at} least"),
             most=row.get(f"{at} most"),
         )
         for at, name in enumerate(names)
     }
+
+
+def _is_counted(least: Any, most: Any) -> bool:
+    """Whether both ends of a column are numbers between which a float is one whole number; integers are always."""
+    return all(isinstance(end, int) or (isinstance(end, float) and abs(end) < EXACT) for end in (least, most))
 
 
 def kind_of(values: pl.Series, distinct: int) -> Kind:
@@ -87,6 +99,8 @@ def kind_of(values: pl.Series, distinct: int) -> Kind:
     if not known or dtype == pl.Null:
         return "empty"
     if dtype.is_nested() or dtype in (pl.Binary, pl.Duration, pl.Time, pl.Object):
+        return "other"
+    if dtype in (pl.UInt64, pl.Int128, pl.UInt128) and not -LONGEST <= values.min() <= values.max() <= LONGEST:  # type: ignore[operator]
         return "other"
     if distinct <= 1:
         return "constant"

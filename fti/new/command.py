@@ -6,6 +6,8 @@ import argparse
 import shlex
 from pathlib import Path
 
+from fti.errors import DataError
+
 TEXT = "make a project from a table: read it, say what is in it and what looks wrong, write two files"
 
 
@@ -18,6 +20,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--timestamp", help="column that says when a row became known")
     command.add_argument("--label", required=True, help="column to predict")
     command.add_argument("--task", choices=("binary", "multiclass", "regression"), help="if the guess is wrong")
+    command.add_argument(
+        "--as", dest="rules", action="append", default=[], metavar="COLUMN=RULE",
+        help="how a column is read, if the guess is wrong: text, number, 'date %%d.%%m.%%Y' ... (may be repeated)",
+    )  # fmt: skip
+    command.add_argument(
+        "--missing", action="append", default=[], metavar="COLUMN=TEXT,TEXT",
+        help="texts of a column that mean a missing value (may be repeated)",
+    )  # fmt: skip
     command.add_argument("--into", type=Path, default=Path("projects"), help="folder of projects (default: projects)")
     command.add_argument("--force", action="store_true", help="write the two files again if they are there")
 
@@ -36,6 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
         timestamp=arguments.timestamp or None,
         task=arguments.task,
         query=arguments.query,
+        rules=dict(_pair("as", text) for text in arguments.rules),
+        missing={
+            name: tuple(texts.split(",")) for name, texts in (_pair("missing", each) for each in arguments.missing)
+        },
         into=arguments.into,
         force=arguments.force,
     )
@@ -56,6 +70,14 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     print("\n".join(lines))
     return 0
+
+
+def _pair(option: str, text: str) -> tuple[str, str]:
+    """The column and what is said of it. DataError where one of them is not there."""
+    name, equals, said = text.partition("=")
+    if not name or not equals or not said:
+        raise DataError(f"--{option} {text!r} names no column and what it is: write --{option} COLUMN=...")
+    return name, said
 
 
 def _setting(folder: Path) -> str:

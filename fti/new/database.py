@@ -24,6 +24,8 @@ MAX_BYTES = 2 << 30
 """A query's result is held in memory."""
 BATCH_ROWS = 100_000
 SECRET = re.compile(r"pass|pwd|secret|token|key", re.IGNORECASE)
+KINDS: dict[type, type] = {int: float}
+"""Type of a value -> the one that values of a column are joined as."""
 _given: dict[str, str] = {}
 """Environment variable -> URL that the user typed in this process, so that it need not be set as well."""
 
@@ -121,28 +123,58 @@ def _query(
 
 
 def _rows(result: sqlalchemy.CursorResult[object], spec: TableSpec) -> pl.DataFrame:
-    """All rows as one frame; columns that mix types become text."""
+    """All rows as one frame. DataError for a column that mixes types: its values would change to fit one."""
     names = list(result.keys())
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"The query returns the column {twice!r} twice: name one of them otherwise with AS.")
     parts: list[pl.DataFrame] = []
-    size = 0
+    kinds: dict[str, type] = {}
+    size, first = 0, 0
     while rows := result.fetchmany(BATCH_ROWS):
         columns = zip(*rows, strict=True)
-        parts.append(pl.DataFrame([_series(name, list(cells)) for name, cells in zip(names, columns, strict=True)]))
+        parts.append(
+            pl.DataFrame([_series(name, cells, kinds, first) for name, cells in zip(names, columns, strict=True)])
+        )
         size += int(parts[-1].estimated_size())
+        first += len(rows)
         if size > MAX_BYTES:
             raise DataError(
                 f"The query on {spec.url} returns over {MAX_BYTES >> 30} GiB: narrow it, or export Parquet."
             )
     if not parts:
         return pl.DataFrame({name: pl.Series(name, [], pl.String) for name in names})
-    return _joined(parts, names)
+    _require_joinable(parts, names)
+    return pl.concat(parts, how="vertical_relaxed")
 
 
-def _series(name: str, cells: list[object]) -> pl.Series:
-    """A column of driver values; what polars has no type for becomes text."""
+def _require_joinable(parts: list[pl.DataFrame], names: list[str]) -> None:
+    """Raise DataError for whole numbers of one batch that the fractions of another one would round."""
+    for name in names:
+        if any(part.schema[name].is_float() for part in parts):
+            first = 0
+            for part in parts:
+                if part.schema[name].is_integer():
+                    _require_exact(name, tuple(part[name]), first)
+                first += part.height
+
+
+def _series(name: str, cells: tuple[object, ...], kinds: dict[str, type], first: int) -> pl.Series:
+    """A column of driver values, the first of row number `first`; what polars has no type for becomes text. `kinds`
+    holds the kind of each column's values so far."""
+    for kind in set(map(type, cells)) - {type(None)}:
+        if kinds.setdefault(name, KINDS.get(kind, kind)) != KINDS.get(kind, kind):
+            row = next(at for at, cell in enumerate(cells) if type(cell) is kind)
+            raise DataError(
+                f"Row {first + row + 1:,} of the query holds {cells[row]!r:.60} in the column {name!r}, "
+                f"{_word(kind)}, and other rows hold {_word(kinds[name])}: make one type of them with CAST."
+            )
+    types = set(map(type, cells)) - {type(None)}
+    if types == {int, float}:
+        _require_exact(name, cells, first)
+        return pl.Series(name, cells, pl.Float64, strict=False)
+    if types <= {str}:
+        return pl.Series(name, cells, pl.String if types else pl.Null)
     try:
         series = pl.Series(name, cells, strict=True)
     except (TypeError, pl.exceptions.PolarsError):
@@ -152,14 +184,18 @@ def _series(name: str, cells: list[object]) -> pl.Series:
     return pl.Series(name, [None if cell is None else str(cell) for cell in cells], pl.String)
 
 
-def _joined(parts: list[pl.DataFrame], names: list[str]) -> pl.DataFrame:
-    """All batches below one another; a column whose batches differ by more than kinds of numbers becomes text."""
-    mixed = []
-    for name in names:
-        types = {part.schema[name] for part in parts} - {pl.Null()}
-        if len(types) > 1 and not all(dtype.is_numeric() for dtype in types):
-            mixed.append(pl.col(name).cast(pl.String))
-    return pl.concat([part.with_columns(mixed) for part in parts], how="vertical_relaxed")
+def _word(kind: type) -> str:
+    return {str: "text", int: "a number", float: "numbers", bytes: "bytes"}.get(kind, kind.__name__)
+
+
+def _require_exact(name: str, cells: tuple[object, ...], first: int) -> None:
+    """Raise DataError for a whole number among fractions that no float holds."""
+    for at, cell in enumerate(cells):
+        if isinstance(cell, int) and int(float(cell)) != cell:
+            raise DataError(
+                f"Row {first + at + 1:,} of the query holds {cell} in the column {name!r} beside fractions, and no "
+                "float holds it: make text of the column with CAST in --query."
+            )
 
 
 @contextmanager

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import polars as pl
 
-from fti.new.spec import DATE, EPOCHS, TIME, YEAR, value
+from fti.new.spec import DATE, EPOCHS, SINCE, TIME, YEAR, value
+from fti.new.words import Words
 
 DATES = (
     "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d.%m.%y", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y",
@@ -23,13 +25,15 @@ DATE_LIKE = (
     r"([ T,:].*)?$"
 )
 MONTH_LIKE = r"^((19|20)\d\d[-/]\d{1,2}|\d{1,2}/(19|20)\d\d|[A-Za-z]{3,9}( (19|20)\d\d|-(19|20)?\d\d))$"
+SHORT_DATE = r"^(\d{2}\.\d{2}\.\d{2}|.*[-/ ]\d{2})([ T,:].*)?$"
+"""Dates with a year of two digits: with points between numbers of two digits, since others are versions (`1.2.10`)."""
 TIME_NAME = re.compile(
     r"(^|_|\b)(date|day|time|timestamp|datetime|ts|at|on|created|updated|epoch|unix|dt)(_|\b|$)", re.I
 )
 AMBIGUOUS = {"%m/%d/%Y": "%d/%m/%Y", "%m/%d/%y": "%d/%m/%y", "%d-%m-%Y": "%m-%d-%Y"}
-"""Formats that differ only in the order of day and month; the key is what is taken when nothing decides."""
-MOST = 2_000
-"""Distinct texts that decide a format."""
+"""Formats that differ only in the order of day and month."""
+MOST, SHAPES = 2_000, 20
+"""Different texts, and shapes of them, that decide a format."""
 
 
 def formats(example: str) -> list[str]:
@@ -53,28 +57,37 @@ def formats(example: str) -> list[str]:
     return [f"{TIME}{date}{joint[1] if joint else ' '}{clock}" for date in dates for clock in clocks]
 
 
-def moment_format(words: pl.Series, name: str, least: float, *, whole: bool = False) -> str:
-    """The rule that reads at least the share `least` of the texts as dates or times; empty when there is none.
+def moment_format(words: Words, least: float) -> str:
+    """The rule that reads at least the share `least` of the rows as dates or times; empty when there is none.
 
-    `whole` texts are digits only: dates such as 20240131, or units since 1970 in a column named like a time.
+    Years of two digits are those of the hundred years that end with this one.
     """
-    if whole:
-        return number_format(words.cast(pl.Int64, strict=False), name)
-    distinct = words.unique(maintain_order=True).head(MOST)
-    if max(float(distinct.str.contains(like).mean() or 0) for like in (DATE_LIKE, MONTH_LIKE)) < least:  # type: ignore[arg-type]
+    few = Words(name=words.name, texts=words.texts.head(MOST), rows=words.rows.head(MOST))
+    if max(few.share(DATE_LIKE), few.share(MONTH_LIKE)) < least:
         return ""
-    shapes = dict.fromkeys(how for text in distinct.head(5).to_list() for how in formats(text))
-    scored = [(score, how) for how in shapes if (score := _score(distinct, how)) >= least]
+    chosen = [how for how in _candidates(few.stripped) if "%y" not in how or few.share(SHORT_DATE) >= least]
+    scored = [(score, how) for how in chosen if (score := _score(few, how)) >= least]
     if not scored:
         return ""
     top = max(score for score, _ in scored)
-    equal = [how for score, how in scored if score == top]
-    return _shortest_span(distinct, equal)
+    return _shortest_span(few.stripped, [how for score, how in scored if score == top])
 
 
-def _score(texts: pl.Series, how: str) -> float:
-    """Share of the texts that the rule reads."""
-    return float(_parsed(texts, how).is_not_null().mean() or 0)  # type: ignore[arg-type]
+def _candidates(texts: pl.Series) -> list[str]:
+    """The rules that could read one of the texts, by their shapes: letters and digits alone tell these apart."""
+    shapes = texts.to_frame("text").with_columns(
+        shape=pl.col("text").str.replace_all(r"\d", "9").str.replace_all("[A-Za-z]+", "a")
+    )
+    examples = shapes.group_by("shape").agg(pl.col("text").min()).sort("shape")["text"].head(SHAPES)
+    since = f"{SINCE}{datetime.now(UTC).year - 99}"
+    return list(
+        dict.fromkeys(f"{how}{since}" if "%y" in how else how for text in examples.to_list() for how in formats(text))
+    )
+
+
+def _score(words: Words, how: str) -> float:
+    """Share of the rows that the rule reads."""
+    return words.share_of(_parsed(words.stripped, how).is_not_null())
 
 
 def _parsed(texts: pl.Series, how: str) -> pl.Series:
@@ -91,27 +104,25 @@ def _shortest_span(texts: pl.Series, equal: list[str]) -> str:
     return equal[spans.index(min(spans))]
 
 
-def is_ambiguous(texts: pl.Series, how: str) -> bool:
-    """Whether day and month could be swapped in every text."""
-    other = next((b if a in how else a for a, b in AMBIGUOUS.items() if a in how or b in how), "")
-    if not other:
-        return False
-    mine = next(a for pair in AMBIGUOUS.items() for a in pair if a in how)
-    distinct = texts.drop_nulls().str.strip_chars().unique().head(MOST)
-    return _score(distinct, how.replace(mine, other)) == _score(distinct, how)
+def swapped_format(words: Words, how: str) -> str:
+    """The rule that reads the same texts with day and month swapped; empty when there is none."""
+    other = next((how.replace(a, b) for pair in AMBIGUOUS.items() for a, b in (pair, pair[::-1]) if a in how), "")
+    return other if other and _score(words, other) == _score(words, how) else ""
 
 
-def number_format(numbers: pl.Series, name: str) -> str:
-    """`date %Y%m%d` or `epoch ...` for whole numbers that can be nothing else; empty otherwise."""
-    known = numbers.drop_nulls()
-    if known.is_empty():
+def number_format(words: Words) -> str:
+    """`date %Y%m%d` or `epoch ...` for whole numbers that can be nothing else; empty otherwise.
+
+    Units since 1970 are guessed of a column named like a time; years are numbers, unless they are asked to be times.
+    """
+    numbers = words.stripped.cast(pl.Int64, strict=False).drop_nulls()
+    if numbers.is_empty():
         return ""
-    low, high = int(known.min()), int(known.max())  # type: ignore[arg-type]
-    if low >= 19500101 and high <= 20501231:
-        how = f"{DATE}%Y%m%d"
-        if _score(known.cast(pl.String).unique().head(MOST), how) == 1.0:
-            return how
-    return epoch(low, high) if TIME_NAME.search(name) else ""
+    low, high = int(numbers.min()), int(numbers.max())  # type: ignore[arg-type]
+    if low >= 19500101 and high <= 20501231 and _score(words, f"{DATE}%Y%m%d") == 1.0:
+        return f"{DATE}%Y%m%d"
+    unit = epoch(low, high) if TIME_NAME.search(words.name) else ""
+    return unit if unit in EPOCHS else ""
 
 
 def epoch(low: int, high: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from fti.errors import DataError
 from fti.new import choices, size
+from fti.new.columns import LONGEST
 from fti.new.profiles import Column, Profile
 from fti.new.source import NO_TIME, SERIES
 
@@ -162,16 +163,17 @@ def _type(column: Column) -> str:
     if column.dtype == "Boolean":
         return "Bool"
     if column.dtype.startswith(("Int", "UInt")):
-        return "Float64" if column.dtype in ("UInt64", "Int128", "UInt128") else "Int64"
+        return "Int64" if column.most is None or -LONGEST <= column.least <= column.most <= LONGEST else "String"
     if column.dtype.startswith("Float"):
-        return "Int64" if column.kind == "categorical" else "Float64"
+        return "Int64" if column.whole and (column.kind == "categorical" or column.role == "entity") else "Float64"
     return "String"
 
 
 def _label_type(profile: Profile) -> str:
     """The label as the source holds it; classes that are numbers are whole ones."""
     dtype = _type(profile.column(profile.target.name))
-    return "Int64" if profile.target.task == "multiclass" and dtype == "Float64" else dtype
+    whole = profile.column(profile.target.name).whole
+    return "Int64" if profile.target.task == "multiclass" and dtype == "Float64" and whole else dtype
 
 
 def _moment(profile: Profile) -> str:
@@ -193,7 +195,7 @@ def _key_example(profile: Profile, identifier: str) -> Any:
     if name is None:
         return 0
     value = profile.row.get(name)
-    return value if _key_type(profile.column(name)) == "Int64" else _text(value)
+    return int(value) if _key_type(profile.column(name)) == "Int64" and value is not None else _text(value)
 
 
 def _text(value: Any) -> str:

@@ -37,7 +37,7 @@ def target_of(label: pl.Series, task: str | None, moments: pl.Series | None) -> 
     nulls = label.null_count() / max(1, label.len())
     unknown = _unknown_from(label, moments) if moments is not None and label.null_count() else None
     findings += _null_findings(label, nulls, unknown)
-    findings += _class_findings(label.name, chosen, classes, shares, values.len())
+    findings += _class_findings(label.name, chosen, classes, shares, values.len(), nulls)
     if values.len() and values.len() < MIN_ROWS <= label.len():
         message = f"Only {values.len()} rows have a label; a model needs at least {MIN_ROWS}."
         findings.append(error("too_few_rows", message, "Give more rows.", label.name))
@@ -135,13 +135,15 @@ def _null_findings(label: pl.Series, nulls: float, unknown: datetime | None) -> 
 
 
 def _class_findings(
-    name: str, task: Task, classes: Sequence[Any], shares: Sequence[float], known: int
+    name: str, task: Task, classes: Sequence[Any], shares: Sequence[float], known: int, nulls: float
 ) -> list[Finding]:
     if task == "regression" or not known or len(classes) > MAX_CLASSES:
         return []
     if len(classes) == 1:
-        message = f"`{name}` has one value only, {str(classes[0])[:40]!r}: there is nothing to tell apart."
-        return [error("one_class", message, "Give rows of at least two classes.", name)]
+        rest = f" and is null in {percent(nulls)} of the rows" if nulls else ""
+        message = f"`{name}` has one value only, {str(classes[0])[:40]!r},{rest}: there is nothing to tell apart."
+        remedy = f"Give rows of at least two classes; `--as {name}=text` takes words of a CSV as classes."
+        return [error("one_class", message, remedy, name)]
     few = [str(value) for value, share in zip(classes, shares, strict=True) if share * known < MIN_CLASS_ROWS]
     if few and (task == "binary" or len(classes) - len(few) < 2):
         these = f"Class {listed(few)} of `{name}` has" if len(few) == 1 else f"Classes {listed(few)} of `{name}` have"

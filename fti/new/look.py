@@ -8,19 +8,15 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from fti.errors import DataError
 from fti.new import read
 from fti.new.columns import Facts, facts, joined, kind_of, read_facts
-from fti.new.dates import epoch
-from fti.new.names import require_column
 from fti.new.profiles import Kind
-from fti.new.spec import SHORT_YEAR, utc
+from fti.new.spec import utc
 from fti.new.tables import OpenedTable
 
 SAMPLE_CELLS = 24_000_000
 SAMPLE_BYTES = 1 << 29
 KEY_CELLS = 12_000_000
-SHORT_YEARS = (30, 99)
 """A larger table is sampled for statistics; rows, nulls, ranges and infinite values are counted over all rows."""
 
 
@@ -107,40 +103,3 @@ def _span(
     ends = pl.DataFrame({"t": pl.Series([counts[f"{at} least"], counts[f"{at} most"]], dtype=dtype)})
     first, last = ends.select(utc(pl.col("t"), dtype))["t"].to_list()
     return (first.astimezone(UTC), last.astimezone(UTC)) if first is not None else None
-
-
-def checked(table: OpenedTable, entity: Sequence[str], timestamp: str | None, label: str) -> OpenedTable:
-    """The table, its timestamp column read as times; `DataError` for columns that are missing or named twice."""
-    names = list(table.spec.columns)
-    roles = [
-        *((name, "entity") for name in entity),
-        (label, "label"),
-        *([(timestamp, "timestamp")] if timestamp else []),
-    ]
-    for at, (name, role) in enumerate(roles):
-        require_column(name, names, role=role)
-        if name in dict(roles[:at]):
-            raise DataError(f"`{name}` is both --{dict(roles)[name]} and --{dict(roles[:at])[name]}: name two columns.")
-    if timestamp is None or table.scan.collect_schema()[timestamp] in (pl.Date, pl.Datetime):
-        return table
-    return _with_times(table, timestamp)
-
-
-def _with_times(table: OpenedTable, timestamp: str) -> OpenedTable:
-    """A column of whole numbers read as units since 1970, or as years."""
-    dtype = table.scan.collect_schema()[timestamp]
-    column = pl.col(timestamp)
-    some = read.collect(table.scan.select(column.drop_nulls().head(1_000)), table.spec)[timestamp]
-    few = some.unique(maintain_order=True).head(3)
-    if few.is_empty():
-        raise DataError(f"--timestamp {timestamp!r} is null in every row: name another column, or leave it out.")
-    if dtype.is_numeric():
-        low, high = read.collect(table.scan.select(low=column.min(), high=column.max()), table.spec).row(0)
-        how = epoch(int(low), int(high)) or (SHORT_YEAR if SHORT_YEARS[0] <= low <= high <= SHORT_YEARS[1] else "")
-        if how:
-            return table.retyped(timestamp, how)
-    shown = ", ".join(repr(value) for value in few.to_list())
-    raise DataError(
-        f"--timestamp {timestamp!r} holds no dates or times of one format but {shown}: name another column, write "
-        "them as 2024-01-31 12:00, or leave --timestamp out."
-    )

@@ -11,11 +11,12 @@ import polars as pl
 from fti.new import leaks, size
 from fti.new.columns import example_of, numbers, top_values
 from fti.new.entities import entities_of, rows_as_entities
-from fti.new.findings import Finding, error, ordered
+from fti.new.findings import Finding, error, hint, ordered
 from fti.new.label import target_of
-from fti.new.look import Look, checked, look
+from fti.new.look import Look, look
 from fti.new.notes import REASONS, column_findings, table_findings
 from fti.new.profiles import Column, Entities, Kind, Profile, Role, Split, Target, Times
+from fti.new.roles import checked
 from fti.new.tables import OpenedTable
 from fti.new.times import split_of, times_of
 
@@ -83,7 +84,24 @@ def _sample(looked: Look, times: Times | None, width: int, entity: tuple[str, ..
 def _entities(looked: Look, entity: tuple[str, ...]) -> tuple[Entities, list[Finding]]:
     if not entity:
         return rows_as_entities(looked.num_rows)
-    return entities_of(looked.keys, entity, looked.key_moments, factor=looked.factor)
+    found, notes = entities_of(looked.keys, entity, looked.key_moments, factor=looked.factor)
+    return found, [*_fractional_keys(looked, entity), *notes]
+
+
+def _fractional_keys(looked: Look, entity: tuple[str, ...]) -> list[Finding]:
+    """Keys that are stored as fractions: whole numbers if all are, else no keys."""
+    notes = []
+    for name in entity:
+        if looked.schema[name].is_float() and looked.facts[name].whole and not looked.facts[name].infinite:
+            rows = looked.num_rows - looked.facts[name].nulls
+            message = f"`{name}` holds whole numbers as fractions (7.0) in {rows:,} rows; as a key 7.0 is 7."
+            notes.append(hint("whole_numbers", message, f"`--as {name}=text` keeps the texts of a CSV.", name))
+        elif looked.schema[name].is_float():
+            message = (
+                f"`{name}` holds fractions, infinite numbers or ones over 2**53, and a key is a whole number or text."
+            )
+            notes.append(error("fractional_key", message, "Store it as one of these, or name another --entity.", name))
+    return notes
 
 
 def _row(looked: Look, entity: tuple[str, ...], label: str) -> dict[str, Any]:
@@ -182,6 +200,7 @@ def _column(looked: Look, name: str, identifier: str, role: Role, reason: str) -
         nulls=fact.nulls / max(1, fact.rows),
         distinct=looked.distinct[name],
         infinite=fact.infinite,
+        whole=fact.whole,
         least=fact.least,
         most=fact.most,
         mean=statistics.get("mean"),

@@ -39,6 +39,8 @@ class Column:
     """Number of different values, null not counted; exact when all rows were sampled."""
     infinite: int
     """Number of infinite values, exact."""
+    whole: bool
+    """Numbers only: every finite value is a whole number that a float holds, exact."""
     least: Any
     """Smallest and largest value of numbers and times, exact; None for other kinds."""
     most: Any

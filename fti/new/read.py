@@ -12,18 +12,17 @@ import polars as pl
 
 from fti.errors import DataError, NotReadyError
 from fti.fingerprint import unit_hashes
+from fti.new.csv_file import raw_csv
 from fti.new.findings import listed
 from fti.new.json_lines import scan_lines
-from fti.new.names import unique_header
-from fti.new.spec import AS_STORED, NULLS, TEXT_FORMATS, UTC_TIME, TableSpec, utc, value
+from fti.new.spec import AS_STORED, TEXT_FORMATS, UTC_TIME, TableSpec, utc
+from fti.new.strict import typed
 from fti.new.typed_copy import typed_copy
 
 LARGE = 1 << 28
 """Bytes of text from which on a typed copy pays."""
 PACKED = (".gz", ".zst")
 BATCH_CELLS = 2_000_000
-MAX_IN_MEMORY = 1 << 30
-"""Bytes of a file that has to be decoded as a whole: another encoding than UTF-8, or a JSON array."""
 
 
 def read(
@@ -40,7 +39,8 @@ def read(
     """The rows of `spec` with `start <= time < end` (both UTC-aware), in the table's own order.
 
     `columns` are names of `spec.columns` (all without it); `time` is one of them and comes back as UTC datetimes, as
-    do all datetimes. A table without a time is read whole. `number` names a column to add: the row's place in the
+    do all datetimes. A table without a time is read whole. A value that its rule cannot read is a
+    `DataError`. `number` names a column to add: the row's place in the
     table, from 0. Of a `sample` below 1 it is that share of the rows, chosen by a hash of the columns `drawn_by`.
     Large text files are read once and kept typed (`fti.new.typed_copy`). Columns that the table no longer has, a file
     that is gone or cannot be read: `DataError` or `NotReadyError` in one sentence.
@@ -79,7 +79,7 @@ class _Typed:
         _require_columns(self.spec, frame)
         frame = frame.select(name for name in frame.collect_schema() if name in self.spec.columns)
         yield self.of(frame.head(0)).collect()
-        if is_text(self.spec):
+        if is_text(self.spec) or self._is_parsed(frame):
             first = 0
             for batch in batches(frame, self.spec):
                 yield self.of(batch.lazy(), first).collect()
@@ -94,20 +94,34 @@ class _Typed:
         rows = self._rows(frame, first)
         return rows if self.sample >= 1 else drawn(rows.collect(), self.sample, self.drawn_by).lazy()
 
+    def _is_parsed(self, frame: pl.LazyFrame) -> bool:
+        """Whether values are made of others, so that one may not be readable."""
+        stored = frame.collect_schema()
+        return any(self.spec.is_parsed(name, stored[name]) for name in self.spec.columns)
+
+    def of_part(self, part: pl.DataFrame, first: int) -> pl.LazyFrame:
+        """The rows of a raw part, each value read or refused."""
+        made = typed(self.spec, part, first)
+        return (made.with_row_index(self.number, offset=first) if self.number else made).lazy()
+
     def _rows(self, frame: pl.LazyFrame, first: int) -> pl.LazyFrame:
         stored, time = frame.collect_schema(), self.time
         _require_columns(self.spec, frame)
+        if is_text(self.spec) or self._is_parsed(frame):
+            return self._in_utc(self.of_part(frame.collect(), first))
         if self.number:
             frame = frame.with_row_index(self.number, offset=first)
         if time and self.spec.columns[time] == AS_STORED and stored[time].is_temporal():
             inside = bounds(time, stored[time], self.start, self.end)
             frame = frame.filter(inside)  # before any cast: row groups can be skipped
-        made = [value(name, how, stored[name]) for name, how in self.spec.columns.items()]
-        typed = frame.select(*made, *([self.number] if self.number else []))
-        schema = typed.collect_schema()
+        return self._in_utc(self.spec.typed(frame, [self.number] if self.number else []))
+
+    def _in_utc(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """Typed rows with their moments in UTC, cut to the time range."""
+        schema, time = rows.collect_schema(), self.time
         moments = {name: dtype for name, dtype in schema.items() if isinstance(dtype, pl.Datetime) or name == time}
-        typed = typed.with_columns(utc(pl.col(name), dtype).alias(name) for name, dtype in moments.items())
-        return typed.filter(bounds(time, UTC_TIME, self.start, self.end))
+        rows = rows.with_columns(utc(pl.col(name), dtype).alias(name) for name, dtype in moments.items())
+        return rows.filter(bounds(time, UTC_TIME, self.start, self.end))
 
 
 def drawn(rows: pl.DataFrame, sample: float, by: Sequence[str]) -> pl.DataFrame:
@@ -149,8 +163,7 @@ def spread(batch: pl.DataFrame, first: int, most: int, num_rows: int) -> pl.Data
 
 def scan(spec: TableSpec, frame: pl.LazyFrame) -> pl.LazyFrame:
     """The columns of `spec`, typed, of its raw rows; times that name a zone are in UTC, the others as they are."""
-    schema = frame.collect_schema()
-    return frame.select(value(name, how, schema[name]) for name, how in spec.columns.items())
+    return spec.typed(frame)
 
 
 def bounds(time: str | None, stored: pl.DataType, start: datetime | None, end: datetime | None) -> pl.Expr:
@@ -175,49 +188,12 @@ def raw(spec: TableSpec) -> pl.LazyFrame:
     if spec.format == "ipc":
         return pl.scan_ipc(spec.path)
     if spec.format == "csv":
-        return _raw_csv(spec)
+        return raw_csv(spec, local_files(spec.path))
     if spec.format == "database":
         from fti.new.database import fetch
 
         return fetch(spec).lazy()
-    keys = dict.fromkeys(spec.columns, pl.String())
-    if spec.format == "jsonl":
-        files = local_files(spec.path)
-        large = num_bytes(spec) >= LARGE and not any(path.endswith(PACKED) for path in files)
-        return scan_lines(files, keys) if large else pl.scan_ndjson(spec.path, schema=keys)
-    return pl.concat([pl.read_json(path, schema=keys) for path in local_files(spec.path)]).lazy()
-
-
-def _raw_csv(spec: TableSpec) -> pl.LazyFrame:
-    source: str | list[bytes] = spec.path
-    if spec.encoding != "utf-8":
-        source = [decoded(path, spec.encoding) for path in local_files(spec.path)]
-    frame = pl.scan_csv(
-        source,
-        has_header=spec.header,
-        separator=spec.separator,
-        quote_char=spec.quote or None,
-        null_values=list(NULLS[1:]),
-        infer_schema=False,
-    )
-    names = frame.collect_schema().names()
-    fresh = unique_header([_original(name) for name in names])
-    if not spec.header:
-        fresh = [f"column_{position}" for position in range(1, len(names) + 1)]
-    return frame if fresh == names else frame.rename(dict(zip(names, fresh, strict=True)))
-
-
-def _original(name: str) -> str:
-    """The header's cell of a name that polars made unique (`a_duplicated_0`)."""
-    stem, mark, number = name.rpartition("_duplicated_")
-    return stem if mark and number.isdigit() else name
-
-
-def decoded(path: str, encoding: str) -> bytes:
-    """The file at `path`, unpacked and as UTF-8."""
-    from fti.new.sniff import unpacked
-
-    return unpacked(path, MAX_IN_MEMORY).decode(encoding, errors="replace").encode()
+    return scan_lines(spec.path, local_files(spec.path), spec.columns)
 
 
 def num_bytes(spec: TableSpec) -> int:

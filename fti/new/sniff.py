@@ -81,6 +81,8 @@ def format_of(head: bytes, path: str) -> str:
         return "parquet"
     if head.startswith(b"ARROW1"):
         return "ipc"
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        raise DataError(f"{path} is UTF-32: convert it with `iconv -t utf-8`.")
     for magic, advice in REFUSED.items():
         if head.startswith(magic):
             raise DataError(f"{path} is {advice}.")

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from fti.errors import DataError
 from fti.new.read import read
 from fti.new.spec import UTC_TIME, TableSpec, utc
 
@@ -61,12 +62,25 @@ def read_rows(
 
 
 def typed(values: pl.Series, dtype: Any) -> pl.Series:
-    """`values` as `dtype`: times in UTC, what is not finite or does not fit is null."""
+    """`values` as `dtype`: times in UTC, what is not finite is null. DataError for a value that `dtype` cannot hold."""
     if dtype == UTC_TIME:
         return values.to_frame().select(utc(pl.col(values.name), values.dtype)).to_series()
     if values.dtype.is_float():
         values = values.to_frame().select(pl.when(pl.col(values.name).is_finite()).then(values.name)).to_series()
-    return values.cast(dtype, strict=False)
+    if values.dtype == pl.String and dtype != pl.String:
+        raise DataError(
+            f"Column {values.name!r} holds text now, and the project's TABLE declares {dtype}: say how it is read with "
+            "`how=`, declare pl.String, or store it as it was."
+        )
+    made = values.cast(dtype, strict=False)
+    back = made.cast(values.dtype, strict=False) if values.dtype.is_numeric() and made.dtype.is_numeric() else None
+    changed = made.is_null() & values.is_not_null() if back is None else back.ne_missing(values)
+    if changed.any():
+        raise DataError(
+            f"Column {values.name!r} holds {values.filter(changed)[0]!r}, which {dtype} cannot hold without a change. "
+            "Mend the value, or declare another type for the column in the project's TABLE."
+        )
+    return made
 
 
 def spaced(rows: pl.DataFrame, *, entity: Sequence[str], time: str) -> pl.DataFrame:

@@ -117,6 +117,7 @@ def _column(
         *([example] if example else []),
         *([f"of={text(stored)}"] if stored != name and not rule else []),
         *([f"how={rule}"] if rule else [f"how={text(how)}"] if how != usual else []),
+        *([f"missing={tupled(spec.missing[stored])}"] if stored in spec.missing and not rule else []),
         *(f"{key}={source}" for key, source in known.items()),
     ]
     return block("Column(", parts, ")", indent=8, lead=len(text(name)) + 3)

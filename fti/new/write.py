@@ -9,7 +9,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,6 +37,8 @@ class Wish:
     timestamp: str | None = None
     task: str | None = None
     query: str | None = None
+    rules: Mapping[str, str] = field(default_factory=dict)
+    missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     into: Path = Path("projects")
     force: bool = False
 
@@ -52,7 +54,7 @@ def create(wish: Wish, console: Console) -> Path:
     if not wish.force:
         require_absent(folder)
     with console.status(f"reading {wish.data.rsplit('@', 1)[-1]} ..."):
-        table = open_table(wish.data, query=wish.query)
+        table = open_table(wish.data, query=wish.query, rules=wish.rules, missing=wish.missing)
         found = profile(table, entity=wish.entity, timestamp=wish.timestamp, label=wish.label, task=wish.task)
     print_profile(console, found)
     planned = draft(found, wish.name, datetime.now(UTC))

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from fti.errors import DataError
 from fti.new import look as looking
-from fti.new import tables
+from fti.new import tables, words
 from fti.new.choices import floor
 from fti.new.findings import Finding, percent
 from fti.new.profile import profile
@@ -78,7 +78,7 @@ def test_a_clean_table_has_nothing_wrong_with_it(tmp_path: Path) -> None:
         ([at % 7 for at in range(ROWS)], "numeric"),
         ([at % 2 for at in range(ROWS)], "boolean"),
         ([at % 2 == 0 for at in range(ROWS)], "boolean"),
-        ([["yes", "no"][at % 2] for at in range(ROWS)], "boolean"),
+        ([["yes", "no"][at % 2] for at in range(ROWS)], "categorical"),
         ([f"city {at % 80}" for at in range(ROWS)], "categorical"),
         (WORDS, "text"),
         ([f"A{at:06d}" for at in range(ROWS)], "identifier"),
@@ -121,7 +121,7 @@ def test_statistics_are_those_of_the_values(tmp_path: Path) -> None:
     ("label", "task", "classes"),
     [
         ([at % 2 for at in range(ROWS)], "binary", (0, 1)),
-        ([["Yes", "No"][at % 5 > 0] for at in range(ROWS)], "binary", (False, True)),
+        ([["Yes", "No"][at % 5 > 0] for at in range(ROWS)], "binary", ("No", "Yes")),
         ([["good", "bad"][at % 5 > 0] for at in range(ROWS)], "binary", ("good", "bad")),
         ([["a", "b", "c"][at % 3] for at in range(ROWS)], "multiclass", ("a", "b", "c")),
         ([at % 5 for at in range(ROWS)], "multiclass", (0, 1, 2, 3, 4)),
@@ -377,7 +377,8 @@ def test_findings(columns: dict[str, object], code: str, severity: str, tmp_path
 
 def test_a_large_table_is_sampled_and_counted_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(looking, "SAMPLE_CELLS", 5_000)
-    monkeypatch.setattr(tables, "SAMPLE_CELLS", 3_000)
+    monkeypatch.setattr(words, "MOST_WORDS", 50)
+    monkeypatch.setattr(words, "FEWEST", 50)
     monkeypatch.setattr(tables, "HELD_BYTES", 0)
     values = [None] * 100 + [float("inf")] + list(range(ROWS - 101))
     pl.DataFrame(BASE | {"x": values}, strict=False).write_csv(tmp_path / "t.csv")

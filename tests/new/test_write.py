@@ -96,7 +96,7 @@ def test_each_choice_comes_from_the_profile(events: Path) -> None:
     source = (events / "events" / "project.py").read_text()
     assert '"note" ("text"): free text' in source
     assert '"outcome code" ("as stored"): perhaps the label in disguise' in source
-    assert '`churned` is 1 for "True", 55 %' in source
+    assert '`churned` is 1 for "yes", 55 %' in source
 
 
 def test_an_entitys_history_never_holds_the_row_itself_nor_rows_of_its_own_time(events: Path) -> None:
