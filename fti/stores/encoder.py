@@ -177,8 +177,7 @@ def _texts(values: pl.Series) -> pl.Series:
         return values.dt.to_string("%H:%M:%S%.9f")
     if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
         raise DataError(
-            f"feature {values.name!r} holds {dtype}, which is no category: make text of it, or a feature of "
-            "each part."
+            f"feature {values.name!r} holds {dtype}, which is no category: make text of it, or a feature of each part."
         )
     return values.cast(pl.String)
 
