@@ -19,6 +19,9 @@ class Flags(BaseModel):
     stale_views: list[str] = Field(
         default=[], description="Feature views whose values were too old: they are missing, or defaults."
     )
+    later_views: list[str] = Field(
+        default=[], description="Feature views whose values happened after the moment of prediction: they are used."
+    )
 
 
 class Answer(BaseModel):

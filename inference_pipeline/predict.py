@@ -15,10 +15,12 @@ UNKNOWN = "missing_views"
 """Feature views that have never seen the request's entity; their features are null."""
 STALE = "stale_views"
 """Feature views whose values were too old at the moment of prediction; their features are null, or defaults."""
+LATER = "later_views"
+"""Feature views whose values happened after the moment of prediction; a column that is there where there are some."""
 
 
 def predict(project: Project, feature_store: FeatureStore, bundle: ModelBundle, requests: pl.DataFrame) -> pl.DataFrame:
-    """`requests` with their features of this moment, the prediction's columns and the two columns above, order kept."""
+    """`requests` with their features of this moment, the prediction's columns and the columns above, order kept."""
     rows = at_prediction_time(project, requests)
     features = feature_store.online(bundle.info["feature_service"], rows, project.features.freshness)
     rows, features = completed(project, rows, features)

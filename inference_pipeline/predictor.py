@@ -17,7 +17,7 @@ from fti.stores.feature_store import FeatureStore
 from fti.stores.model_bundle import ModelBundle
 from fti.stores.model_registry import ModelRegistry, ModelVersion
 from fti.stores.prediction_log import PredictionLog
-from inference_pipeline.predict import STALE, UNKNOWN, UTC_TIME, predict
+from inference_pipeline.predict import LATER, STALE, UNKNOWN, UTC_TIME, predict
 from inference_pipeline.refuse import StaleFeatures, refuse
 from inference_pipeline.request import REQUEST_ID, Row, example, schema
 
@@ -27,7 +27,7 @@ POLL_SECONDS = 1.0
 RETRY_SECONDS = 30.0
 """A version that did not load is tried again after this long."""
 WARM_UP_ROWS = (1, 64, 1)
-UNKNOWN_FLAG, STALE_FLAG = "unknown_entities", "stale_views"
+UNKNOWN_FLAG, STALE_FLAG, LATER_FLAG = "unknown_entities", "stale_views", "later_views"
 """Flags of an answer: the feature views that had never seen its entity, and those whose values were too old."""
 
 Answer = dict[str, Any] | StaleFeatures
@@ -188,13 +188,15 @@ def answers(records: pl.DataFrame, info: Mapping[str, Any]) -> list[dict[str, An
         columns[prediction.PROBABILITIES] = [
             dict(zip(info["classes"], row, strict=True)) for row in columns[prediction.PROBABILITIES]
         ]
-    flags = zip(records[UNKNOWN].to_list(), records[STALE].to_list(), strict=True)
+    later = records[LATER].to_list() if LATER in records.columns else [[]] * records.height
+    flags = zip(records[UNKNOWN].to_list(), records[STALE].to_list(), later, strict=True)
     return [
-        {**dict(zip(names, row, strict=True)), "flags": flags_of(unknown, stale)}
-        for row, (unknown, stale) in zip(zip(*columns.values(), strict=True), flags, strict=True)
+        {**dict(zip(names, row, strict=True)), "flags": flags_of(*views)}
+        for row, views in zip(zip(*columns.values(), strict=True), flags, strict=True)
     ]
 
 
-def flags_of(unknown: list[str], stale: list[str]) -> dict[str, list[str]]:
+def flags_of(unknown: list[str], stale: list[str], later: list[str]) -> dict[str, list[str]]:
     """The flags that are set."""
-    return ({UNKNOWN_FLAG: unknown} if unknown else {}) | ({STALE_FLAG: stale} if stale else {})
+    flags = {UNKNOWN_FLAG: unknown, STALE_FLAG: stale, LATER_FLAG: later}
+    return {name: views for name, views in flags.items() if views}

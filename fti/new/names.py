@@ -26,6 +26,7 @@ RESERVED = frozenset(
         "served_at",
         "model_version",
         "latency_ms",
+        "later_views",
         "missing_views",
         "stale_views",
         "all",

@@ -199,7 +199,8 @@ class FeatureStore:
 
         Columns, types and order are those that `historical` adds. With an `event_timestamp` column, values that are
         older at that moment than their view's `freshness` (without one: its TTL, as in `historical`) are null, or the
-        policy's defaults; without it nothing is stale.
+        policy's defaults; without it nothing is stale. Where values happened after that moment, `later_views` names
+        their views, row by row: the online store holds no older ones.
         """
         moments = entity_rows.get_column(TIME, default=None)
         times = None if moments is None else _micros(moments)

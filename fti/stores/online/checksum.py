@@ -15,7 +15,7 @@ from zlib import adler32, crc32
 
 SIZE = 8
 """Bytes at the end of a section, whose length is a multiple of it."""
-_END = Struct("<II")
+_WORD = Struct("<I")
 _NOTHING = 0xFFFFFFFF
 """The state of `crc32` before the first byte of a section, and after its last one."""
 
@@ -25,10 +25,10 @@ def padded(length: int) -> int:
     return -(-length // SIZE) * SIZE
 
 
-def sealed(content: bytes, key: bytes | None) -> bytes:
-    """The section of this content, whose length is a multiple of `SIZE`."""
-    owner = _END.pack(_hash(key), 0)[:4]
-    return content + _END.pack(_hash(key), crc32(owner, crc32(content, _NOTHING)) ^ _NOTHING)
+def sealed(content: bytes, key: bytes) -> bytes:
+    """The section of this content, whose length is a multiple of `SIZE`, for the entity `key`."""
+    content += _WORD.pack(adler32(key))
+    return content + _WORD.pack(crc32(content, _NOTHING) ^ _NOTHING)
 
 
 def is_whole(sections: bytes) -> bool:
@@ -36,16 +36,11 @@ def is_whole(sections: bytes) -> bool:
     return crc32(sections, _NOTHING) == _NOTHING
 
 
-def owners(keys: Iterable[bytes | None]) -> bytes:
+def owners(keys: Iterable[bytes]) -> bytes:
     """The hashes of keys."""
-    return array("I", map(_hash, keys)).tobytes()
+    return array("I", map(adler32, keys)).tobytes()
 
 
-def is_of(sections: bytes, key: bytes | None) -> bool:
-    """Whether the last section was written for this entity."""
-    owner: int = _END.unpack_from(sections, len(sections) - SIZE)[0]
-    return owner == _hash(key)
-
-
-def _hash(key: bytes | None) -> int:
-    return adler32(key or b"")
+def is_of(section: bytes, key: bytes) -> bool:
+    """Whether the section was written for the entity `key`."""
+    return section[-SIZE:-4] == _WORD.pack(adler32(key))

@@ -26,6 +26,8 @@ MICROS = 1_000_000
 DUMMY_KEY = "__dummy_id"
 """Join key of a view without an entity; Feast sometimes writes it and sometimes not, so it is no part of a key."""
 _LENGTH = Struct("<I").pack
+_FEW = 16
+"""Texts that become bytes sooner one by one."""
 _INTEGER = Struct("<q")
 _PROTO_TAGS = {
     "string_val": b"s",
@@ -106,6 +108,8 @@ def part(series: pl.Series, dtype: Any) -> Part:
     if tag == b"t":
         series = series.dt.epoch("s").set(_is_part_of_a_second(series), None)
     if tag == b"s" and not series.null_count():
+        if len(series) > _FEW:
+            return tag, series.cast(pl.Binary).to_list()
         return tag, list(map(str.encode, series.to_list()))
     return tag, [None if value is None else _raw(value) for value in series.to_list()]
 

@@ -112,7 +112,7 @@ class Layout:
         events: np.ndarray[Any, Any],
         created: np.ndarray[Any, Any],
         columns: Mapping[str, Any],
-        keys: Sequence[bytes | None] = (),
+        keys: Sequence[bytes] = (),
     ) -> list[bytes]:
         """Sections of rows of the entities `keys`. Columns of fixed width are (values, not null) arrays, others lists
         of bytes or None."""
@@ -135,7 +135,7 @@ class Layout:
         raw = rows.tobytes()
         return [
             sealed((raw[place * stride : (place + 1) * stride] + value).ljust(length - SIZE, b"\0"), key)
-            for place, (value, length, key) in enumerate(zip(values, lengths, keys or [None] * number, strict=True))
+            for place, (value, length, key) in enumerate(zip(values, lengths, keys or [b""] * number, strict=True))
         ]
 
     def _pack_fixed(self, body: Bytes, columns: Mapping[str, Any]) -> None:

@@ -27,12 +27,12 @@ logger = logging.getLogger(__name__)
 def of_protos(project: str, table: str, view: FeatureView, rows: Sequence[Any]) -> Written:
     """Rows as Feast gives them: (entity, values, event time, creation time or None). Those without entity are left out,
     and told."""
-    encoded = [keys.of_proto(project, entity) for entity, _, _, _ in rows]
-    if None in encoded:
-        lost = [row for row, key in zip(rows, encoded, strict=True) if key is None]
+    found = [keys.of_proto(project, entity) for entity, _, _, _ in rows]
+    if None in found:
+        lost = [row for row, key in zip(rows, found, strict=True) if key is None]
         tell_without_entity(view, len(lost), lost[0][2])
-        rows = [row for row, key in zip(rows, encoded, strict=True) if key is not None]
-        encoded = [key for key in encoded if key is not None]
+        rows = [row for row, key in zip(rows, found, strict=True) if key is not None]
+    encoded = [key for key in found if key is not None]
     events = np.array([_micros(event) for _, _, event, _ in rows], np.int64)
     created = np.array([NEVER if made is None else _micros(made) for _, _, _, made in rows], np.int64)
     columns: dict[str, Any] = {}
@@ -63,7 +63,7 @@ def of_frame(project: str, table: str, view: FeatureView, rows: pl.DataFrame) ->
     rows = rows.with_columns(
         keys.exact_keys(rows[own.name], own.dtype, polars, of) for own, polars in zip(key_columns, types, strict=True)
     )
-    encoded = keys.of_frame(keys.prefix(project, names), rows, names, types)
+    encoded = [key for key in keys.of_frame(keys.prefix(project, names), rows, names, types) if key is not None]
     columns: dict[str, Any] = {}
     for feature in view.features:
         column = declared(rows[feature.name], feature.dtype, of=of, row=lambda place: keys.shown(encoded[place]))
@@ -107,7 +107,7 @@ def layout_of(view: FeatureView) -> Layout:
 
 
 def _written(
-    table: str, layout: Layout, encoded: Sequence[bytes | None], events: Any, created: Any, columns: dict[str, Any]
+    table: str, layout: Layout, encoded: Sequence[bytes], events: Any, created: Any, columns: dict[str, Any]
 ) -> Written:
     view = view_id(table)
     sections = layout.pack(view, events, created, columns, encoded)

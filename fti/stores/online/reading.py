@@ -96,7 +96,7 @@ class Group:
 
         DataError, which names the entity, where a value is not what was written for it.
         """
-        keys = keys or [None] * len(values)
+        keys = keys or [b""] * len(values)
         try:
             if not self.tails and values:
                 filled = cast("Sequence[bytes]", [value or b"" for value in values] if None in values else values)
@@ -111,17 +111,20 @@ class Group:
 
     def _alike(self, values: Sequence[bytes], layout: LayoutOf, keys: Sequence[bytes | None]) -> Rows | None:
         """The answer when all rows have the same sections: a handful of operations on one table."""
-        first, lengths = values[: self.slots], list(map(len, values))
-        widths = lengths[: self.slots]
-        if len(values) > self.slots and lengths != widths * (len(values) // self.slots):
-            return None
-        if not any(widths):
-            return self.nothing(len(values) // self.slots)
-        raw = b"".join(values)
-        found = self._last.read(raw) if self._last is not None and self._last.widths == widths else None
+        raw, found = b"".join(values), None
+        if self.slots == 1 and self._last is not None and len(raw) == self._last.size * len(values):
+            found = self._last.read(raw)  # sections of a value are sorted, so rows begin where values do
         if found is None:
-            self._last = self._shape_of(first, widths, layout)
-            found = None if self._last is None else self._last.read(raw)
+            lengths = list(map(len, values))
+            widths = lengths[: self.slots]
+            if len(values) > self.slots and lengths != widths * (len(values) // self.slots):
+                return None
+            if not raw:
+                return self.nothing(len(values) // self.slots)
+            found = self._last.read(raw) if self._last is not None and self._last.widths == widths else None
+            if found is None:
+                self._last = self._shape_of(values[: self.slots], widths, layout)
+                found = None if self._last is None else self._last.read(raw)
         if found is None or self._last is None:
             return None
         owners, columns = found
@@ -133,7 +136,8 @@ class Group:
         """Whether all rows are what was written for `keys`, of which `slots` have sections."""
         if len(slots) < self.slots:
             keys = [keys[first + slot] for first in range(0, len(keys), self.slots) for slot in slots.tolist()]
-        return len(slots) > 0 and checksum.is_whole(raw) and owners == checksum.owners(keys)
+        known = cast("Sequence[bytes]", keys)  # a value belongs to a key
+        return len(slots) > 0 and checksum.is_whole(raw) and owners == checksum.owners(known)
 
     def _by_length(self, values: Sequence[bytes], layout: LayoutOf, keys: Sequence[bytes | None]) -> Rows | None:
         """The answer when a few shapes come among the rows, which the lengths of the values tell apart."""
@@ -159,7 +163,9 @@ class Group:
                 for section in walk(value or b""):
                     view = section.view
                     raw = cast(bytes, value)[section.start : section.start + section.length]
-                    if layout(section.layout).checked and not (checksum.is_whole(raw) and checksum.is_of(raw, key)):
+                    if layout(section.layout).checked and not (
+                        checksum.is_whole(raw) and checksum.is_of(raw, key or b"")
+                    ):
                         raise DamagedError("a checksum")
             except DamagedError:
                 raise self._damaged(view, key) from None

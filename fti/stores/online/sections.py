@@ -6,15 +6,13 @@ since 1970). Of two sections of one view the newer stays, the later written of e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from hashlib import blake2b
 from struct import Struct
 from typing import NamedTuple
 
 from fti.errors import DataError
 
-IsWhole = Callable[[bytes], bool]
-"""Whether a section is what was written."""
 HEADER = Struct("<QIIqq")
 _LENGTH = Struct("<I")
 NEVER = -(2**63)
@@ -66,19 +64,14 @@ def starts(value: bytes) -> list[int]:
     return found
 
 
-def merge(old: bytes, new: bytes, latest: int = 2**62, is_whole: IsWhole = lambda _: True) -> bytes:
+def merge(old: bytes, new: bytes, latest: int = 2**62) -> bytes:
     """`old` with the one section `new` in its place, unless the section that is there is newer, but not of an event
-    after `latest`, and `is_whole`. Sections that cannot be told apart any more go."""
+    after `latest`."""
     view, _, _, event, created = HEADER.unpack_from(new)
-    try:
-        sections = list(walk(old))
-    except DamagedError:
-        return new
     place = len(old)
-    for section in sections:
+    for section in walk(old):
         if section.view == view:
-            stored = old[section.start : section.start + section.length]
-            if (event, created) < section[3:5] and section.event <= latest and is_whole(stored):
+            if (event, created) < (section.event, section.created) and section.event <= latest:
                 return old
             return old[: section.start] + new + old[section.start + section.length :]
         if section.view > view:

@@ -20,7 +20,7 @@ from fti.stores.online.backend import Backend
 from fti.stores.online.reading import Group, Rows, Wanted
 from fti.stores.online.types import FIXED, UTC_TIME, Tail, polars_type, tail
 
-MISSING, STALE = "missing_views", "stale_views"
+MISSING, STALE, LATER = "missing_views", "stale_views", "later_views"
 NAMES = pl.List(pl.String)
 FOREVER = 2**62
 _MICROSECOND = timedelta(microseconds=1)
@@ -111,10 +111,12 @@ class ServicePlan:
     def read(
         self, backend: Backend, rows: pl.DataFrame, moments: np.ndarray[Any, Any] | None, fresh: Mapping[str, Freshness]
     ) -> pl.DataFrame:
-        """The features of `rows`, with `missing_views` and `stale_views`; `moments` are microseconds."""
-        found, stale = self._fetch(backend, rows), None
+        """The features of `rows`, with `missing_views` and `stale_views`, and `later_views` where there are some;
+        `moments` are microseconds."""
+        found, stale, later = self._fetch(backend, rows), None, None
         if moments is not None:
             limits = self.limits(fresh)
+            later = found.events > moments[:, None]
             late = found.events < moments[:, None] - limits.max_age
             if not found.complete:
                 late &= found.found
@@ -122,6 +124,8 @@ class ServicePlan:
                 found, stale = outdated(self.group, found, late, limits), late
         missing = None if found.complete else ~found.found
         flags = [self._named(MISSING, missing, rows.height), self._named(STALE, stale, rows.height)]
+        if later is not None and later.any():
+            flags.append(self._named(LATER, later, rows.height))
         return self._frame(found, flags)
 
     def limits(self, fresh: Mapping[str, Freshness]) -> Limits:

@@ -12,7 +12,7 @@ from fti.errors import DataError
 from fti.stores.online.backend import Written
 from fti.stores.online.checksum import is_of, is_whole
 from fti.stores.online.layout import Layout
-from fti.stores.online.sections import HEADER, DamagedError, merge, without
+from fti.stores.online.sections import DamagedError, merge, walk, without
 
 MAX_KEYS = 16_384
 """Keys of one statement; more are read by several in one snapshot."""
@@ -67,15 +67,21 @@ class SqliteBackend:
         return [value for (value,) in found[: len(keys)]]
 
     def _merged(self, key: bytes, old: bytes, new: bytes, latest: int) -> bytes:
-        """`merge`, in which a damaged section gives way to any other."""
-        return merge(old, new, latest, lambda section: self._is_whole(section, key))
+        """`merge`, before which damaged sections go."""
+        whole = old and is_whole(old) and is_of(old, key)
+        return merge(old if whole else self._undamaged(key, old), new, latest)
 
-    def _is_whole(self, section: bytes, key: bytes) -> bool:
+    def _undamaged(self, key: bytes, value: bytes) -> bytes:
+        """The sections of `value` that are not known to be damaged."""
+        kept = []
         try:
-            is_checked = self.layout(HEADER.unpack_from(section)[2]).checked
-        except DamagedError:
-            return False
-        return not is_checked or (is_whole(section) and is_of(section, key))
+            for section in walk(value):
+                raw = value[section.start : section.start + section.length]
+                if not self.layout(section.layout).checked or (is_whole(raw) and is_of(raw, key)):
+                    kept.append(raw)
+        except DamagedError:  # nor can what comes behind be told apart
+            return b"".join(kept)
+        return b"".join(kept)
 
     def write(self, rows: Written) -> None:
         """In one transaction."""
