@@ -31,6 +31,7 @@ check: install  ## format, lint, types, layers, the README's table
 	$(BIN)/lint-imports
 	$(BIN)/python benchmarks/readme.py --check
 	$(BIN)/python docs/reference.py --check
+	$(BIN)/python docs/values.py --check
 
 test: check  ## everything CI runs
 	$(BIN)/python -m pytest -n 2

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ def hashes(kind: Kind, values: pl.Series, many: bool) -> Carried:
     whole = rows_of(values)
     turned = pl.concat([whole.tail(1), whole.head(-1)], rechunk=False).sample(fraction=1, shuffle=True, seed=1)
     same = fingerprint(whole, ["id", "at"]) == fingerprint(turned, ["id", "at"])
-    return [*groups(found), same], [*groups(numbers(values)), True]
+    return [*groups(found), same], [*groups(plain(values)), True]
 
 
 def quarantine(kind: Kind, values: pl.Series, many: bool) -> Carried:
@@ -148,6 +149,8 @@ def encoder(kind: Kind, values: pl.Series, many: bool) -> Carried:
     frame = values.to_frame()
     fitted = Encoder.from_json(Encoder.fit(frame, numeric=[], categorical=["value"]).to_json())
     codes = np.concatenate([fitted.encode(part) for part in _batches(frame, many)])[:, 0].tolist()
+    if kind.name.endswith("NaN"):
+        return codes, [0.0] * len(codes)
     return [*groups(codes[:-1]), codes[-1]], [*groups(numbers(values.head(-1))), 0.0]
 
 
@@ -236,23 +239,26 @@ def report(kind: Kind, values: pl.Series, many: bool) -> Carried:
 
 
 def numbers(values: pl.Series) -> list[Any]:
-    """What a hash or a category tells apart: as `plain`, but 0.0 and -0.0 are one number."""
-    return [0 if value == "-0.0" else value for value in plain(values)]
+    """What a category tells apart: as `plain`, but 0.0 and -0.0 are one number."""
+    return [Decimal(0) if value == "-0.0" else value for value in plain(values)]
 
 
 STATIONS = (
     Station("lake", "a day of the lake and segments over it", lake),
-    Station("windows", "sum and mean of a rolling window", windows),
-    Station("fingerprint", "the fingerprint of rows", hashes),
+    Station("windows", "sum and mean of a rolling window; their result is a 64-bit float", windows),
+    Station("fingerprint", "the fingerprint of rows; also 0.0 and -0.0 are told apart", hashes),
+    Station("category", "the encoder, as a categorical feature; 0.0 and -0.0 are one, NaN is missing", encoder),
+    Station("number", "the encoder, as a numeric feature: the nearest 32-bit float, infinity is missing", model_input),
+    Station("report", "a column's profile: least, largest and most frequent value", report),
+)
+TO_COME = (
     Station("quarantine", "sorting rows by a rule of Great Expectations", quarantine),
     Station("offline store", "a point-in-time join through Feast", offline),
     Station("online store", "FTI's materialization and read", online),
     Station("Feast's materialize", "Feast's own way online and back", feasts),
-    Station("category", "the encoder, as a categorical feature", encoder),
-    Station("number", "the encoder, as a numeric feature", model_input),
     Station("request", "a field of a JSON request", request),
     Station("prediction log", "a column of the prediction log", log),
     Station("drift reference", "a constant column against other constants", reference),
-    Station("report", "a column's profile", report),
 )
+"""Stations that are not in the table yet."""
 REFUSALS = (FtiError, RequestError)
