@@ -19,8 +19,8 @@ START = datetime(2024, 2, 28, 23, tzinfo=UTC)
 PINNED = {
     ("fti.windows", 1): "82a251da763c",
     ("fti.calendar", 1): "c7d602b01b26",
-    ("fti.table", 1): "98494306ccac",
-    ("fti.new.source", 1): "51db1c420225",
+    ("fti.table", 2): "f75736f5d348",
+    ("fti.new.source", 2): "1d380b667ca1",
 }
 TEXT = """id,at,amount,share,open,day,made,note
 1,2024-02-28 23:30:00,"1.234,5",10,yes,28.02.24,1709200000,a
@@ -31,6 +31,9 @@ TEXT = """id,at,amount,share,open,day,made,note
 3,,1,1,n,01.03.24,0,c
 4,2024-02-29 01:00:00,"€ 3",1e3,T,01.03.24,-1,
 """
+
+
+MISSING = {"share": ("NaN",), "open": ("maybe",), "day": ("31.02.24",), "made": ("x",)}
 
 
 def said(rows: pl.DataFrame) -> str:
@@ -71,7 +74,7 @@ def of_rows(path) -> pl.DataFrame:
     rules = {"id": "integer", **rules, "day": "date %d.%m.%y", "made": "epoch s", "note": "text"}
     schema = {"id": pl.Int64, "at": UTC_TIME, "euro": pl.Float64, "share": pl.Float64, "open": pl.Boolean}
     schema |= {"day": UTC_TIME, "made": UTC_TIME, "note": pl.String}
-    table = TableSpec(format="csv", path=str(path), columns=rules)
+    table = TableSpec(format="csv", path=str(path), columns=rules, missing=MISSING)
     end = START + timedelta(days=1)
     read = partial(read_rows, table, schema=schema, names={"amount": "euro"}, start=START, end=end)
     numbered = read(entity=["row"], time="at", **{"schema": {"row": pl.Int64, **schema}})
@@ -84,11 +87,13 @@ def of_table(path):
         data=TableSpec(format="csv", path=str(path)),
         entity={"id": Column(pl.Int64)},
         time={"moment": Column(UTC_TIME, of="at", how="time %Y-%m-%d %H:%M:%S")},
-        label={"open": Column(pl.Boolean)},
+        label={"open": Column(pl.Boolean, missing=MISSING["open"])},
         features={
             "euro": Column(pl.Float64, of="amount", how="number 1.234,5"),
-            "share": Column(pl.Float64),
-            "day_days_before": Column(pl.Float64, of="day", how="date %d.%m.%y", days_before=True),
+            "share": Column(pl.Float64, missing=MISSING["share"]),
+            "day_days_before": Column(
+                pl.Float64, of="day", how="date %d.%m.%y", missing=MISSING["day"], days_before=True
+            ),
             "note": Column(pl.String),
         },
     )

@@ -83,10 +83,9 @@ def open_table(
     or Arrow, an `s3://` address of these, a SQLAlchemy URL with a `query`, or `env:NAME`, the environment variable
     that holds such a URL.
 
-    `rules` says how columns are read (`TableSpec.columns`) and `missing` which of their texts mean a missing value; of
-    a CSV the others are guessed, other formats keep their types. Raises `NotReadyError` (not there, not allowed) and
-    `DataError` (empty, unreadable, mixed, unknown, a value that its rule cannot read), each in one sentence with its
-    remedy. The table is read lazily; its texts are counted once over all rows.
+    `rules` says how columns are read (`TableSpec.columns`) and `missing` which of their texts mean a missing value; the
+    rest is guessed of a CSV, and kept of other formats. Raises `NotReadyError` (not there, not allowed) and
+    `DataError` (empty, unreadable, mixed, unknown, a value that its rule cannot read), each with its remedy.
     """
     if data.startswith("env:") or ("://" in data and not data.startswith(("s3://", "gs://", "az://", "file://"))):
         spec = database_spec(data, query)
@@ -94,15 +93,16 @@ def open_table(
         raise DataError(f"--query is for databases, and {data} is a file: leave --query out, or name a database URL.")
     else:
         spec = file_spec(data.removeprefix("file://"))
+    rules, missing = rules or {}, missing or {}
     spec, frame, names, notes = _columns(spec)
-    _require_known(names, rules or {}, missing or {})
+    _require_known(names, rules, missing)
     if spec.format == "csv" and 0 < read.num_bytes(spec) <= HELD_BYTES:
         frame = read.collect(frame, spec).lazy()
     num_rows = _num_rows(frame, spec, names[0])
     if not num_rows:
         raise DataError(f"{read.place(spec)} has columns but no rows. Give a table with rows.")
-    asked = replace(spec, missing={name: tuple(texts) for name, texts in (missing or {}).items()})
-    found = guesses.rules(frame, asked, rules or {})
+    asked = replace(spec, missing={name: tuple(texts) for name, texts in missing.items()})
+    found = guesses.rules(frame, asked, rules)
     return OpenedTable(
         spec=found.spec,
         raw=frame,
@@ -110,7 +110,7 @@ def open_table(
         num_rows=num_rows,
         notes=(*notes, *found.notes, *_name_notes(names)),
         missing=found.missing,
-        asked=frozenset(rules or {}),
+        asked=frozenset(rules),
         words=found.words,
     )
 
