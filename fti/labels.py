@@ -23,7 +23,10 @@ def label_rows(project: Project, tables: Tables) -> pl.DataFrame:
     label, rows = project.label, project.label.rows(tables)
     missing = [name for name in (*label.key, label.time, label.name, KNOWN_AT) if name not in rows.columns]
     if missing:
-        raise DataError(f"{OF} returns no column {missing[0]!r} (it has {', '.join(rows.columns)}): add it.")
+        what = "request field" if missing[0] in project.service.request else "column"
+        raise DataError(
+            f"the rows of {OF} lack the {what} {missing[0]!r} (they have {', '.join(rows.columns)}): add it."
+        )
     fields = {name: field.dtype for name, field in project.service.request.items() if name in rows.columns}
     rows = rows.with_columns(as_times(rows[name], OF) for name in dict.fromkeys((label.time, KNOWN_AT)))
     rows = rows.with_columns(
