@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,8 +114,6 @@ class FeatureStore:
 
     def historical(self, service: str, entity_rows: pl.DataFrame) -> pl.DataFrame:
         """All of `entity_rows`, in their order, with the features known at each row's `event_timestamp`."""
-        from fti.stores.online.types import declared
-
         found = self.feast.get_feature_service(service)
         try:
             rows: pl.DataFrame = self.feast.get_historical_features(entity_rows, found).to_polars()
@@ -123,11 +122,7 @@ class FeatureStore:
             raise DataError(
                 f"the rows of {service} cannot be read ({reason}). Materialize those features again."
             ) from error
-        features = [
-            declared(rows[name], feature.dtype, of=f"feature view {served.name}", row=partial(_entity_row, entity_rows))
-            for served in self._plan(service).views
-            for name, feature in served.features.items()
-        ]
+        features = chain.from_iterable(served.declared(rows, entity_rows) for served in self._plan(service).views)
         return rows.select(*entity_rows.columns, *features)
 
     def materialize(self, service: str, start: datetime, end: datetime, *, record: bool = False) -> dict[str, int]:
@@ -212,7 +207,7 @@ class FeatureStore:
 
     def freshness(self, service: str, freshness: Mapping[str, Freshness]) -> dict[str, Any]:
         """Feature view -> its policy, and the event time of the newest row that ever came online."""
-        from fti.stores.online.serving import policy_of
+        from fti.stores.online.freshness import policy_of
 
         newest = self.newest_by_view(service)
         answer = {}
@@ -293,11 +288,6 @@ class FeatureStore:
         values["offline_store"] |= {"root": self.lake}
         values["online_store"] |= {"path": self.online_store}
         return RepoConfig(**values, repo_path=Path(self.repo))
-
-
-def _entity_row(rows: pl.DataFrame, place: int) -> str:
-    """A row for people."""
-    return f"row {place} ({', '.join(f'{name} {value}' for name, value in rows.row(place, named=True).items())})"[:200]
 
 
 def _moment(micros: int | None) -> datetime | None:

@@ -36,7 +36,8 @@ from pydantic import Field, field_validator, model_validator
 from fti.stores.online import keys, packing
 from fti.stores.online.backend import Backend, is_redis, open_backend
 from fti.stores.online.call import Answered, Call, ColumnarResponse, Given, is_special, proto_of, require_keys
-from fti.stores.online.reading import Answer, Group, Wanted, protos, rows_of
+from fti.stores.online.protos import Answer, protos, rows_of
+from fti.stores.online.reading import Group, Wanted
 from fti.stores.online.sections import view_id
 from fti.stores.online.serving import stored
 
@@ -44,7 +45,8 @@ BATCH = 10_000
 """Rows that are packed at once."""
 MAX_CALLS = 256
 """Sets of features that are asked for, again and again."""
-
+# Feast's provider changes values on their way to any online store: where this store is named, `local` is the exact one.
+PROVIDERS_CLASS_FOR_TYPE["local"] = "fti.stores.provider.ExactProvider"
 ProtoRow = tuple[EntityKeyProto, dict[str, ValueProto], datetime, datetime | None]
 
 
@@ -206,7 +208,7 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         values: dict[bytes | None, bytes | None] = dict(zip(distinct, backend.get(distinct), strict=True))
         answers = []
         for (view, names, _), part in zip(asked, encoded, strict=True):
-            group = Group([Wanted(view_id(table_name(config, view)), features_of(view, names), name=view.name)])
+            group = Group([Wanted(view_id(table_name(config, view)), packing.features_of(view, names), name=view.name)])
             answers.append(protos(rows_of(group, [values.get(key) for key in part], backend.layout, part), view))
         return answers
 
@@ -285,12 +287,6 @@ def table_name(config: RepoConfig, view: FeatureView) -> str:
     return name
 
 
-def features_of(view: FeatureView, names: Sequence[str] | None = None) -> tuple[tuple[str, str], ...]:
-    """(name, type) of the view's features, or of those among `names`."""
-    features = {feature.name: str(feature.dtype) for feature in view.features}
-    return tuple((name, features[name]) for name in (names or features) if name in features)
-
-
 def _place(config: RepoConfig) -> tuple[Any, ...]:
     own = config.online_store
     return own.path, config.project, config.repo_path, own.key_ttl_seconds
@@ -301,7 +297,3 @@ def _proto(config: RepoConfig, call: Call, given: Given, answered: Answered, ful
     store = PackedOnlineStore()
     store._backends[_place(config)] = cast(Backend, answered)
     return proto_of(store, config, call, given, full_feature_names)
-
-
-# Feast's provider changes values on their way to any online store: where this store is named, `local` is the exact one.
-PROVIDERS_CLASS_FOR_TYPE["local"] = "fti.stores.provider.ExactProvider"

@@ -12,6 +12,7 @@ import redis
 from feast.types import Array, Float32, Int64, String
 
 from fti.errors import DataError
+from fti.project import Freshness
 from fti.stores.feature_store import FeatureStore
 from fti.stores.online.layout import Layout
 from fti.stores.online.sections import HEADER
@@ -184,3 +185,31 @@ def test_a_moment_before_the_newest_row_is_flagged(tmp_path: Path) -> None:
     assert "later_views" not in store.online(SERVICE, asked.drop("event_timestamp")).columns
     unknown = store.online(SERVICE, pl.DataFrame({"stop": [999], "event_timestamp": moments[2:]}))
     assert "later_views" not in unknown.columns
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("length", [0, 16, 2**31])
+def test_a_damaged_length_does_not_hang_redis_and_is_mended(tmp_path: Path, empty_redis: str, length: int) -> None:
+    store, rows = filled(tmp_path, empty_redis, NUMBERS)
+    whole = store.online(SERVICE, ASKED)
+    with redis.Redis.from_url(empty_redis, socket_timeout=5) as client:
+        key = min(key for key in client.scan_iter() if b"stop" in key)
+        value = client.get(key)
+        client.set(key, b"\0" * 8 + length.to_bytes(4, "little") + value[12:])
+        with pytest.raises(DataError, match="damaged"):
+            store.online(SERVICE, ASKED)
+        materialize(store, "own", rows)
+    assert store.online(SERVICE, ASKED).equals(whole)
+
+
+def test_a_default_that_its_feature_cannot_hold_is_refused(tmp_path: Path) -> None:
+    store, _ = filled(tmp_path, str(tmp_path / "online.db"), NUMBERS)
+    long_ago = pl.DataFrame({"stop": [1], "event_timestamp": [NOON + timedelta(days=2)]})
+
+    def answer(value: object) -> list[object]:
+        policy = Freshness(max_age=timedelta(days=1), on_stale="default", defaults={"b": value})
+        return store.online(SERVICE, long_ago, {"kinds": policy})["b"].to_list()
+
+    assert answer(7.0) == [7]
+    with pytest.raises(DataError, match=r"'b'.*1\.5"):
+        answer(1.5)

@@ -101,9 +101,15 @@ def known(rows: Written, max_ahead_seconds: int) -> Written:
     return replace(rows, latest=last)
 
 
+def features_of(view: FeatureView, names: Sequence[str] | None = None) -> tuple[tuple[str, str], ...]:
+    """(name, type) of the view's features, or of those among `names`."""
+    features = {feature.name: str(feature.dtype) for feature in view.features}
+    return tuple((name, features[name]) for name in (names or features) if name in features)
+
+
 def layout_of(view: FeatureView) -> Layout:
     """How the view's rows are packed today."""
-    return Layout.of((feature.name, str(feature.dtype)) for feature in view.features)
+    return Layout.of(features_of(view))
 
 
 def _written(

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import numpy as np
-from feast.feature_view import FeatureView
-from feast.protos.feast.types.Value_pb2 import Value
 
 from fti.errors import DataError
 from fti.stores.online import checksum
@@ -17,13 +14,9 @@ from fti.stores.online.keys import shown
 from fti.stores.online.layout import Feature, Layout
 from fti.stores.online.sections import HEADER, NEVER, DamagedError, starts, walk
 from fti.stores.online.shape import Array, Place, Shape
-from fti.stores.online.types import FIXED, tail, value_of
+from fti.stores.online.types import FIXED
 
 LayoutOf = Callable[[int], Layout]
-Answer = tuple[datetime | None, dict[str, Value] | None]
-"""What Feast wants of a row: its time and its values, or nothing twice."""
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 HEAD = 16
 """Bytes of a header that tell the shape of a section: view, length, layout."""
 MAX_SHAPES = 1024
@@ -99,8 +92,13 @@ class Group:
         keys = keys or [b""] * len(values)
         try:
             if not self.tails and values:
-                filled = cast("Sequence[bytes]", [value or b"" for value in values] if None in values else values)
-                rows = self._alike(filled, layout, keys) or self._by_length(filled, layout, keys)
+                filled = cast("Sequence[bytes]", values)
+                try:
+                    raw = b"".join(filled)
+                except TypeError:  # None among them
+                    filled = [value or b"" for value in values]
+                    raw = b"".join(filled)
+                rows = self._alike(filled, raw, layout, keys) or self._by_length(filled, layout, keys)
                 if rows is not None:
                     return rows
             self._verify(values, layout, keys)
@@ -109,9 +107,11 @@ class Group:
             self._verify(values, layout, keys)
             raise
 
-    def _alike(self, values: Sequence[bytes], layout: LayoutOf, keys: Sequence[bytes | None]) -> Rows | None:
-        """The answer when all rows have the same sections: a handful of operations on one table."""
-        raw, found = b"".join(values), None
+    def _alike(
+        self, values: Sequence[bytes], raw: bytes, layout: LayoutOf, keys: Sequence[bytes | None]
+    ) -> Rows | None:
+        """The answer when all rows have the same sections: a handful of operations on one table, `raw`."""
+        found = None
         if self.slots == 1 and self._last is not None and len(raw) == self._last.size * len(values):
             found = self._last.read(raw)  # sections of a value are sorted, so rows begin where values do
         if found is None:
@@ -136,8 +136,7 @@ class Group:
         """Whether all rows are what was written for `keys`, of which `slots` have sections."""
         if len(slots) < self.slots:
             keys = [keys[first + slot] for first in range(0, len(keys), self.slots) for slot in slots.tolist()]
-        known = cast("Sequence[bytes]", keys)  # a value belongs to a key
-        return len(slots) > 0 and checksum.is_whole(raw) and owners == checksum.owners(known)
+        return len(slots) > 0 and checksum.is_whole(raw) and owners == checksum.owners(cast("Sequence[bytes]", keys))
 
     def _by_length(self, values: Sequence[bytes], layout: LayoutOf, keys: Sequence[bytes | None]) -> Rows | None:
         """The answer when a few shapes come among the rows, which the lengths of the values tell apart."""
@@ -149,7 +148,8 @@ class Group:
         for kind in range(len(kinds)):
             places = np.flatnonzero(kind_of.reshape(-1) == kind)
             own = [first + slot for first in (places * self.slots).tolist() for slot in range(self.slots)]
-            found = self._alike([values[place] for place in own], layout, [keys[place] for place in own])
+            some = [values[place] for place in own]
+            found = self._alike(some, b"".join(some), layout, [keys[place] for place in own])
             if found is None:
                 return None
             answer.put(places, found)
@@ -196,14 +196,9 @@ class Group:
                 before += len(value)
             firsts = np.cumsum([0, *widths[:-1]]).tolist()
             at = [first + start for first, own in zip(firsts, heads, strict=True) for start in own]
-            shape = None if variable else self._shape(found, widths, at, b"".join(values), is_checked)
-            self._keep(key, shape)
+            row, facts = b"".join(values), (self.columns, len(self.views), found, widths, at)
+            self._keep(key, None if variable else Shape.of(*facts, row, is_checked=is_checked))
         return self._shapes[key]
-
-    def _shape(
-        self, found: Mapping[int, Place], widths: list[int], heads: Sequence[int], row: bytes, is_checked: bool
-    ) -> Shape:
-        return Shape.of(self.columns, len(self.views), found, widths, heads, row, is_checked=is_checked)
 
     def _keep(self, key: Any, shape: Shape | None) -> None:
         if len(self._shapes) >= MAX_SHAPES:
@@ -252,7 +247,7 @@ class Group:
             for place, fingerprint in fingerprints:
                 found[place] = Place(start, layout(fingerprint))
                 start += HEADER.size + found[place].layout.size
-            shape = self._shape(found, [start], (), b"", False)
+            shape = Shape.of(self.columns, len(self.views), found, [start], (), b"", is_checked=False)
             self._keep(fingerprints, shape)
         return shape
 
@@ -262,42 +257,3 @@ class Group:
             number = layout.tails.get(feature, -1) if own == place else -1
             if number >= 0:
                 column[row] = layout.tail(body, number)
-
-
-def rows_of(
-    group: Group, values: Sequence[bytes | None], layout: LayoutOf, keys: Sequence[bytes | None]
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(event time, feature -> stored value or None) by row, or (NEVER, {}): for one view, value by value."""
-    rows = group.decode(values, layout, keys)
-    columns: dict[str, list[Any]] = {}
-    for dtype, (block, valid) in rows.fixed.items():
-        for place, name in enumerate(group.names[dtype]):
-            pairs = zip(block[:, place].tolist(), valid[:, place].tolist(), strict=True)
-            columns[name] = [value if present else None for value, present in pairs]
-    columns.update(zip((name for _, name in group.tails), rows.tails, strict=True))
-    found, events = rows.found[:, 0].tolist(), rows.events[:, 0].tolist()
-    for row, online in enumerate(found):
-        yield (events[row], {name: column[row] for name, column in columns.items()}) if online else (NEVER, {})
-
-
-def protos(rows: Iterable[tuple[int, dict[str, Any]]], view: FeatureView) -> list[Answer]:
-    """Rows as Feast wants them."""
-    makers = {feature.name: _maker(feature.dtype) for feature in view.features}
-    nothing = Value()
-    return [
-        (None, None)
-        if event == NEVER
-        else (
-            EPOCH + MICROSECOND * event,
-            {name: nothing if value is None else makers[name](value) for name, value in values.items()},
-        )
-        for event, values in rows
-    ]
-
-
-def _maker(dtype: Any) -> Callable[[Any], Value]:
-    """Stored value to protobuf."""
-    kind = FIXED.get(str(dtype))
-    if kind is None:
-        return tail(dtype).to_proto
-    return lambda value: value_of(kind.proto, kind.to_proto(value))

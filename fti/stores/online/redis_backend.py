@@ -57,7 +57,12 @@ for row = 2, #KEYS do
   local old = redis.call('GET', key) or ''
   local at, place, length, keep = 1, #old + 1, 0, false
   while at <= #old do
-    local own_low, own_high, own_length = struct.unpack('<I4I4I4', old, at)
+    local own_low, own_high, own_length = 0, 0, 0
+    if #old - at >= 31 then own_low, own_high, own_length = struct.unpack('<I4I4I4', old, at) end
+    if own_length < 32 or at + own_length - 1 > #old then  -- damaged: its sections cannot be told apart any more
+      old, place, length, keep = '', 1, 0, false
+      break
+    end
     if own_low == low and own_high == high then
       local known = times(old, at)
       place, length, keep = at, own_length, newer(known, times(new, 1)) and not ahead(known)

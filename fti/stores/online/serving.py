@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import chain
 from typing import Any
 
@@ -17,13 +16,12 @@ from fti.errors import DataError
 from fti.project import Freshness
 from fti.stores.online import keys
 from fti.stores.online.backend import Backend
+from fti.stores.online.freshness import Limits, limits_of, outdated
 from fti.stores.online.reading import Group, Rows, Wanted
-from fti.stores.online.types import FIXED, UTC_TIME, Tail, polars_type, tail
+from fti.stores.online.types import FIXED, UTC_TIME, Tail, declared, polars_type, tail
 
 MISSING, STALE, LATER = "missing_views", "stale_views", "later_views"
 NAMES = pl.List(pl.String)
-FOREVER = 2**62
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,15 @@ class ServedView:
         """Feature of any length -> bytes to Python value."""
         return {name: kind.load for name, kind in self._tails.items()}
 
+    def declared(self, rows: pl.DataFrame, entity_rows: pl.DataFrame) -> list[pl.Series]:
+        """The features among `rows` as they are declared; DataError names the row of what cannot be."""
+        of, row = f"feature view {self.name}", partial(self._entity, entity_rows)
+        return [declared(rows[name], own.dtype, of=of, row=row) for name, own in self.features.items()]
+
+    def _entity(self, rows: pl.DataFrame, place: int) -> str:
+        """A row of entity rows, for people."""
+        return ", ".join([f"row {place}", *(f"{name} {rows[name][place]!r}" for name in self.columns)])
+
     @cached_property
     def features(self) -> dict[str, Any]:
         """Feast's features by name, in the order of the service."""
@@ -71,16 +78,6 @@ class ServedView:
         return defaults.fill_null(
             pl.Series(name, [load(raw) if isinstance(raw, bytes) else None for raw in raws], stored).cast(dtype)
         )
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How old the values of a plan's views may be."""
-
-    max_age: np.ndarray[Any, Any]
-    """Microseconds, view by view."""
-    defaults: list[Mapping[str, Any]]
-    """What takes the place of older values, where there is something."""
 
 
 @dataclass(frozen=True)
@@ -116,15 +113,15 @@ class ServicePlan:
         found, stale, later = self._fetch(backend, rows), None, None
         if moments is not None:
             limits = self.limits(fresh)
-            later = found.events > moments[:, None]
-            late = found.events < moments[:, None] - limits.max_age
+            ages = moments[:, None] - found.events
+            late, later = ages > limits.max_age, ages < 0
             if not found.complete:
-                late &= found.found
-            if late.any():
+                late, later = late & found.found, later & found.found
+            if _any(late):
                 found, stale = outdated(self.group, found, late, limits), late
         missing = None if found.complete else ~found.found
         flags = [self._named(MISSING, missing, rows.height), self._named(STALE, stale, rows.height)]
-        if later is not None and later.any():
+        if later is not None and _any(later):
             flags.append(self._named(LATER, later, rows.height))
         return self._frame(found, flags)
 
@@ -154,9 +151,10 @@ class ServicePlan:
 
     def _frame(self, found: Rows, flags: list[pl.Series]) -> pl.DataFrame:
         """The features in their order and the flags."""
-        frames = [frame_of(dtype, *own, self.group.names[dtype]) for dtype, own in found.fixed.items()]
         if self._ordered:
-            return frames[0].hstack(flags)
+            ((dtype, own),) = found.fixed.items()
+            return frame_of(dtype, *own, self.group.names[dtype], flags)
+        frames = [frame_of(dtype, *own, self.group.names[dtype]) for dtype, own in found.fixed.items()]
         columns = {series.name: series for frame in frames for series in frame.get_columns()}
         for (view, name), raws in zip(self.group.tails, found.tails, strict=True):
             columns[name] = self.views[view].series(name, raws)
@@ -164,12 +162,17 @@ class ServicePlan:
 
     def _named(self, column: str, flags: np.ndarray[Any, Any] | None, height: int) -> pl.Series:
         """The names of the views whose flag is set, by row, in the order of the service."""
-        if flags is None or not flags.any():
+        if flags is None or not _any(flags):
             return _nothing(column, height)
         rows, places = flags.nonzero()
         ends = np.searchsorted(rows, np.arange(height + 1))
         names = pa.array([self.views[place].name for place in places.tolist()], pa.large_string())
         return pl.Series(column, pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), names))
+
+
+def _any(flags: np.ndarray[Any, Any]) -> bool:
+    """`flags.any()`, in a fifth of the time for some rows."""
+    return b"\1" in flags.tobytes()
 
 
 def stored(backend: Backend, asked: Sequence[keys.Keys]) -> tuple[keys.Keys, list[bytes | None]]:
@@ -188,55 +191,6 @@ def entity_of(served: ServedView) -> Entity:
     return Entity(served.start, tuple(zip(served.columns, served.key_types, strict=True)))
 
 
-@dataclass(frozen=True)
-class Policy:
-    """How old a view's values may be, and what happens to older ones."""
-
-    max_age: timedelta | None
-    """None: they never are too old."""
-    on_stale: str
-    defaults: Mapping[str, Any]
-
-
-def policy_of(served: ServedView, freshness: Freshness | None) -> Policy:
-    """The policy of a view, checked against its schema and TTL; without one, its TTL."""
-    ttl = served.view.ttl or None
-    if freshness is None:
-        return Policy(ttl, "null", {})
-    if ttl and freshness.max_age > ttl:
-        raise DataError(
-            f"freshness of {served.name}: max_age {freshness.max_age} is over the view's ttl {ttl}; "
-            "training never sees values that old, so serve none"
-        )
-    unknown = freshness.defaults.keys() - served.types.keys()
-    if unknown:
-        raise DataError(f"freshness of {served.name}: defaults for {', '.join(sorted(unknown))}, which it has not")
-    return Policy(freshness.max_age, freshness.on_stale, freshness.defaults)
-
-
-def limits_of(views: Sequence[ServedView], fresh: Mapping[str, Freshness]) -> Limits:
-    """The policies of the views."""
-    policies = [policy_of(served, fresh.get(served.name)) for served in views]
-    ages = [own.max_age // _MICROSECOND if own.max_age else FOREVER for own in policies]
-    return Limits(np.array(ages), [own.defaults for own in policies])
-
-
-def outdated(group: Group, rows: Rows, stale: np.ndarray[Any, Any], limits: Limits) -> Rows:
-    """`rows` without their stale values: defaults where there are some, null elsewhere."""
-    fixed = {}
-    for dtype, (values, valid) in rows.fixed.items():
-        defaults = [limits.defaults[place].get(name) for place, name in group.columns[dtype]]
-        given = np.array([default is not None for default in defaults])
-        filled = np.array([0 if default is None else default for default in defaults], values.dtype)
-        old = stale[:, [place for place, _ in group.columns[dtype]]]
-        fixed[dtype] = (np.where(old, filled, values), np.where(old, given, valid))
-    tails: list[list[Any]] = []
-    for (place, name), raws in zip(group.tails, rows.tails, strict=True):
-        default = limits.defaults[place].get(name)
-        tails.append([default if old else raw for raw, old in zip(raws, stale[:, place].tolist(), strict=True)])
-    return replace(rows, fixed=fixed, tails=tails)
-
-
 @lru_cache(maxsize=64)
 def _nothing(column: str, height: int) -> pl.Series:
     """A column of empty lists."""
@@ -244,18 +198,22 @@ def _nothing(column: str, height: int) -> pl.Series:
 
 
 def frame_of(
-    dtype: str, values: np.ndarray[Any, Any], valid: np.ndarray[Any, Any], names: Sequence[str]
+    dtype: str,
+    values: np.ndarray[Any, Any],
+    valid: np.ndarray[Any, Any],
+    names: Sequence[str],
+    more: Sequence[pl.Series] = (),
 ) -> pl.DataFrame:
-    """[rows, columns] to a frame whose columns are slices of one Arrow buffer."""
+    """[rows, columns] to a frame whose columns are slices of one Arrow buffer, with `more` behind them."""
     complete = b"\0" not in valid.tobytes()
     bits = None if complete else pa.py_buffer(np.packbits(valid.T, bitorder="little"))
     buffers = [bits, pa.py_buffer(values.T.reshape(-1))]
     series = pl.Series(names[0], pa.Array.from_buffers(FIXED[dtype].arrow, values.size, buffers))
-    return sliced(series.cast(pl.Boolean) if dtype == "Bool" else series, names, len(values))
+    return sliced(series.cast(pl.Boolean) if dtype == "Bool" else series, names, len(values), more)
 
 
-def sliced(series: pl.Series, names: Sequence[str], height: int) -> pl.DataFrame:
-    """The columns that lie in `series` one after the other, as a frame.
+def sliced(series: pl.Series, names: Sequence[str], height: int, more: Sequence[pl.Series] = ()) -> pl.DataFrame:
+    """The columns that lie in `series` one after the other, and `more`, as a frame.
 
     Inside polars' own objects, since a Python object and two calls per column were the largest part of a read.
     """
@@ -264,6 +222,7 @@ def sliced(series: pl.Series, names: Sequence[str], height: int) -> pl.DataFrame
         column = series._s.slice(place * height, height)
         column.rename(name)
         columns.append(column)
+    columns.extend(own._s for own in more)
     return pl.DataFrame._from_pydf(series.slice(0, height).to_frame()._df.hstack(columns))
 
 

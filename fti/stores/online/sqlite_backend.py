@@ -56,7 +56,7 @@ class SqliteBackend:
     def _select(self, keys: Sequence[bytes]) -> list[bytes | None]:
         if not keys:
             return []
-        step = 1 << max(len(keys).bit_length() - 4, 0)
+        step = 1 << max(len(keys).bit_length() - 5, 0)
         room = -(-len(keys) // step) * step  # few distinct statements: SQLite keeps them prepared
         try:
             found = self.connection.execute(_select(room), [*keys, *([None] * (room - len(keys)))]).fetchall()
