@@ -35,7 +35,7 @@ def page() -> str:
         "|---" * (len(STATIONS) + 1) + "|",
     ]
     for kind in KINDS:
-        cells = ["refused" if s.name in REFUSED and REFUSED[s.name].types(kind.dtype) else "equal" for s in STATIONS]
+        cells = ["refused" if s.name in REFUSED and REFUSED[s.name].kinds(kind) else "equal" for s in STATIONS]
         lines.append(f"| {kind.name} | " + " | ".join(cells) + " |")
     return HEAD + told + "\n" + "\n".join(lines) + "\n"
 

@@ -35,7 +35,8 @@ def fingerprint(rows: pl.DataFrame, key: Sequence[str]) -> str:
 
 
 def _told(rows: pl.DataFrame) -> Iterator[pl.Series]:
-    """What JSON has no words for: infinite numbers and NaN as one more column, bytes in place of theirs."""
+    """What JSON has no words for: infinite numbers and NaN as one more column, of a name that no other has; bytes in
+    place of theirs."""
     import polars as pl
 
     for values in rows:
@@ -51,7 +52,7 @@ def _told(rows: pl.DataFrame) -> Iterator[pl.Series]:
                 told = values.cast(pl.String).set(values.is_finite(), None)
             else:
                 told = pl.Series([repr(value) for value in values.to_list()], dtype=pl.String)
-            yield told.alias(f"{values.name} in words")
+            yield told.alias(f"{values.name}\0")
 
 
 def _innermost(values: pl.Series) -> list[pl.Series]:

@@ -9,6 +9,7 @@ import polars as pl
 from fti.errors import DataError
 from fti.project import Project, Tables
 from fti.times import as_times, require_times
+from fti.values import exact
 
 KNOWN_AT = "known_at"
 OF = "Label.rows"
@@ -41,17 +42,11 @@ def label_rows(project: Project, tables: Tables) -> pl.DataFrame:
 def _as_field(values: pl.Series, dtype: Any, *, is_key: bool) -> pl.Series:
     """`values` in the type of their request field, where that changes no value."""
     if isinstance(dtype, pl.Datetime):
-        moments = as_times(values, OF)
-        return moments.dt.convert_time_zone(dtype.time_zone or "UTC").dt.cast_time_unit(dtype.time_unit)
+        return exact(as_times(values, OF), dtype, of=OF)
     if not is_key:
         return values
     if values.dtype.is_integer() and dtype.is_integer():
-        cast = values.cast(dtype, strict=False)
-        changed = values.is_not_null() & cast.is_null()
-        if not changed.any():
-            return cast
-        place = changed.index_of(True) or 0
-        raise DataError(f"{OF}: {values.name!r} of row {place} is {values[place]}, which does not fit in {dtype}.")
+        return exact(values, dtype, of=OF)
     raise DataError(
         f"{OF}: the key {values.name!r} is {values.dtype} and {dtype} in Service.request, so that no label would meet "
         "its prediction: make them the same."

@@ -89,6 +89,8 @@ def unequal(column: pl.Series, dtype: Any) -> pl.Series:
 
 def shown(column: pl.Series, place: int) -> str:
     """A value for a message: as Python writes it, shortened."""
+    if isinstance(column.dtype, pl.Datetime):  # with all its digits, which Python does not hold
+        return str(column[place : place + 1].cast(pl.String)[0])
     text = repr(column[place].to_list() if isinstance(column[place], pl.Series) else column[place])
     return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."
 

@@ -28,7 +28,8 @@ RETRY_SECONDS = 30.0
 """A version that did not load is tried again after this long."""
 WARM_UP_ROWS = (1, 64, 1)
 UNKNOWN_FLAG, STALE_FLAG, LATER_FLAG = "unknown_entities", "stale_views", "later_views"
-"""Flags of an answer: the feature views that had never seen its entity, and those whose values were too old."""
+"""Flags of an answer: the feature views that had never seen its entity, whose values were too old, and whose values
+happened after the moment of prediction."""
 
 Answer = dict[str, Any] | StaleFeatures
 

@@ -1,16 +1,18 @@
 """Request bodies to typed rows; anything malformed gets an answer that names the field and says what was expected."""
 
 import math
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, TypeVar
 
+import numpy as np
 import orjson
 import polars as pl
 
-from fti.errors import FtiError
+from fti.errors import DataError, FtiError
 from fti.project import Project, RequestField
 from fti.times import last_moment
 
@@ -20,6 +22,9 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_TEXT = 1_000
 MAX_PROBLEMS = 20
 YEARS = (1900, 2200)
+LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+_FINE = re.compile(r"[.,]\d{6}0*[1-9]")
+"""Digits of a second below the microsecond."""
 
 Row = dict[str, Any]
 Moment = TypeVar("Moment", bound=date)
@@ -142,7 +147,11 @@ def _value(item: Mapping[str, Any], name: str, field: RequestField) -> Any:
         if field.optional:
             return None
         raise _Malformed("is null" if name in item else "missing")
-    return _READERS[_kind(field.dtype)](value, field.dtype)
+    try:
+        read = _READERS[_kind(field.dtype)]
+    except DataError as error:
+        raise DataError(f"field {name!r}: {error}") from None
+    return read(value, field.dtype)
 
 
 def _require_near(project: Project, moment: datetime | date | None) -> None:
@@ -171,7 +180,7 @@ def _kind(dtype: Any) -> str:
         return "date"
     if isinstance(dtype, pl.Datetime) and dtype.time_zone:
         return "moment"
-    raise ValueError(
+    raise DataError(
         f"request fields cannot be {dtype}: use text, a boolean, a number, a date or a datetime with a zone"
     )
 
@@ -210,6 +219,8 @@ def _number(value: Any, dtype: Any) -> float:
         raise _Malformed(f"is {_name(value)}")
     if not math.isfinite(value):
         raise _Malformed("is not finite")
+    if float(value) != value or (dtype == pl.Float32 and abs(value) > LARGEST_FLOAT32):
+        raise _Malformed(f"is {value}, which no {dtype} is")
     return float(value)
 
 
@@ -221,6 +232,8 @@ def _moment(value: Any, dtype: Any) -> datetime:
     moment = _iso(value, datetime.fromisoformat)
     if moment.tzinfo is None:
         raise _Malformed("has no time zone")
+    if _FINE.search(value) or (dtype.time_unit == "ms" and moment.microsecond % 1000):
+        raise _Malformed("has more digits than its time keeps, which is milliseconds or microseconds")
     return moment.astimezone(UTC)
 
 

@@ -93,8 +93,8 @@ def open_table(
         raise DataError(f"--query is for databases, and {data} is a file: leave --query out, or name a database URL.")
     else:
         spec = file_spec(data.removeprefix("file://"))
-    rules, missing = rules or {}, missing or {}
     spec, frame, names, notes = _columns(spec)
+    rules, missing = rules or {}, missing or {}
     _require_known(names, rules, missing)
     if spec.format == "csv" and 0 < read.num_bytes(spec) <= HELD_BYTES:
         frame = read.collect(frame, spec).lazy()

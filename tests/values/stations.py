@@ -11,7 +11,7 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -20,17 +20,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from feature_pipeline.quarantine import split
 from feature_pipeline.statistics import profile
-from feature_pipeline.validate import REASON
-from fti import drift
 from fti.errors import FtiError
 from fti.fingerprint import fingerprint
-from fti.project import RequestField, Source, expect
+from fti.project import RequestField
 from fti.projects.flights import project as flights
 from fti.stores.encoder import Encoder
 from fti.stores.lake import Lake
-from fti.stores.prediction_log import PredictionLog
 from fti.windows import rolling_statistics
 from inference_pipeline.request import RequestError, parse_batch, parse_one
 from inference_pipeline.request import schema as request_schema
@@ -113,30 +109,14 @@ def hashes(kind: Kind, values: pl.Series, many: bool) -> Carried:
     return [*groups(found), same], [*groups(plain(values)), True]
 
 
-def quarantine(kind: Kind, values: pl.Series, many: bool) -> Carried:
-    """Rows of a null are set aside, the others stay; both keep their values."""
-    schema = {"id": pl.Int64, "at": UTC_TIME, "value": values.dtype}
-    rule = expect("expect_column_values_to_not_be_null", column="value")
-    source = Source(name="rows", read=_unread, schema=schema, key=("id",), timestamp="at", expectations=(rule,))
-    verdicts = [split(source, part) for part in parts_of(rows_of(values), many)]
-    good = pl.concat(good for good, _ in verdicts).sort("id")
-    bad = pl.concat(bad for _, bad in verdicts).sort("id")
-    assert bad.columns == [*schema, REASON]
-    return [*plain(good["value"]), *plain(bad["value"])], [*plain(values.drop_nulls()), None]
-
-
-def _unread(start: datetime, end: datetime) -> pl.DataFrame:
-    raise AssertionError("nobody reads this source")
-
-
 def offline(kind: Kind, values: pl.Series, many: bool) -> Carried:
     """As a feature of rows that ask for it a minute later."""
-    return plain(house().carry_offline(kind, values, many=many)), plain(values)
+    return plain(house().carry_offline(kind, values, many=many)), decimals_as_text(values)
 
 
 def online(kind: Kind, values: pl.Series, many: bool) -> Carried:
     """By FTI's materialization and FTI's read."""
-    return plain(house().carry_online(kind, values, many=many)), plain(values)
+    return plain(house().carry_online(kind, values, many=many)), decimals_as_text(values)
 
 
 def feasts(kind: Kind, values: pl.Series, many: bool) -> Carried:
@@ -193,37 +173,6 @@ def _json(values: pl.Series) -> list[Any]:
     return [value if isinstance(value, int | float | str | list | None) else str(value) for value in values.to_list()]
 
 
-def log(kind: Kind, values: pl.Series, many: bool) -> Carried:
-    """As a column of the prediction log."""
-    with tempfile.TemporaryDirectory() as folder:
-        own = PredictionLog(folder)
-        rows = rows_of(values).select(
-            pl.col("id").cast(pl.String).alias("request_id"),
-            pl.col("at").alias("event_timestamp"),
-            pl.col("at").alias("served_at"),
-            "id",
-            "value",
-        )
-        for part in parts_of(rows, many):
-            own.append("project", part)
-        found = PredictionLog(folder).read("project").sort("id")["value"]
-    assert found.dtype == values.dtype
-    return plain(found), plain(values)
-
-
-def reference(kind: Kind, values: pl.Series, many: bool) -> Carried:
-    """A constant column drifts from none but other constants."""
-    number = values.dtype.is_numeric() or values.dtype.is_decimal()
-    names = {"numeric": ["value"], "categorical": []} if number else {"numeric": [], "categorical": ["value"]}
-    columns = [values[at : at + 1].sample(1000, with_replacement=True) for at in range(len(values))]
-    moments = pl.Series("event_timestamp", [NOON + timedelta(minutes=at) for at in range(1000)], UTC_TIME)
-    known = [drift.reference(pl.DataFrame([moments, column]), **names) for column in columns]
-    known = json.loads(json.dumps(known))
-    drifted = [[bool(drift.compare(column.to_frame(), one)["drifted"][0]) for one in known] for column in columns]
-    marks = numbers(values)
-    return drifted, [[mark != other for other in marks] for mark in marks]
-
-
 def report(kind: Kind, values: pl.Series, many: bool) -> Carried:
     """The least, the largest and the most frequent value that a profile shows."""
     (found,) = profile(pl.concat([values] * (1 if many else 3)).to_frame())
@@ -238,6 +187,13 @@ def report(kind: Kind, values: pl.Series, many: bool) -> Carried:
     return [found.num_nulls], [1 if many else 3]
 
 
+def decimals_as_text(values: pl.Series) -> list[Any]:
+    """As `plain`, but decimals are text, as Feast's own type of them is."""
+    return [
+        str(value) if isinstance(value, Decimal) and values.dtype.is_decimal() else value for value in plain(values)
+    ]
+
+
 def numbers(values: pl.Series) -> list[Any]:
     """What a category tells apart: as `plain`, but 0.0 and -0.0 are one number."""
     return [Decimal(0) if value == "-0.0" else value for value in plain(values)]
@@ -247,18 +203,12 @@ STATIONS = (
     Station("lake", "a day of the lake and segments over it", lake),
     Station("windows", "sum and mean of a rolling window; their result is a 64-bit float", windows),
     Station("fingerprint", "the fingerprint of rows; also 0.0 and -0.0 are told apart", hashes),
+    Station("offline store", "a point-in-time join through Feast; a decimal is its text", offline),
+    Station("online store", "FTI's materialization and read; a decimal is its text", online),
+    Station("Feast's materialize", "Feast's own way online, and its `get_online_features`", feasts),
     Station("category", "the encoder, as a categorical feature; 0.0 and -0.0 are one, NaN is missing", encoder),
     Station("number", "the encoder, as a numeric feature: the nearest 32-bit float, infinity is missing", model_input),
+    Station("request", "a field of a JSON request", request),
     Station("report", "a column's profile: least, largest and most frequent value", report),
 )
-TO_COME = (
-    Station("quarantine", "sorting rows by a rule of Great Expectations", quarantine),
-    Station("offline store", "a point-in-time join through Feast", offline),
-    Station("online store", "FTI's materialization and read", online),
-    Station("Feast's materialize", "Feast's own way online and back", feasts),
-    Station("request", "a field of a JSON request", request),
-    Station("prediction log", "a column of the prediction log", log),
-    Station("drift reference", "a constant column against other constants", reference),
-)
-"""Stations that are not in the table yet."""
 REFUSALS = (FtiError, RequestError)

@@ -1,34 +1,66 @@
-"""What each station refuses, by type: read by the test, which tries it, and by `docs/values.py`, which tells it."""
+"""What each station refuses, by kind: read by the test, which tries it, and by `docs/values.py`, which tells it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
+from tests.values.kinds import Kind
 
-def is_number(dtype: Any) -> bool:
-    """Numbers of any width, decimals and booleans."""
-    return bool(dtype.is_numeric() or dtype == pl.Boolean)
+
+def no_number(kind: Kind) -> bool:
+    """All but numbers of any width, decimals and booleans."""
+    return not (kind.dtype.is_numeric() or kind.dtype == pl.Boolean)
+
+
+def no_category(kind: Kind) -> bool:
+    """Lists, structs and bytes."""
+    return bool(kind.dtype.is_nested() or kind.dtype == pl.Binary)
+
+
+def no_feature(kind: Kind) -> bool:
+    """What has no equal among Feast's types, alone or in a list."""
+    return (
+        "Duration" in kind.name
+        or kind.name.endswith(("Time", "of nanoseconds", "beyond 64 bits", "UInt64, the upper half"))
+        or kind.name == "List of Decimal"
+    )
+
+
+def no_field(kind: Kind) -> bool:
+    """What JSON or a request field has no word for."""
+    fits = kind.dtype in (pl.String, pl.Boolean, pl.Date) or kind.dtype.is_integer() or kind.dtype.is_float()
+    zoned = isinstance(kind.dtype, pl.Datetime) and kind.dtype.time_zone is not None
+    edges = ("NaN", "infinite", "empty", "at the ends", "of nanoseconds", "beyond 64 bits")
+    return not (fits or zoned) or kind.name.endswith(edges)
 
 
 @dataclass(frozen=True)
 class Refused:
-    """The types that a station refuses, and in words what and why."""
+    """The kinds that a station refuses, and in words what and why."""
 
-    types: Callable[[Any], bool]
+    kinds: Callable[[Kind], bool]
     about: str
 
 
+FEATURES = Refused(
+    no_feature,
+    "durations, times of day, parts of a microsecond, whole numbers over 64 bits (unsigned: over 63), lists of "
+    "decimals: Feast has no type that holds them",
+)
 REFUSED = {
-    "windows": Refused(lambda dtype: not is_number(dtype), "what is no number: text, times, durations, lists, structs"),
-    "category": Refused(
-        lambda dtype: dtype.is_nested() or dtype == pl.Binary, "bytes, lists and structs: they are no one category"
-    ),
-    "number": Refused(
-        lambda dtype: not is_number(dtype), "what is no number, also text unless every value of it is a number"
+    "windows": Refused(no_number, "what is no number: text, times, durations, lists, structs"),
+    "offline store": FEATURES,
+    "online store": FEATURES,
+    "Feast's materialize": FEATURES,
+    "category": Refused(no_category, "bytes, lists and structs: they are no one category"),
+    "number": Refused(no_number, "what is no number, also text unless every value of it is a number"),
+    "request": Refused(
+        no_field,
+        "types that a request field cannot have; NaN and infinity, which JSON lacks; empty text; years before 1900 and "
+        "from 2200 on; parts of a microsecond; whole numbers over 64 bits",
     ),
 }
 """Station -> what it refuses; one that is not here keeps every value."""
