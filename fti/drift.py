@@ -1,9 +1,10 @@
 """The drift decision's statistics: how far a window lies from the training data, against how far its own weeks did.
 
-`reference` is made once, from the training split, and kept with the dataset. A numeric feature's distance is the
-Kolmogorov-Smirnov distance of binned values (largest difference of the two cumulative shares; nulls are a bin of
-their own), a categorical feature's is the total variation (half the summed difference of shares). The limit comes
-from the distances that the training data's own weeks have, so a swing that the model has seen is not called drift.
+`reference` is made once, from the training split, and kept with the dataset: a histogram of every feature, and how far
+its own weeks lie from it, so a swing that the model has seen is not called drift. A window is asked two things of each
+feature: is it spread otherwise (`fti.histogram.distance`), and how many of its rows hold what training never had (a
+number beyond its range, NaN, infinity, null, a new category)? Neither limit is below what chance alone shows in samples
+of these sizes.
 
 How well a model does is judged by its `surprise`, against what its own probabilities promise, or by its RMSE.
 """
@@ -16,72 +17,153 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-NUM_BINS = 64
-MAX_CATEGORIES = 200
+from fti import histogram
+
 BLOCK = "7d"
 MIN_BLOCK_ROWS = 100
+DEVIATIONS = 3.9
+"""A share that lies this many standard deviations off, at any of all cuts, does so by chance in a window of 1,000."""
+SMALLEST_SHARE = 0.005
+"""What fewer rows do is no drift, however surely it is no chance."""
+SPREAD, NEW = "spread", "new values"
+COLUMNS = {
+    "feature": pl.String,
+    "distance": pl.Float64,
+    "limit": pl.Float64,
+    "drifted": pl.Boolean,
+    "of": pl.String,
+}
 SMALLEST = 1e-6
 """Probabilities count as at least this, so that one sure error does not outweigh everything."""
 
 Spec = Mapping[str, Any]
-"""Histogram of one feature: `edges` or `values`, `shares`, and `block_distances` of the training weeks."""
+"""One feature: its bins and their `shares` in training; of each training week its distance from the whole
+(`block_distances`) and the share of its rows that no other week has alike (`block_outside`), which references of
+versions before lack."""
 
 
 def reference(
     frame: pl.DataFrame, *, numeric: Sequence[str], categorical: Sequence[str], time: str = "event_timestamp"
 ) -> dict[str, Any]:
-    """Histogram of every feature, and the distances that the weeks of `frame` have from the whole. JSON-able."""
+    """Histogram of every feature, and the distances that the weeks of `frame` have from the whole. JSON-able.
+
+    Neighbouring weeks of fewer than 100 rows count as one.
+    """
     blocks = _blocks(frame, time)
     features: dict[str, Any] = {}
     for name in [*numeric, *categorical]:
-        bins = {"edges": _quantile_edges(frame[name])} if name in numeric else {"values": _categories(frame[name])}
-        spec = {**bins, "shares": shares(frame[name], bins).tolist()}
-        spec["block_distances"] = sorted(distance(block[name], spec) for block in blocks)
+        own = [block[name] for block in blocks]
+        spec = histogram.bins_of(frame[name], numeric=name in numeric)
+        spec["shares"] = (histogram.counts(frame[name], spec) / max(frame.height, 1)).tolist()
+        spec["block_distances"] = [distance(values, spec) for values in own]
+        spec["block_outside"] = histogram.outside(own, spec)
         features[name] = spec
-    return {"rows": frame.height, "blocks": len(blocks), "features": features}
+    rows = [block.height for block in blocks]
+    return {"rows": frame.height, "blocks": len(blocks), "block_rows": rows, "features": features}
 
 
 def compare(
     frame: pl.DataFrame, reference: Mapping[str, Any], *, quantile: float = 1.0, factor: float = 1.0
 ) -> pl.DataFrame:
-    """Every feature's distance from `reference`: columns feature, distance, limit, drifted; most drifted first.
+    """Every feature's distance from `reference`: columns feature, distance, limit, drifted, of; most drifted first.
 
-    The limit is `factor` times the `quantile` of the training weeks' own distances, and never below what a sample of
-    this size shows by chance (the 1 % point of the two-sample Kolmogorov-Smirnov statistic).
+    `of` says what `distance` tells: how far the values are spread otherwise, or the share of rows whose value training
+    never had, whichever is further over its limit. The limit is `factor` times the `quantile` of what the training
+    weeks had, but at least what two samples of these sizes show by chance (once in 1,000), and half a percent.
     """
-    chance = 1.63 * np.sqrt(1 / max(frame.height, 1) + 1 / max(reference["rows"], 1))
-    rows = []
-    for name, spec in reference["features"].items():
-        own = spec["block_distances"]
-        limit = max(factor * float(np.quantile(own, quantile)) if own else 0.0, float(chance))
-        rows.append((name, distance(frame[name], spec), limit))
-    table = pl.DataFrame(rows, schema={"feature": pl.String, "distance": pl.Float64, "limit": pl.Float64}, orient="row")
-    return table.with_columns(drifted=pl.col("distance") > pl.col("limit")).sort(
-        pl.col("distance") / pl.col("limit"), descending=True
-    )
-
-
-def shares(values: pl.Series, spec: Spec) -> np.ndarray:
-    """Share of rows in each bin of `spec`; the last bin holds nulls (and, of categories, all that are not listed)."""
-    if "edges" in spec:
-        numbers = values.cast(pl.Float64).to_numpy()
-        known = numbers[~np.isnan(numbers)]
-        counts = np.bincount(np.searchsorted(spec["edges"], known, side="right"), minlength=len(spec["edges"]) + 1)
-    else:
-        listed = pl.Series(spec["values"], dtype=pl.String)
-        found = values.cast(pl.String).replace_strict(listed, range(len(listed)), default=None, return_dtype=pl.Int64)
-        known = found.drop_nulls().to_numpy()
-        counts = np.bincount(known, minlength=len(listed))
-    share: np.ndarray = np.append(counts, len(values) - len(known)) / max(len(values), 1)
-    return share
+    rows = [(name, *_furthest(frame[name], spec, reference, quantile, factor)) for name, spec in _features(reference)]
+    table = pl.DataFrame(rows, schema=COLUMNS, orient="row")
+    return table.sort(pl.col("distance") / pl.col("limit"), descending=True, maintain_order=True)
 
 
 def distance(values: pl.Series, spec: Spec) -> float:
     """Distance of `values` from the histogram `spec`, between 0 and 1."""
-    difference = shares(values, spec) - np.asarray(spec["shares"])
-    if "edges" in spec:
-        return float(np.abs(np.cumsum(difference)).max())
-    return float(np.abs(difference).sum() / 2)
+    shares = histogram.counts(values, spec) / max(len(values), 1)
+    return histogram.distance(_joined(shares, spec) - np.asarray(spec["shares"]), spec)
+
+
+def _features(reference: Mapping[str, Any]) -> list[tuple[str, Spec]]:
+    return list(reference["features"].items())
+
+
+def _furthest(
+    values: pl.Series, spec: Spec, reference: Mapping[str, Any], quantile: float, factor: float
+) -> tuple[float, float, bool, str]:
+    """Distance, limit, whether it is over, and of what: the one of both that is further over its limit."""
+    rows, known_rows = max(len(values), 1), max(reference["rows"], 1)
+    known = np.asarray(spec["shares"])
+    shares = _joined(histogram.counts(values, spec) / rows, spec)
+    pooled = (shares * rows + known * known_rows) / (rows + known_rows)
+    far = histogram.distance(shares - known, spec)
+    weeks = _weeks(spec, reference, known, rows)
+    limits = [(far, max(_quantile(weeks, quantile, factor), chance(pooled, spec, rows, known_rows)), SPREAD)]
+    if (share := sum(float(shares[at]) for at in histogram.open_bins(spec) if not known[at])) > 0:
+        by_chance = chance_of_new(rows, known_rows)
+        limits.append((share, max(_quantile(spec.get("block_outside", []), quantile, factor), by_chance), NEW))
+    found, limit, of = max(limits, key=lambda one: one[0] / one[1])
+    return found, limit, found > limit, of
+
+
+def chance(shares: np.ndarray, bins: histogram.Bins, rows: int, known_rows: int) -> float:
+    """What the distance of two samples of one distribution stays below, but for one pair in 1,000.
+
+    Numbers: the cumulative share at the cut that varies most, at all cuts at once, which is the Kolmogorov-Smirnov
+    limit (1.95) where half of the rows lie below one of the cuts. Categories: the total variation that these `shares`
+    have on average, and four standard deviations.
+    """
+    scale = 1 / rows + 1 / known_rows
+    if "values" in bins:
+        variances = shares * (1 - shares) * scale
+        several = max(int((shares > 0).sum()), 2)
+        deviation = np.sqrt((1 - 2 / np.pi) * variances.sum() * several / (several - 1)) / 2
+        found = expected(shares, bins, scale) + 4 * deviation
+    else:
+        below = np.cumsum(shares).clip(0, 1)
+        found = DEVIATIONS * np.sqrt((below * (1 - below)).max() * scale)
+    return max(float(found) + 1 / rows, SMALLEST_SHARE)
+
+
+def expected(shares: np.ndarray, bins: histogram.Bins, scale: float) -> float:
+    """Mean distance of samples from a distribution of these `shares`; `scale` is the sum of one over their rows."""
+    if "values" in bins:
+        return float(np.sqrt(2 / np.pi * shares * (1 - shares) * scale).sum() / 2)
+    below = np.cumsum(shares).clip(0, 1)
+    return float(1.74 * np.sqrt((below * (1 - below)).max() * scale))
+
+
+def chance_of_new(rows: int, known_rows: int) -> float:
+    """What the share of values that training never had stays below, but for one window in 1,000.
+
+    Two numbers in as many as training had lie beyond its smallest and its largest; and that so many rows of one kind
+    all lie in the window, none in training, has the chance (rows / all rows) ** many.
+    """
+    beyond = 2 * rows / known_rows
+    all_here = np.log(1000) / np.log1p(known_rows / rows)
+    return max(float(beyond + 4 * np.sqrt(beyond) + all_here) / rows, SMALLEST_SHARE)
+
+
+def _weeks(spec: Spec, reference: Mapping[str, Any], shares: np.ndarray, rows: int) -> list[float]:
+    """Distances of the training weeks; those of fewer rows than the window without what so few show more by chance."""
+    own = spec["block_distances"]
+    sizes = reference.get("block_rows")
+    if sizes is None:
+        return list(own)
+    usual = expected(shares, spec, 1 / rows)
+    return [
+        max(far - max(expected(shares, spec, 1 / size) - usual, 0.0), 0.0) for far, size in zip(own, sizes, strict=True)
+    ]
+
+
+def _quantile(weeks: Sequence[float], quantile: float, factor: float) -> float:
+    return factor * float(np.quantile(weeks, quantile)) if len(weeks) else 0.0
+
+
+def _joined(shares: np.ndarray, spec: Spec) -> np.ndarray:
+    """As the reference has them: those of versions before count null among the other categories."""
+    if len(shares) == len(spec["shares"]):
+        return shares
+    joined: np.ndarray = np.append(shares[:-2], shares[-2:].sum())
+    return joined
 
 
 def class_probabilities(predicted: np.ndarray) -> np.ndarray:
@@ -126,20 +208,14 @@ def rmse_with_error(errors: np.ndarray, moments: pl.Series) -> tuple[float, floa
 
 
 def _blocks(frame: pl.DataFrame, time: str) -> list[pl.DataFrame]:
-    weeks = frame.with_columns(__week=pl.col(time).dt.truncate(BLOCK)).partition_by("__week", include_key=False)
-    return [week for week in weeks if week.height >= MIN_BLOCK_ROWS]
-
-
-def _quantile_edges(values: pl.Series) -> list[float]:
-    numbers = values.cast(pl.Float64).drop_nulls().to_numpy()
-    numbers = numbers[np.isfinite(numbers)]
-    if not len(numbers):
-        return []
-    edges: list[float] = np.unique(np.quantile(numbers, np.linspace(0, 1, NUM_BINS + 1)[1:-1])).tolist()
-    return edges
-
-
-def _categories(values: pl.Series) -> list[str]:
-    counts = values.cast(pl.String).drop_nulls().value_counts(sort=True).head(MAX_CATEGORIES)
-    listed: list[str] = counts.to_series(0).to_list()
-    return listed
+    """Weeks, of which each is joined with the next ones until it has enough rows."""
+    weeks = frame.sort(time).with_columns(__week=pl.col(time).dt.truncate(BLOCK))
+    blocks: list[pl.DataFrame] = []
+    for week in weeks.partition_by("__week", include_key=False, maintain_order=True):
+        if blocks and blocks[-1].height < MIN_BLOCK_ROWS:
+            blocks[-1] = pl.concat([blocks[-1], week])
+        else:
+            blocks.append(week)
+    if len(blocks) > 1 and blocks[-1].height < MIN_BLOCK_ROWS:
+        blocks[-2:] = [pl.concat(blocks[-2:])]
+    return blocks

@@ -87,6 +87,49 @@ def unequal(column: pl.Series, dtype: Any) -> pl.Series:
     return column.is_not_null() & column.ne_missing(given.cast(own, strict=False))
 
 
+def as_texts(values: pl.Series) -> pl.Series:
+    """Categories as a model tells them apart: text that depends on the value alone, not on its neighbours, its unit of
+    time or the sign of zero. NaN is null. DataError for a type whose values have no such text."""
+    dtype = values.dtype
+    if dtype.is_float():
+        return values.fill_nan(None).set(values == 0, 0.0).cast(pl.String)
+    if isinstance(dtype, pl.Datetime):
+        moments = values.dt.convert_time_zone("UTC") if dtype.time_zone else values
+        micros = moments.dt.cast_time_unit("us")
+        if dtype.time_unit != "ns":
+            return micros.cast(pl.String)
+        whole = micros.dt.cast_time_unit("ns") == moments
+        return micros.cast(pl.String).zip_with(whole, moments.cast(pl.String))
+    if isinstance(dtype, pl.Duration):
+        return values.dt.to_string("iso")
+    if dtype == pl.Time:
+        return values.dt.to_string("%H:%M:%S%.9f")
+    if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
+        raise DataError(
+            f"feature {values.name!r} holds {dtype}, which is no category: make text of it, or a feature of each part."
+        )
+    return values.cast(pl.String)
+
+
+def as_numbers(values: pl.Series) -> pl.Series:
+    """Numbers as a model reads them, Float64; DataError for values that are none."""
+    dtype = values.dtype
+    if dtype.is_numeric() or dtype in (pl.Boolean, pl.Null):
+        return values.cast(pl.Float64)
+    texts = isinstance(dtype, pl.Categorical | pl.Enum) or dtype == pl.String
+    numbers = values.cast(pl.String).cast(pl.Float64, strict=False) if texts else None
+    if numbers is not None and numbers.null_count() == values.null_count():
+        return numbers
+    known = values.is_not_null() if numbers is None else values.is_not_null() & numbers.is_null()
+    places = known.arg_true()
+    if not len(places):
+        return pl.Series(values.name, [None] * len(values), pl.Float64)
+    raise DataError(
+        f"feature {values.name!r} holds {dtype}, in row {places[0]} {shown(values, places[0])}, which is no "
+        "number: list it in `Model.categorical`, or make a number of it (days since, seconds, a feature of each part)."
+    )
+
+
 def shown(column: pl.Series, place: int) -> str:
     """A value for a message: as Python writes it, shortened."""
     if isinstance(column.dtype, pl.Datetime):  # with all its digits, which Python does not hold

@@ -202,9 +202,10 @@ def pictures(
 
 def as_table(table: pl.DataFrame) -> str:
     """`feature_table` in Markdown."""
-    lines = ["| feature | distance | limit | drifted |", "|---|---|---|---|"]
+    lines = ["| feature | distance | of | limit | drifted |", "|---|---|---|---|---|"]
     lines += [
-        f"| {name} | {far:.3f} | {limit:.3f} | {'**yes**' if yes else 'no'} |" for name, far, limit, yes in table.rows()
+        f"| {name} | {far:.3f} | {of} | {limit:.3f} | {'**yes**' if yes else 'no'} |"
+        for name, far, limit, yes, of in table.rows()
     ]
     return "\n".join(lines)
 

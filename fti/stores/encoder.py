@@ -14,7 +14,7 @@ import polars as pl
 
 from fti.errors import DataError
 from fti.stores.target import Target
-from fti.values import shown
+from fti.values import as_numbers, as_texts
 
 NUM_QUANTILES = 65
 FEW_ROWS = 32
@@ -110,10 +110,10 @@ class Encoder:
     def _encode_columns(self, frame: pl.DataFrame) -> np.ndarray:
         encoded = np.empty((frame.height, len(self.numeric) + len(self.categorical)), np.float32)
         for column, name in enumerate(self.numeric):
-            encoded[:, column] = _numbers(frame[name]).to_numpy()
+            encoded[:, column] = as_numbers(frame[name]).to_numpy()
         for column, (name, known) in enumerate(self._codes.items(), start=len(self.numeric)):
             codes, listed = pl.Series(list(known.values()), dtype=pl.Float32), pl.Series(list(known), dtype=pl.String)
-            found = _texts(frame[name]).replace_strict(listed, codes, default=0, return_dtype=pl.Float32)
+            found = as_texts(frame[name]).replace_strict(listed, codes, default=0, return_dtype=pl.Float32)
             encoded[:, column] = found.fill_null(0).to_numpy()
         return encoded
 
@@ -151,58 +151,15 @@ def _require(frame: pl.DataFrame, names: Sequence[str]) -> None:
 
 
 def _categories(values: pl.Series) -> tuple[str, ...]:
-    known = _texts(values).drop_nulls()
+    known = as_texts(values).drop_nulls()
     if known.n_unique() <= MAX_CATEGORIES:
         return tuple(known.unique().sort().to_list())
     name, counts = known.name, known.value_counts(name="count")
     return tuple(counts.sort("count", name, descending=[True, False])[:MAX_CATEGORIES][name].sort().to_list())
 
 
-def _texts(values: pl.Series) -> pl.Series:
-    """Categories as text that depends on the value alone: not on its neighbours, its unit of time or the sign of zero.
-    NaN is null. DataError for a type whose values have no such text."""
-    dtype = values.dtype
-    if dtype.is_float():
-        return values.fill_nan(None).set(values == 0, 0.0).cast(pl.String)
-    if isinstance(dtype, pl.Datetime):
-        moments = values.dt.convert_time_zone("UTC") if dtype.time_zone else values
-        micros = moments.dt.cast_time_unit("us")
-        if dtype.time_unit != "ns":
-            return micros.cast(pl.String)
-        exact = micros.dt.cast_time_unit("ns") == moments
-        return micros.cast(pl.String).zip_with(exact, moments.cast(pl.String))
-    if isinstance(dtype, pl.Duration):
-        return values.dt.to_string("iso")
-    if dtype == pl.Time:
-        return values.dt.to_string("%H:%M:%S%.9f")
-    if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
-        raise DataError(
-            f"feature {values.name!r} holds {dtype}, which is no category: make text of it, or a feature of each part."
-        )
-    return values.cast(pl.String)
-
-
-def _numbers(values: pl.Series) -> pl.Series:
-    """Numbers as Float64; DataError for values that are none."""
-    dtype = values.dtype
-    if dtype.is_numeric() or dtype in (pl.Boolean, pl.Null):
-        return values.cast(pl.Float64)
-    texts = isinstance(dtype, pl.Categorical | pl.Enum) or dtype == pl.String
-    numbers = values.cast(pl.String).cast(pl.Float64, strict=False) if texts else None
-    if numbers is not None and numbers.null_count() == values.null_count():
-        return numbers
-    known = values.is_not_null() if numbers is None else values.is_not_null() & numbers.is_null()
-    places = known.arg_true()
-    if not len(places):
-        return pl.Series(values.name, [None] * len(values), pl.Float64)
-    raise DataError(
-        f"feature {values.name!r} holds {dtype}, in row {places[0]} {shown(values, places[0])}, which is no "
-        "number: list it in `Model.categorical`, or make a number of it (days since, seconds, a feature of each part)."
-    )
-
-
 def _known(values: pl.Series) -> np.ndarray:
-    numbers = _numbers(values).drop_nulls()
+    numbers = as_numbers(values).drop_nulls()
     return numbers.filter(numbers.is_finite()).to_numpy()
 
 

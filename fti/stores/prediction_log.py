@@ -1,30 +1,25 @@
 """The prediction log: every answered prediction, durable before the answer leaves, and the labels that came later.
 
 Requests lie as newline-delimited JSON, one folder per UTC day of `event_timestamp`, one segment per writing process and
-set of columns. A segment's first line names the columns' types. Every write is one `write()` of whole lines, so a
-process that is killed loses nothing it has acknowledged, and a torn last line is nobody's answer: readers skip it.
+set of columns (see `fti.stores.log_segment`): a process that is killed loses nothing it has acknowledged, and a segment
+that was changed or cut is refused by name.
 """
 
 from __future__ import annotations
 
-import io
-import json
 import os
-import threading
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-import orjson
 import polars as pl
 
 from fti.errors import DataError
 from fti.files import aside
+from fti.stores.log_segment import UTC_TIME, append_lines, header_of, lines_of, read_segment
 
 TIME = "event_timestamp"
 """Column that decides a record's day: the moment of prediction."""
@@ -32,17 +27,6 @@ ID = "request_id"
 SERVED = "served_at"
 LABEL_COLUMNS = ("actual", "known_at")
 """Columns of the label table beside the row key and `event_timestamp`."""
-UTC_TIME = pl.Datetime("us", "UTC")
-_INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
-_SCALARS = (pl.String, pl.Boolean, *_INTEGERS, pl.Float32, pl.Float64, pl.Date)
-_LISTS = (pl.List(pl.String), pl.List(pl.Float64))
-_TYPES: dict[str, pl.DataType] = {
-    str(dtype): dtype for dtype in (*(scalar() for scalar in _SCALARS), UTC_TIME, *_LISTS)
-}
-FEW_ROWS = 8
-_NARROW: dict[Any, Any] = {pl.Int8: pl.Int32, pl.Int16: pl.Int32, pl.UInt8: pl.Int32, pl.UInt16: pl.Int32}
-"""Types that polars cannot read from JSON: it reads the wider ones."""
-_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -66,10 +50,11 @@ class PredictionLog:
         missing = {ID, TIME, SERVED} - set(records.columns)
         if missing:
             raise DataError(f"prediction log: the records lack {sorted(missing)}")
-        header = _header(tuple(records.columns), tuple(records.dtypes))
+        header = header_of(tuple(records.columns), tuple(records.dtypes))
         name = f"{self.writer}-{os.getpid()}-{zlib.crc32(header):08x}.ndjson"
         for day, part in _by_day(records):
-            self._write(self._requests(project) / str(day) / name, header, part)
+            path = self._requests(project) / str(day) / name
+            append_lines(path, header, lines_of(part), fsync=self.fsync)
 
     def read(self, project: str, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
         """Records with `start <= event_timestamp < end`, oldest first; of several with one `request_id`, the first.
@@ -150,64 +135,6 @@ class PredictionLog:
             for path in sorted((self._requests(project) / str(day)).glob("*.ndjson"))
             if (frame := read_segment(path)) is not None
         ]
-
-    def _write(self, path: Path, header: bytes, rows: pl.DataFrame) -> None:
-        lines = _lines(rows)
-        if not path.parent.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-        with _LOCK:
-            append_lines(path, header, lines, fsync=self.fsync)
-
-
-def append_lines(path: Path, header: bytes, lines: bytes, *, fsync: bool) -> None:
-    """Append whole lines to one segment in one write, after the header when the segment is new.
-
-    A short write (a full disk) is taken back before the error is raised, so that the next line starts a line.
-    """
-    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        size = os.fstat(handle).st_size
-        content = lines if size else header + lines
-        written = os.write(handle, content)
-        if written < len(content):
-            os.ftruncate(handle, size)
-            raise OSError(f"{path}: {written} of {len(content)} bytes fit on the disk; free some space")
-        if fsync:
-            os.fdatasync(handle)
-    finally:
-        os.close(handle)
-
-
-def read_segment(path: Path) -> pl.DataFrame | None:
-    """The records of one segment, without a torn last line; None when there is no whole record."""
-    content = path.read_bytes()
-    first, last = content.find(b"\n"), content.rfind(b"\n")
-    if first == last:
-        return None
-    try:
-        schema = {name: _TYPES[dtype] for name, dtype in json.loads(content[:first])["columns"].items()}
-        wide = {name: _NARROW.get(dtype.base_type(), dtype) for name, dtype in schema.items()}
-        return pl.read_ndjson(io.BytesIO(content[first + 1 : last + 1]), schema=wide).cast(dict(schema))
-    except (ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{path} is damaged ({error}). Move it out of the log to go on without its records.") from error
-
-
-def _lines(rows: pl.DataFrame) -> bytes:
-    """The rows as JSON, a line each. A handful of rows is faster in Python, many are faster in polars."""
-    if rows.height <= FEW_ROWS:
-        return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows.iter_rows(named=True))
-    buffer = io.BytesIO()
-    rows.write_ndjson(buffer)
-    return buffer.getvalue()
-
-
-@lru_cache(maxsize=32)
-def _header(names: tuple[str, ...], dtypes: tuple[pl.DataType, ...]) -> bytes:
-    columns = dict(zip(names, map(str, dtypes), strict=True))
-    unknown = {name: dtype for name, dtype in columns.items() if dtype not in _TYPES}
-    if unknown:
-        raise DataError(f"prediction log: cannot keep the columns {unknown}; cast them to one of {sorted(_TYPES)}")
-    return json.dumps({"columns": columns}).encode() + b"\n"
 
 
 def _by_day(rows: pl.DataFrame) -> Iterable[tuple[date, pl.DataFrame]]:

@@ -161,7 +161,11 @@ ON_DATA = {
     "on-demand features rank": ("on_demand", features(on_demand=ranked), "fields of its own row"),
     "on-demand features see the label": ("on_demand", features(on_demand=with_the_answer), "beside the label"),
     "the test split is empty": ("splits", split(until=START + timedelta(days=DAYS + 9)), "no rows in the"),
-    "the monitor's window is an hour": ("drift", monitored(window=HOUR, min_rows=1), "longer Monitor.window"),
+    "the monitor's window is six hours": (
+        "drift",
+        monitored(window=6 * HOUR, min_rows=1, quantile=0.0),
+        "longer Monitor.window",
+    ),
     "no request has the entity": ("parity", served({"asked_at": ASKED_AT}), "looked up by machine"),
 }
 ON_MODELS = {

@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 
 from fti.errors import DataError
-from fti.stores.prediction_log import PredictionLog, append_lines
+from fti.stores.log_segment import append_lines
+from fti.stores.prediction_log import PredictionLog
 
 START = datetime(2013, 9, 1, tzinfo=UTC)
 UTC_TIME = pl.Datetime("us", "UTC")
@@ -82,8 +83,8 @@ def test_a_torn_last_line_is_skipped_and_the_next_writer_is_not_hurt(log: Predic
     assert sorted(log.read("flights")["request_id"]) == ["r0", "r1", "r2", "s0", "s1"]
 
 
-@pytest.mark.parametrize("content", [b"", b'{"columns": {"reque', b'{"columns": {"request_id": "String"}}\n{"requ'])
-def test_a_segment_without_a_whole_record_holds_nothing(log: PredictionLog, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b'{"columns": {"reque', b'{"columns": {"request_id": "String"}}\n{"requ'])
+def test_a_segment_of_versions_before_without_a_whole_record_holds_nothing(log: PredictionLog, content: bytes) -> None:
     log.append("flights", records(3))
     (segment,) = segments(log)
     (segment.parent / "other.ndjson").write_bytes(content)
@@ -96,6 +97,62 @@ def test_a_damaged_segment_is_named(log: PredictionLog) -> None:
     segment.write_bytes(segment.read_bytes().replace(b'"carrier":"UA"', b'"carrier":{{'))
     with pytest.raises(DataError, match=segment.name):
         log.read("flights")
+
+
+def flipped(content: bytes, place: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+def test_every_flipped_bit_and_every_cut_of_what_was_acknowledged_is_told(log: PredictionLog) -> None:
+    for number in range(3):
+        log.append("flights", records(2, prefix=f"p{number}-"))
+    (segment,) = segments(log)
+    whole = segment.read_bytes()
+    assert log.read("flights").height == 6
+    for place in range(len(whole)):
+        segment.write_bytes(flipped(whole, place))
+        with pytest.raises(DataError, match="Move it out of the log"):
+            log.read("flights")
+    for size in range(0, len(whole), 7):
+        segment.write_bytes(whole[:size])
+        with pytest.raises(DataError, match=segment.name):
+            log.read("flights")
+    segment.unlink()
+    log.append("flights", records(2))
+    assert log.read("flights").height == 2
+
+
+def test_lines_that_were_written_and_not_yet_acknowledged_count(log: PredictionLog) -> None:
+    """A writer that dies between its lines and its check leaves the check of before."""
+    log.append("flights", records(2))
+    (segment,) = segments(log)
+    before = segment.read_bytes()
+    log.append("flights", records(3, prefix="s"))
+    after = segment.read_bytes()
+    segment.write_bytes(after.replace(after.splitlines()[0], before.splitlines()[0]))
+    assert log.read("flights").height == 5
+
+
+@pytest.mark.parametrize("number", [1, 40])
+@pytest.mark.parametrize("dtype", [pl.Float32, pl.Float64])
+def test_nan_and_infinity_are_kept(log: PredictionLog, number: int, dtype: pl.DataType) -> None:
+    values = [float("nan"), float("inf"), -float("inf"), None, -0.0, 1.5, 2.5, 3.5] * number
+    lists = [[value, 1.0] if value != 2.5 else None for value in values]
+    rows = records(len(values)).with_columns(
+        pl.Series("temp", values, dtype), pl.Series("parts", lists, pl.List(pl.Float64))
+    )
+    log.append("flights", rows)
+    found = log.read("flights")
+    assert found.equals(rows, null_equal=True)
+    assert str(found["temp"].to_list()) == str(values)
+
+
+def test_segments_of_versions_before_are_read(log: PredictionLog) -> None:
+    log.append("flights", records(3))
+    (segment,) = segments(log)
+    first, _, rest = segment.read_bytes().partition(b"\n")
+    segment.write_bytes(b'{"columns": ' + first.partition(b'"columns": ')[2] + b"\n" + rest)
+    assert log.read("flights").equals(records(3))
 
 
 def test_new_columns_start_a_new_segment_and_old_records_lack_them(log: PredictionLog) -> None:
@@ -127,11 +184,14 @@ def test_many_threads_write_every_record(log: PredictionLog) -> None:
 def test_a_write_that_does_not_fit_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "segment.ndjson"
     append_lines(path, b"header\n", b"one\n", fsync=True)
-    whole = os.write
-    monkeypatch.setattr(os, "write", lambda handle, content: whole(handle, content[:2]))
+    before, whole = path.read_bytes(), os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda handle, content, place: whole(handle, content[:2], place))
     with pytest.raises(OSError, match="free some space"):
         append_lines(path, b"header\n", b"two\n", fsync=False)
-    assert path.read_bytes() == b"header\none\n"
+    assert path.read_bytes() == before
+    monkeypatch.undo()
+    append_lines(path, b"header\n", b"two\n", fsync=False)
+    assert path.read_bytes().endswith(b"header\none\ntwo\n")
 
 
 WRITER = """
