@@ -11,7 +11,7 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -21,12 +21,15 @@ import numpy as np
 import polars as pl
 
 from feature_pipeline.statistics import profile
+from fti import drift
 from fti.errors import FtiError
 from fti.fingerprint import fingerprint
 from fti.project import RequestField
 from fti.projects.flights import project as flights
 from fti.stores.encoder import Encoder
 from fti.stores.lake import Lake
+from fti.stores.prediction_log import PredictionLog
+from fti.values import as_numbers
 from fti.windows import rolling_statistics
 from inference_pipeline.request import RequestError, parse_batch, parse_one
 from inference_pipeline.request import schema as request_schema
@@ -173,6 +176,42 @@ def _json(values: pl.Series) -> list[Any]:
     return [value if isinstance(value, int | float | str | list | None) else str(value) for value in values.to_list()]
 
 
+def log(kind: Kind, values: pl.Series, many: bool) -> Carried:
+    """As a column of the prediction log."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = PredictionLog(folder)
+        rows = rows_of(values).select(
+            pl.col("id").cast(pl.String).alias("request_id"),
+            pl.col("at").alias("event_timestamp"),
+            pl.col("at").alias("served_at"),
+            "id",
+            "value",
+        )
+        for part in parts_of(rows, many):
+            own.append("project", part)
+        found = PredictionLog(folder).read("project").sort("id")["value"]
+    assert found.dtype == values.dtype
+    return plain(found), plain(values)
+
+
+def reference(kind: Kind, values: pl.Series, many: bool) -> Carried:
+    """A constant column drifts from none but other constants."""
+    number = values.dtype.is_numeric() or values.dtype == pl.Boolean
+    names = {"numeric": ["value"], "categorical": []} if number else {"numeric": [], "categorical": ["value"]}
+    columns = [pl.concat([values[at : at + 1]] * 300) for at in range(len(values))]
+    moments = pl.Series("event_timestamp", [NOON + timedelta(minutes=at) for at in range(300)], UTC_TIME)
+    known = [drift.reference(pl.DataFrame([moments, column]), **names) for column in columns]
+    known = json.loads(json.dumps(known))
+    features = {str(place): one["features"]["value"] for place, one in enumerate(known)}
+    drifted = []
+    for column in columns:
+        alike = pl.DataFrame([column.alias(name) for name in features])
+        found = drift.compare(alike, {**known[0], "features": features})
+        drifted.append(found.sort(pl.col("feature").cast(pl.Int64))["drifted"].to_list())
+    marks = [value if value is None else str(value + 0.0) for value in as_numbers(values)] if number else plain(values)
+    return drifted, [[mark != other for other in marks] for mark in marks]
+
+
 def report(kind: Kind, values: pl.Series, many: bool) -> Carried:
     """The least, the largest and the most frequent value that a profile shows."""
     (found,) = profile(pl.concat([values] * (1 if many else 3)).to_frame())
@@ -209,6 +248,9 @@ STATIONS = (
     Station("category", "the encoder, as a categorical feature; 0.0 and -0.0 are one, NaN is missing", encoder),
     Station("number", "the encoder, as a numeric feature: the nearest 32-bit float, infinity is missing", model_input),
     Station("request", "a field of a JSON request", request),
+    Station("prediction log", "a column of the prediction log", log),
+    Station("drift reference", "a constant column against other constants; a number is its 64-bit float", reference),
     Station("report", "a column's profile: least, largest and most frequent value", report),
 )
+SLOW = ("offline store", "Feast's materialize")
 REFUSALS = (FtiError, RequestError)

@@ -1,4 +1,4 @@
-"""What each station refuses, by kind: read by the test, which tries it, and by `docs/values.py`, which tells it."""
+"""What each station refuses, by kind: read by the tests, which try it, and by `docs/values.py`, which tells it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import polars as pl
+import pytest
 
 from tests.values.kinds import Kind
+from tests.values.stations import REFUSALS, Station
 
 
 def no_number(kind: Kind) -> bool:
@@ -37,6 +39,13 @@ def no_field(kind: Kind) -> bool:
     return not (fits or zoned) or kind.name.endswith(edges)
 
 
+def no_line(kind: Kind) -> bool:
+    """What the prediction log keeps no column of."""
+    plain = kind.dtype in (pl.String, pl.Boolean, pl.Date, pl.Datetime("us", "UTC"), pl.List(pl.String))
+    lists = kind.dtype == pl.List(pl.Float64)
+    return not (plain or lists or kind.dtype.is_float() or (kind.dtype.is_integer() and kind.dtype != pl.Int128))
+
+
 @dataclass(frozen=True)
 class Refused:
     """The kinds that a station refuses, and in words what and why."""
@@ -62,5 +71,23 @@ REFUSED = {
         "types that a request field cannot have; NaN and infinity, which JSON lacks; empty text; years before 1900 and "
         "from 2200 on; parts of a microsecond; whole numbers over 64 bits",
     ),
+    "prediction log": Refused(
+        no_line,
+        "all but text, booleans, whole numbers of up to 64 bits, floats, dates, datetimes of microseconds in UTC, "
+        "lists of texts and of 64-bit floats",
+    ),
+    "drift reference": Refused(no_category, "bytes, lists and structs: they are neither a number nor one category"),
 }
 """Station -> what it refuses; one that is not here keeps every value."""
+
+
+def require_equal_or_refused(station: Station, kind: Kind) -> None:
+    """In order, turned around, and turned around one by one."""
+    turned = kind.series(kind.values[::-1])
+    for values, many in ((kind.series(), True), (turned, True), (turned, False)):
+        if station.name in REFUSED and REFUSED[station.name].kinds(kind):
+            with pytest.raises(REFUSALS, match=r"value|the body is not JSON"):
+                station.carry(kind, values, many)
+        else:
+            found, right = station.carry(kind, values, many)
+            assert found == right

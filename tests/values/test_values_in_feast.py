@@ -1,0 +1,14 @@
+"""As `test_values.py`, for the point-in-time join and Feast's own way online: in a file of their own, which another
+process runs at the same time."""
+
+import pytest
+
+from tests.values.kinds import KINDS, Kind
+from tests.values.stations import SLOW, STATIONS, Station
+from tests.values.table import require_equal_or_refused
+
+
+@pytest.mark.parametrize("station", [one for one in STATIONS if one.name in SLOW], ids=lambda one: one.name)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_a_value_comes_out_equal_or_is_refused_by_name(station: Station, kind: Kind) -> None:
+    require_equal_or_refused(station, kind)
