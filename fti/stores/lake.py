@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import polars as pl
 
+from fti.checksums import aside_checked, require_whole
 from fti.errors import DataError, NotReadyError
 from fti.periods import LENGTHS, Period, by_stem, days_between, end_day, first_day, midnight, period_of, stem_of
 from fti.stores.segments import (
@@ -39,6 +39,7 @@ from fti.stores.segments import (
 from fti.stores.segments import stem_of as stem_in
 
 UTC_TIME = pl.Datetime("us", "UTC")
+REMEDY = "Materialize that day again."
 STATIC = "all"
 """File stem of a table that has no days."""
 
@@ -126,6 +127,8 @@ class Lake:
             self._require(table, by)
             files = self._files(table)
             for stem, part in _by_period(rows, time, by):
+                own = (path for path in files if is_segment(path) and stem_in(path) == stem)
+                require_whole(own, REMEDY, of=table)
                 path, extended = with_newest_segment(self.path(table), stem, files, part, key)
                 self._replace(path, extended, segment_facts(key, time, stem, extended))
             for stem, part in _by_period(gone, time, by) if gone is not None else ():
@@ -171,6 +174,7 @@ class Lake:
         if not files:
             raise NotReadyError(f"{table}: no rows in the lake ({self.root}). Materialize its asset first.")
         chosen = touched(files, start, end)
+        require_whole(chosen, REMEDY, of=table)
         return within(merged(chosen), chosen, start, end) if chosen else pl.scan_parquet(files[0]).head(0)
 
     def load(
@@ -234,6 +238,7 @@ class Lake:
         The day is whole before the first segment goes: between the two, a reader meets the same rows twice at most.
         """
         files = [path for path in self._files(table) if stem_in(path) == stem]
+        require_whole(files, REMEDY, of=table)
         rows = merged(files).collect()
         if without is not None:
             rows = rows.join(without, on=without.columns, how="anti", maintain_order="left")
@@ -255,13 +260,8 @@ class Lake:
 
     @staticmethod
     def _replace(path: Path, rows: pl.DataFrame, facts: Mapping[str, str] | None = None) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        try:
-            rows.write_parquet(aside, compression="lz4", metadata=dict(facts) if facts else None)
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
+        with aside_checked(path, durable=False) as own:
+            rows.write_parquet(own, compression="lz4", metadata=dict(facts) if facts else None)
 
 
 def _is_readable(file: Path) -> bool:
@@ -285,9 +285,10 @@ def _holds(path: Path, rows: pl.DataFrame, facts: Mapping[str, str]) -> bool:
     if not path.exists():
         return False
     try:
+        require_whole([path], REMEDY)
         present = pl.read_parquet(path)
         known = pl.read_parquet_metadata(path) if facts else {}
-    except (pl.exceptions.PolarsError, OSError):
+    except (pl.exceptions.PolarsError, OSError, DataError):
         return False
     return present.schema == rows.schema and present.equals(rows) and facts.items() <= known.items()
 

@@ -21,6 +21,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from fti.checksums import Sum, is_whole, require_whole, sum_of
 from fti.stores.search import (
     FIRST,
     LAST,
@@ -33,7 +34,7 @@ from fti.stores.search import (
     spans,
 )
 
-FORMAT = 2
+FORMAT = 3
 KNOWN, EVENT = "__known", "__event"
 _ENTITY = "__entity"
 _CHUNK = 1 << 14
@@ -155,11 +156,11 @@ class Place:
         """Keep `layout` of the files in `state`, written aside and renamed; other versions go."""
         aside = self.folder / f".{uuid.uuid4().hex}"
         aside.mkdir(parents=True)
-        sizes = {f"{name}.arrow": _write(aside / f"{name}.arrow", frame) for name, frame in vars(layout).items()}
+        sums = {f"{name}.arrow": _write(aside / f"{name}.arrow", frame) for name, frame in vars(layout).items()}
         columns = [name for name in layout.rows.columns if name not in (KNOWN, EVENT)]
-        about = json.dumps({"state": state, "columns": columns, "sizes": sizes})
+        about = json.dumps({"state": state, "columns": columns, "sums": sums})
         (aside / "about.json").write_text(about)
-        target = self.folder / hashlib.sha256(about.encode()).hexdigest()[:16]
+        target = self.folder / _name_of(about)
         shutil.rmtree(target, ignore_errors=True)
         try:
             os.rename(aside, target)
@@ -171,7 +172,9 @@ class Place:
         """Finished layouts; one that another process removes meanwhile is skipped."""
         for folder in self.folder.glob("[!.]*"):
             try:
-                yield folder, json.loads((folder / "about.json").read_text())
+                about = (folder / "about.json").read_text()
+                if folder.name == _name_of(about):
+                    yield folder, json.loads(about)
             except (OSError, ValueError):
                 continue
 
@@ -184,6 +187,7 @@ class Place:
 
 def scan(files: Sequence[Path]) -> pl.LazyFrame:
     """The rows of Parquet files in their order; columns that the first one lacks are left out."""
+    require_whole(files, "Materialize that day again.")
     return pl.scan_parquet(list(files), extra_columns="ignore", cast_options=CASTS, hive_partitioning=False)
 
 
@@ -193,20 +197,25 @@ def state_of(files: Sequence[Path]) -> str:
     return hashlib.sha256(repr(stats).encode()).hexdigest()
 
 
-def _write(path: Path, frame: pl.DataFrame) -> int:
-    """`frame` as one Arrow batch, on the disk when this returns its size."""
+def _name_of(about: str) -> str:
+    return hashlib.sha256(about.encode()).hexdigest()[:16]
+
+
+def _write(path: Path, frame: pl.DataFrame) -> Sum:
+    """`frame` as one Arrow batch, on the disk when this returns its checksum and size."""
     with path.open("wb") as file:
         frame.rechunk().write_ipc(file, record_batch_size=max(frame.height, 1))
         file.flush()
         os.fsync(file.fileno())
-    return path.stat().st_size
+    return sum_of(path)
 
 
 def _open(folder: Path, about: dict[str, Any]) -> Layout | None:
-    """The layout in `folder`, its columns memory-mapped; none when a file is missing or cut short."""
+    """The layout in `folder`, its columns memory-mapped; none when a file is missing or not as it was written."""
     try:
-        if any((folder / name).stat().st_size != size for name, size in about["sizes"].items()):
-            return None
+        for name, told in about["sums"].items():
+            if not (folder / name).exists() or not is_whole(folder / name, {tuple(told)}):
+                return None
         return Layout(_map(folder / "entities.arrow"), _map(folder / "rows.arrow"))
     except (OSError, pa.ArrowInvalid):
         return None

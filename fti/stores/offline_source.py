@@ -27,6 +27,7 @@ from feast.data_source import DataSource
 from feast.infra.offline_stores.file_source import FileSource
 from feast.repo_config import RepoConfig
 
+from fti.checksums import require_whole
 from fti.errors import DataError, NotReadyError
 from fti.periods import touches
 from fti.stores.layout import CASTS
@@ -119,6 +120,8 @@ class Place:
         if not self.files:
             raise NotReadyError(f"{self.uri}: no rows yet. Materialize the project's features first.")
         chosen = _touched(self.files, start, end) if self.day_files else self.files
+        if self.is_local:
+            require_whole(map(Path, chosen or self.files[:1]), "Materialize that day again.")
         rows = pl.scan_parquet(
             chosen or self.files[:1],
             storage_options=self.storage_options,

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import polars as pl
 
+from fti.checksums import aside_checked, require_whole
 from fti.errors import DataError
-from fti.files import aside
 from fti.stores.log_segment import UTC_TIME, append_lines, header_of, lines_of, read_segment
 
 TIME = "event_timestamp"
@@ -91,18 +91,18 @@ class PredictionLog:
         added = 0
         for day, part in _by_day(rows):
             path = self._labels(project) / f"{day}.parquet"
-            known = pl.read_parquet(path) if path.exists() else part.clear()
+            known = self._day_of_labels(path) if path.exists() else part.clear()
             key = [name for name in part.columns if name not in LABEL_COLUMNS]
             merged = pl.concat([known, part], how="vertical_relaxed").unique(key, keep="last", maintain_order=True)
             added += merged.height - known.height
-            with aside(path) as own:
+            with aside_checked(path) as own:
                 merged.write_parquet(own)
         return added
 
     def labels(self, project: str, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame | None:
         """Labels with `start <= event_timestamp < end`, or None while there are none."""
         days = [day for day in _days(self._labels(project)) if _touches(day, start, end)]
-        frames = [pl.read_parquet(self._labels(project) / f"{day}.parquet") for day in days]
+        frames = [self._day_of_labels(self._labels(project) / f"{day}.parquet") for day in days]
         return _within(pl.concat(frames, how="vertical_relaxed"), start, end) if frames else None
 
     def labelled(self, project: str, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
@@ -123,6 +123,11 @@ class PredictionLog:
 
     def _labels(self, project: str) -> Path:
         return Path(self.root) / project / "labels"
+
+    @staticmethod
+    def _day_of_labels(path: Path) -> pl.DataFrame:
+        require_whole([path], "Delete it and materialize labels with `until` a week after that day.")
+        return pl.read_parquet(path)
 
     def _segments(self, project: str, start: datetime | None, end: datetime | None) -> Iterator[pl.DataFrame]:
         for day in _days(self._requests(project)):

@@ -41,8 +41,8 @@ class World:
         return self.job(used).execute_in_process(instance=self.instance, raise_on_error=False, **options)
 
     def fingerprint(self):
-        """Content of every file in the lake."""
-        files = sorted(Path(self.lake.root).rglob("*"))
+        """Content of every file in the lake, but the lists of checksums."""
+        files = sorted(file for file in Path(self.lake.root).rglob("*") if file.name != ".sums")
         return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()}
 
 
