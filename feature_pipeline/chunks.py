@@ -19,6 +19,8 @@ from typing import Any
 
 import orjson
 
+from fti.checksums import sealed, unsealed
+from fti.errors import DataError
 from fti.files import replace_file
 from fti.periods import DAY, Period, by_stem, end_day, first_day, midnight, period_of, stem_of, touches
 from fti.project import Project
@@ -103,7 +105,7 @@ class Journal:
         outputs = self.outputs(min(days), max(days))
         self.folder.mkdir(parents=True, exist_ok=True)
         text = orjson.dumps(inputs, option=orjson.OPT_SORT_KEYS)
-        shared = hashlib.blake2b(text, digest_size=12).hexdigest()
+        shared = _name_of(text)
         self._shared(shared).parent.mkdir(parents=True, exist_ok=True)
         replace_file(self._shared(shared), text)
         for stem, own in by_stem(sorted(days), self.project.partition_by).items():
@@ -111,17 +113,19 @@ class Journal:
             record: dict[str, Any] = {"version": self.version, "inputs": shared, "outputs": made}
             if period_of(stem) == "month":
                 record["days"] = [day.day for day in own]
-            replace_file(self.folder / f"{stem}.json", orjson.dumps(record), durable=False)
+            replace_file(self.folder / f"{stem}.json", orjson.dumps(sealed(record)), durable=False)
 
     def days(self) -> list[date]:
         """Days that have a record, oldest first."""
-        return sorted(day for stem in self._stems() for day in _days(stem, self._record(stem)))
+        records = {stem: self._record(stem) for stem in self._stems()}
+        return sorted(day for stem, record in records.items() if record for day in _days(stem, record))
 
     def versions(self) -> Iterator[tuple[list[date], str]]:
         """The days of each record, and the version of the transform that made them."""
         for stem in self._stems():
             record = self._record(stem)
-            yield _days(stem, record), record["version"]
+            if record:
+                yield _days(stem, record), record["version"]
 
     def inputs(self, first: date, last: date) -> dict[str, Files]:
         """Fingerprints of the raw files, as they lie in the lake, that the transform reads for these days."""
@@ -144,8 +148,13 @@ class Journal:
         return sorted(file.stem for file in self.folder.glob("[!.]*.json"))
 
     def _record(self, stem: str) -> dict[str, Any]:
+        """What is known of a day; of one whose file is damaged nothing, so that it is made again."""
         path = self.folder / f"{stem}.json"
-        return dict(orjson.loads(path.read_bytes())) if path.exists() else {}
+        try:
+            record = unsealed(path.read_bytes(), path, "") if path.exists() else {}
+        except DataError:
+            return {}
+        return record if record.keys() <= {"version", "inputs", "outputs", "days"} else {}
 
     def _shared(self, name: str) -> Path:
         return self.folder.with_name("inputs") / f"{name}.json"
@@ -153,9 +162,10 @@ class Journal:
     def _changes(self, name: str, inputs: Mapping[str, Files]) -> Changes | None:
         """Source -> its files that differ between the shared record `name` and `inputs`; None without that record."""
         path = self._shared(name)
-        if not path.exists():
+        text = path.read_bytes() if path.exists() else b""
+        if _name_of(text) != name:
             return None
-        known = orjson.loads(path.read_bytes())
+        known = orjson.loads(text)
         return {
             source: _changed(known.get(source, {}), inputs.get(source, {}))
             for source in sorted(known.keys() | inputs.keys())
@@ -185,6 +195,10 @@ class Journal:
             return [NEVER_MADE]
         first, last = self._since(stem), end_day(stem) - DAY
         return [f"{source} {name}" for source, names in found.items() for name in _between(names, first, last)]
+
+
+def _name_of(text: bytes) -> str:
+    return hashlib.blake2b(text, digest_size=12).hexdigest()
 
 
 def _days(stem: str, record: Mapping[str, Any]) -> list[date]:

@@ -2,24 +2,27 @@
 
 Each folder has a file `.sums` of lines `<CRC-32> <bytes> <name>`. A file that has lines must be as one of them says:
 between a line and its rename, that of the file before. One that has none, of a version before or from elsewhere, is
-taken as it is.
+taken as it is. Small JSON files hold their own checksum.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import json
 import os
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from fti.errors import DataError
 from fti.files import aside, replace_file
 
-SUMS = ".sums"
+SUMS, SEAL = ".sums", "sha256"
 TIDY_BYTES = 2**16
 """A longer list of sums loses the lines of files that are gone, whenever it has doubled."""
 BLOCK = 2**20
@@ -144,3 +147,25 @@ def _tidy(folder: Path, coming: str) -> int:
     text = b"".join(line + b"\n" for lines in kept.values() for line in lines)
     replace_file(folder / SUMS, text)
     return len(text)
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object with one key more: the SHA-256 of the others."""
+    return {**content, SEAL: _digest(content)}
+
+
+def unsealed(text: bytes, path: Path, remedy: str, *, required: bool = False) -> dict[str, Any]:
+    """The JSON object that `path` holds, without its seal; DataError where it is not what was sealed, or where there is
+    no seal and one is `required`: those of versions before have none."""
+    try:
+        content = json.loads(text)
+        seal = content.pop(SEAL, None)
+        if (seal is None and not required) or seal == _digest(content):
+            return dict(content)
+    except (ValueError, AttributeError, TypeError):
+        pass  # what is no JSON object is damaged as well
+    raise DataError(f"{path} is damaged: it is not as it was written. {remedy}")
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

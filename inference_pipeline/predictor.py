@@ -141,7 +141,10 @@ class Predictor:
             return {"failure": str(error)}
 
     def refresh(self) -> bool:
-        """Swap in the version that carries the alias, if it is another one. Returns whether it did."""
+        """Swap in the version that carries the alias, if it is another one. Returns whether it did.
+
+        Where that cannot be loaded and nothing serves yet, the version that served last does in its place.
+        """
         version = self.registry.champion(self.project.name)
         if version is None or (self.champion and self.champion.version.version == version.version):
             self.failure = None
@@ -149,7 +152,11 @@ class Predictor:
         if self._failed and self._failed[0] == version.version and time.monotonic() < self._failed[1]:
             return False
         self._failed = (version.version, time.monotonic() + RETRY_SECONDS)
-        self.champion = self._load(version)
+        try:
+            self.champion = self._load(version)
+        except Exception:
+            self.champion = self.champion or self._last_good(version.version)
+            raise
         self._failed, self.failure = None, None
         logger.info("%s: version %s is serving", self.project.name, version.version)
         return True
@@ -162,11 +169,23 @@ class Predictor:
             predict(self.project, self.feature_store, bundle, requests)
         return Champion(version=version, bundle=bundle, loaded_at=datetime.now(UTC))
 
+    def _last_good(self, broken: int) -> Champion | None:
+        """The version that was champion last and can be loaded."""
+        name = self.project.name
+        served = [promotion.version for promotion in reversed(self.registry.promotions.of(name))]
+        for number in dict.fromkeys(number for number in served if number != broken):
+            try:
+                return self._load(self.registry.version(name, number))
+            except Exception:  # whatever is wrong with it, an older one may do
+                logger.exception("%s: version %s could not be loaded either", name, number)
+        return None
+
     def _follow(self) -> None:
         try:
             self.refresh()
         except Exception as error:  # whatever a new model or a registry does, the old model goes on serving
-            self.failure = f"{type(error).__name__}: {error}"
+            serving = f" Version {self.champion.version.version} goes on serving." if self.champion else ""
+            self.failure = f"{type(error).__name__}: {error}{serving}"
             logger.exception("%s: the champion could not be loaded", self.project.name)
 
     def _poll(self) -> None:

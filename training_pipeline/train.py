@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from fti.checksums import sealed, unsealed
 from fti.errors import FtiError
 from fti.files import replace_file
 from training_pipeline.job import TrainingJob
@@ -50,10 +51,11 @@ def train(job: TrainingJob, report: Report = print) -> TrainingResult:
         finished = job.folder / RESULT_FILE
         if finished.exists():
             report(f"run {run_id} has trained this job already: dataset, parameters, seed and code are the same")
-            result = TrainingResult(**{**json.loads(finished.read_text()), "reused": True})
+            known = unsealed(finished.read_bytes(), finished, "Delete it to train again.")
+            result = TrainingResult(**{**known, "reused": True})
         else:
             result = _train(job, run_id, report)
-            replace_file(finished, json.dumps(result.__dict__))
+            replace_file(finished, json.dumps(sealed(result.__dict__)))
             for checkpoint in job.folder.glob("*.ckpt"):
                 checkpoint.unlink()
     job.registry.set_challenger(job.project, result.run_id)

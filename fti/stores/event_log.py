@@ -8,13 +8,14 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from fti.errors import ConflictError
+from fti.errors import ConflictError, DataError
 from fti.settings import Settings
 
 ROLL_BYTES = 64 * 2**20
@@ -60,7 +61,8 @@ def state_folder(settings: Settings, project: str) -> Path:
 
 @dataclass
 class LocalEventLog:
-    """Numbered files of lines. One process appends, with one `fdatasync` a group; a torn last line is nobody's event.
+    """Numbered files of lines, `<CRC-32> <event>`. One process appends, with one `fdatasync` a group; a torn last line
+    is nobody's event.
 
     A position is `<number of the file>:<bytes read of it>`.
     """
@@ -78,7 +80,7 @@ class LocalEventLog:
         return f"{self._read[0]}:{self._read[1]}"
 
     def append(self, events: Sequence[bytes]) -> None:
-        content = b"".join(event + b"\n" for event in events)
+        content = b"".join(b"%08x %s\n" % (zlib.crc32(event), event) for event in events)
         size = os.fstat(self._writer).st_size
         written = os.write(self._writer, content)
         if written < len(content):
@@ -115,8 +117,20 @@ class LocalEventLog:
             self._read = (later[0], 0)
             return self._next(limit)
         lines = content.split(b"\n")[:-1][:limit]
+        events = [self._event(line, number) for line in lines]
         self._read = (number, offset + sum(len(line) + 1 for line in lines))
-        return lines
+        return events
+
+    def _event(self, line: bytes, number: int) -> bytes:
+        """The event of a line, which begins with its checksum; those of versions before begin with their brace."""
+        if line.startswith(b"{"):
+            return line
+        if line[:9] != b"%08x " % zlib.crc32(line[9:]):
+            raise DataError(
+                f"{self._path(number)} is damaged: the event of line {line[:60]!r} is not as it was accepted. Take "
+                "that line out of the file to go on without it."
+            )
+        return line[9:]
 
     def _numbers(self) -> list[int]:
         names = os.listdir(self.folder) if self.folder.is_dir() else []

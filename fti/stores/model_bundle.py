@@ -5,6 +5,7 @@ data/model.pt2          the network as a `torch.export` archive: a graph in JSON
 data/model.skops        a scikit-learn-like estimator as skops writes it
 data/encoder.json       feature columns to network input
 data/info.json          where the model comes from: dataset version, feature service, label, features, parameters
+checksums.json          SHA-256 of each of these files; the registry keeps that of this one
 evaluation.json         measured on the test split, see `training_pipeline.evaluate`; arrives with the evaluation
 """
 
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import polars as pl
 
+from fti.stores.bundle_files import evaluation_in, require_whole_bundle
 from fti.stores.encoder import Encoder
 from fti.stores.estimator import dump_estimator, load_estimator, predictions
 from fti.stores.program import load_program, read_bytes, save_program
@@ -30,13 +32,7 @@ if TYPE_CHECKING:
     import torch
 
 DATA = "data"
-PROGRAM, ESTIMATOR, ENCODER, INFO, EVALUATION = (
-    "model.pt2",
-    "model.skops",
-    "encoder.json",
-    "info.json",
-    "evaluation.json",
-)
+PROGRAM, ESTIMATOR, ENCODER, INFO = "model.pt2", "model.skops", "encoder.json", "info.json"
 BLOCK = 128
 """Rows that a network reads at once: what trees compare then stays in the cache, four times quicker than 1,024 rows."""
 
@@ -60,12 +56,12 @@ class ModelBundle:
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Read a bundle folder; nothing in it is ever unpickled."""
+        """Read a bundle folder; nothing in it is ever unpickled. DataError when a file is not as it was written."""
+        require_whole_bundle(Path(folder))
         data = Path(folder) / DATA
         info = json.loads(read_bytes(data / INFO))
-        evaluation = Path(folder) / EVALUATION
-        if evaluation.exists():
-            info["reference_predictions"] = json.loads(evaluation.read_bytes())["reference_predictions"]
+        if (evaluation := evaluation_in(Path(folder))) is not None:
+            info["reference_predictions"] = evaluation["reference_predictions"]
         estimator = data / ESTIMATOR
         model = load_estimator(estimator) if estimator.exists() else load_program(data / PROGRAM)
         return cls(Encoder.from_json(read_bytes(data / ENCODER).decode()), info, model)

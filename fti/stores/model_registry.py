@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
-import sqlite3
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,24 +16,25 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from filelock import FileLock
 
-from fti.errors import ConflictError, NotReadyError
+from fti.checksums import sealed
+from fti.errors import ConflictError, DataError, NotReadyError
+from fti.stores.bundle_files import CARD, EVALUATION, evaluation_in, require_whole_bundle, write_sums
 from fti.stores.encoder import Encoder
-from fti.stores.model_bundle import EVALUATION, ModelBundle, save_bundle, write_mlmodel
+from fti.stores.model_bundle import ModelBundle, save_bundle, write_mlmodel
+from fti.stores.promotions import Promotions
 from fti.versions import ServedModel, served_model
 
 if TYPE_CHECKING:
     import torch
     from mlflow import MlflowClient
 
+logger = logging.getLogger("fti.registry")
+
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 CHALLENGER_RUN = "fti.challenger_run"
 """Experiment tag: the run that trained the challenger."""
-CARD = "model_card.md"
-MODEL_ID = "fti.model_id"
-"""Run tag: the MLflow model that the run logged."""
-_JOURNAL = """CREATE TABLE IF NOT EXISTS promotions (
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL, version INTEGER NOT NULL, previous INTEGER, reason TEXT NOT NULL,
-    promoted_at TEXT NOT NULL, applied INTEGER NOT NULL DEFAULT 0)"""
+MODEL_ID, MODEL_SUMS = "fti.model_id", "fti.model_sha256"
+"""Run tags: the MLflow model that the run logged, and the SHA-256 of the list of its files' checksums."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +110,7 @@ class ModelRegistry:
         folder = self.folder("models") / f".{model.model_id}.{uuid.uuid4().hex}"
         save_bundle(folder, network=network, encoder=encoder, info=info)
         write_mlmodel(folder, encoder, run_id=run_id, model_id=model.model_id)
+        self.client.set_tag(run_id, MODEL_SUMS, write_sums(folder))
         self.client.log_model_artifacts(model.model_id, str(folder))
         self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
@@ -130,8 +130,14 @@ class ModelRegistry:
         return str(found.tags[CHALLENGER_RUN])
 
     def run_bundle(self, run_id: str) -> ModelBundle:
-        """The model that a run logged, registered or not."""
-        return ModelBundle.load(self._download(self.model_id(run_id)))
+        """The model that a run logged; DataError when neither the copy here nor that of the registry is whole."""
+        folder, fetched = self._download(run_id)
+        try:
+            return ModelBundle.load(folder)
+        except Exception:  # a copy of a version before, without checksums, may have been fetched in part
+            if fetched:
+                raise
+            return ModelBundle.load(self._fetch(run_id))
 
     def model_id(self, run_id: str) -> str:
         """Id of the MLflow model that a run logged."""
@@ -146,7 +152,7 @@ class ModelRegistry:
         """Keep `evaluation` and the model card with the run and with its model, so that they travel with every copy of
         the model; pictures (file name to content) stay with the run."""
         model_id = self.model_id(run_id)
-        text = json.dumps(evaluation, indent=1)
+        text = json.dumps(sealed(json.loads(json.dumps(evaluation))), indent=1)
         with TemporaryDirectory(dir=self.folder("tmp")) as aside:
             path = Path(aside) / EVALUATION
             path.write_text(text)
@@ -155,15 +161,14 @@ class ModelRegistry:
             for name, content in (pictures or {}).items():
                 (Path(aside) / name).write_bytes(content)
             self.client.log_artifacts(run_id, aside, "evaluation")
-            os.replace(path, self._download(model_id) / EVALUATION)
+            os.replace(path, self._download(run_id)[0] / EVALUATION)
 
     def evaluation(self, run_id: str) -> dict[str, Any]:
         """What `log_evaluation` kept."""
-        path = self._download(self.model_id(run_id)) / EVALUATION
-        if not path.exists():
+        found = evaluation_in(self._download(run_id)[0])
+        if found is None:
             raise NotReadyError(f"run {run_id} has not been evaluated. Materialize evaluation first.")
-        found: dict[str, Any] = json.loads(path.read_bytes())
-        return found
+        return dict(found)
 
     # --- versions ---
 
@@ -216,8 +221,8 @@ class ModelRegistry:
 
     def promote(self, name: str, version: int, *, expected: int | None, reason: str) -> None:
         """Make `version` the champion if the champion still is `expected`; ConflictError otherwise."""
-        with FileLock(self.folder("locks") / "promote.lock"), self._journal() as journal:
-            self._finish(journal, name)
+        with FileLock(self.folder("locks") / "promote.lock"):
+            self._finish(name)
             champion = self.champion(name)
             current = champion.version if champion else None
             if current != expected:
@@ -225,60 +230,69 @@ class ModelRegistry:
                     f"{name}: the champion is version {current}, not {expected} as this promotion expected. "
                     "Evaluate the challenger against the new champion and promote again."
                 )
-            row = (name, version, current, reason, datetime.now(UTC).isoformat())
-            journal.execute(
-                "INSERT INTO promotions (name, version, previous, reason, promoted_at) VALUES (?, ?, ?, ?, ?)", row
-            )
-            journal.commit()
-            self._finish(journal, name)
+            self.promotions.add(name, version, previous=current, reason=reason)
+            self._finish(name)
+
+    @property
+    def promotions(self) -> Promotions:
+        """The journal of all models."""
+        return Promotions(Path(self.root) / "promotions.db")
 
     def journal(self, name: str) -> pl.DataFrame:
         """Promotions of `name`, oldest first: version, previous, reason, promoted_at (UTC)."""
-        with self._journal() as journal:
-            rows = journal.execute(
-                "SELECT version, previous, reason, promoted_at FROM promotions WHERE name = ? ORDER BY id", (name,)
-            ).fetchall()
-        schema = {"version": pl.Int64, "previous": pl.Int64, "reason": pl.String, "promoted_at": pl.String}
-        table = pl.DataFrame(rows, schema=schema, orient="row")
-        return table.with_columns(pl.col("promoted_at").str.to_datetime(time_zone="UTC", format="%+"))
+        return self.promotions.table(name)
 
     def bundle(self, version: ModelVersion) -> ModelBundle:
         """The model of `version`, downloaded once."""
         return self.run_bundle(version.run_id)
 
-    def _finish(self, journal: sqlite3.Connection, name: str) -> None:
+    def _finish(self, name: str) -> None:
         """Move the aliases of promotions that are written down but not done."""
-        pending = "SELECT id, version, previous FROM promotions WHERE name = ? AND applied = 0 ORDER BY id"
-        for number, version, previous in journal.execute(pending, (name,)).fetchall():
-            if previous is not None and previous != version:
-                self.client.set_registered_model_alias(name, PREVIOUS, str(previous))
-            self.client.set_registered_model_alias(name, CHAMPION, str(version))
-            journal.execute("UPDATE promotions SET applied = 1 WHERE id = ?", (number,))
-            journal.commit()
+        for promotion in self.promotions.of(name):
+            if not promotion.is_applied:
+                if promotion.previous is not None and promotion.previous != promotion.version:
+                    self.client.set_registered_model_alias(name, PREVIOUS, str(promotion.previous))
+                self.client.set_registered_model_alias(name, CHAMPION, str(promotion.version))
+                self.promotions.settle(promotion.number)
 
-    @contextmanager
-    def _journal(self) -> Iterator[sqlite3.Connection]:
-        connection = sqlite3.connect(self.folder(".") / "promotions.db", timeout=60)
-        try:
-            connection.execute(_JOURNAL)
-            yield connection
-        finally:
-            connection.close()
-
-    def _download(self, model_id: str) -> Path:
-        """Local folder of a logged model, complete or absent."""
-        folder = self.folder("models") / model_id
+    def _download(self, run_id: str) -> tuple[Path, bool]:
+        """Local folder of a run's model, and whether it was fetched now: because it was not there, or not whole."""
+        folder, digest = self._place(run_id)
         if not folder.exists():
-            from mlflow.artifacts import download_artifacts
+            return self._fetch(run_id), True
+        try:
+            require_whole_bundle(folder, digest)
+        except DataError as error:
+            logger.warning("%s: fetched again", error)
+            return self._fetch(run_id), True
+        return folder, False
 
-            location = self.client.get_logged_model(model_id).artifact_location
-            with (
-                FileLock(self.folder("locks") / f"{model_id}.lock"),
-                TemporaryDirectory(dir=self.folder("tmp")) as aside,
-            ):
-                found = download_artifacts(artifact_uri=location, dst_path=aside, tracking_uri=self.tracking_uri)
-                if not folder.exists():
-                    os.replace(found, folder)
+    def _place(self, run_id: str) -> tuple[Path, str]:
+        """Where the model of a run lies here, and the SHA-256 of its list of checksums."""
+        tags = self.client.get_run(run_id).data.tags
+        return self.folder("models") / self.model_id(run_id), tags.get(MODEL_SUMS, "")
+
+    def _fetch(self, run_id: str) -> Path:
+        """Fetch the model of a run from the registry, and put it in the place of what is here once it is whole."""
+        from mlflow.artifacts import download_artifacts
+
+        folder, digest = self._place(run_id)
+        location = self.client.get_logged_model(folder.name).artifact_location
+        with (
+            FileLock(self.folder("locks") / f"{folder.name}.lock"),
+            TemporaryDirectory(dir=self.folder("tmp")) as aside,
+        ):
+            found = download_artifacts(artifact_uri=location, dst_path=aside, tracking_uri=self.tracking_uri)
+            try:
+                require_whole_bundle(Path(found), digest)
+            except DataError as error:
+                raise DataError(
+                    f"the model of run {run_id} is damaged in the registry, at {location}: {error} Put a whole copy "
+                    "there, or make another version the champion."
+                ) from error
+            if folder.exists():
+                os.replace(folder, Path(aside) / "damaged")
+            os.replace(found, folder)
         return folder
 
 

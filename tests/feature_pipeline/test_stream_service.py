@@ -11,7 +11,7 @@ import pytest
 from feature_pipeline.stream.checkpoint import Checkpoint
 from feature_pipeline.stream.events import EventError, EventSchema, columns_of
 from feature_pipeline.stream.service import MAX_BODY_BYTES, IngestService
-from fti.errors import ConflictError
+from fti.errors import ConflictError, DataError
 from fti.projects.flights import project
 from fti.stores.event_log import LocalEventLog
 
@@ -142,15 +142,28 @@ def test_a_torn_last_line_is_nobodys_event_and_a_log_has_one_writer(tmp_path):
 
 def test_a_log_goes_on_after_a_torn_line_and_over_its_files(tmp_path, monkeypatch):
     monkeypatch.setattr("fti.stores.event_log.ROLL_BYTES", 10)
-    (tmp_path / "000000000001.ndjson").write_bytes(b"1\nhalf")
+    (tmp_path / "000000000001.ndjson").write_bytes(b'{"of": "a version before"}\nhalf')
     log, reader = LocalEventLog(tmp_path), LocalEventLog(tmp_path)
     for number in range(2, 30):
         log.append([b"%d" % number])
     assert len(list(tmp_path.glob("*.ndjson"))) > 3
     assert log.backlog("") == 29
     read = [line for _ in range(29) for line in reader.read(3, 0)]
-    assert read == [b"%d" % number for number in range(1, 30)]
+    assert read == [b'{"of": "a version before"}', *(b"%d" % number for number in range(2, 30))]
     assert log.backlog(reader.position) == 0
     reader.commit()
     assert len(list(tmp_path.glob("*.ndjson"))) == 1
     assert LocalEventLog(tmp_path, start=reader.position).read(3, 0) == []
+
+
+def test_every_flipped_bit_of_the_log_is_told(tmp_path):
+    log, path = LocalEventLog(tmp_path), tmp_path / "000000000001.ndjson"
+    events = [b'{"temp": 21.5}', b'{"temp": 22.5}']
+    log.append(events)
+    whole = path.read_bytes()
+    for place in range(len(whole) - 1):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(DataError, match="Take that line out of the file"):
+            LocalEventLog(tmp_path).read(9, 0)
+    path.write_bytes(whole)
+    assert LocalEventLog(tmp_path).read(9, 0) == events

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,8 +19,10 @@ import httpx
 import polars as pl
 import pytest
 
+from fti.projects.flights import project as flights
 from fti.stores.model_registry import ModelVersion
 from fti.stores.prediction_log import PredictionLog
+from inference_pipeline.predictor import Predictor
 from inference_pipeline.request import MAX_BODY_BYTES
 from tests.inference_pipeline.world import World
 
@@ -207,18 +210,46 @@ def test_a_version_that_does_not_load_leaves_the_old_one_serving(service: Servic
     registry = world.stores["model_registry"]
     old = registry.champion("flights")
     broken = world.register(seed=5)
-    encoder = registry.folder("models") / registry.model_id(broken.run_id) / "data" / "encoder.json"
+    model = registry.client.get_logged_model(registry.model_id(broken.run_id))
+    shutil.rmtree(registry.folder("models") / model.model_id)
+    encoder = Path(model.artifact_location.removeprefix("file://")) / "data" / "encoder.json"
     text = encoder.read_text()
-    encoder.write_text("{")
+    encoder.write_text(text[:-5])
     world.promote(broken)
     try:
         deadline = time.monotonic() + DEADLINE_SECONDS
         while service.status()["failure"] is None and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert "JSON" in service.status()["failure"]
+        failure = service.status()["failure"]
+        assert "encoder.json is damaged" in failure
+        assert failure.endswith(f"Version {old.version} goes on serving.")
         assert service.post("/predict", world.bodies(1)[0]).json()["model_version"] == old.version
     finally:
         encoder.write_text(text)
+        world.promote(old)
+
+
+def test_with_a_broken_champion_the_version_before_serves_and_says_so(service: Service, world: World) -> None:
+    """A service that starts: nothing serves yet."""
+    registry = world.stores["model_registry"]
+    old = registry.champion("flights")
+    broken = world.register(seed=6)
+    model = registry.client.get_logged_model(registry.model_id(broken.run_id))
+    for folder in (registry.folder("models") / model.model_id, Path(model.artifact_location.removeprefix("file://"))):
+        program = folder / "data" / "model.pt2"
+        content = bytearray(program.read_bytes())
+        content[1000:5096] = bytes(byte ^ 255 for byte in content[1000:5096])
+        program.write_bytes(content)
+    world.promote(broken)
+    try:
+        stores = (world.stores["feature_store"], registry, world.stores["prediction_log"])
+        starting = Predictor(flights, *stores, poll_seconds=60)
+        starting.start()
+        starting.stop()
+        status = starting.status()
+        assert (status["ready"], status["model_version"]) == (True, old.version)
+        assert re.search(rf"model.pt2 is damaged.* Version {old.version} goes on serving", status["failure"])
+    finally:
         world.promote(old)
 
 

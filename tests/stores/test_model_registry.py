@@ -1,12 +1,13 @@
+import sqlite3
 from pathlib import Path
 
 import polars as pl
 import pytest
 import torch
 
-from fti.errors import ConflictError, NotReadyError
+from fti.errors import ConflictError, DataError, NotReadyError
 from fti.stores.encoder import Encoder
-from fti.stores.model_registry import ModelRegistry
+from fti.stores.model_registry import MODEL_SUMS, ModelRegistry
 from tests.registries import empty_registry
 
 FRAME = pl.DataFrame({"speed": [1.0, 2.0, None], "carrier": ["UA", "B6", "UA"]})
@@ -79,12 +80,7 @@ def test_a_promotion_that_expects_another_champion_changes_nothing(registry: Mod
 def test_a_promotion_cut_short_is_finished_by_the_next(registry: ModelRegistry) -> None:
     first = promoted(registry, expected=None)
     second = registry.register(logged(registry), "p", {}).version
-    with registry._journal() as journal:  # written down, then the process died
-        journal.execute(
-            "INSERT INTO promotions (name, version, previous, reason, promoted_at) VALUES ('p', ?, ?, 'x', ?)",
-            (second, first, "2026-01-01T00:00:00+00:00"),
-        )
-        journal.commit()
+    registry.promotions.add("p", second, previous=first, reason="x")  # written down, then the process died
     third = promoted(registry, expected=second)
     previous = registry.by_alias("p", "previous")
     assert previous is not None
@@ -101,6 +97,91 @@ def test_the_bundle_of_a_version_answers_anywhere(registry: ModelRegistry, tmp_p
         assert bundle.info["reference_predictions"] == {"overall": {}}
         assert bundle.predict(FRAME)[0] == pytest.approx(1 / (1 + 2.718281828 ** -(1 + 2)), abs=1e-6)
     assert elsewhere.evaluation(version.run_id)["gates"] == []
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def in_registry(registry: ModelRegistry, run_id: str) -> Path:
+    location = registry.client.get_logged_model(registry.model_id(run_id)).artifact_location
+    return Path(location.removeprefix("file://"))
+
+
+FILES = ["data/model.pt2", "data/encoder.json", "data/info.json", "MLmodel", "checksums.json", "evaluation.json"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_copy_is_fetched_again(registry: ModelRegistry, name: str) -> None:
+    run_id = logged(registry)
+    registry.log_evaluation(run_id, {"reference_predictions": {"overall": {"roc_auc": 0.75}}, "gates": []})
+    here = registry.folder("models") / registry.model_id(run_id) / name
+    whole = here.read_bytes()
+    damage(here)
+    assert registry.run_bundle(run_id).info["reference_predictions"] == {"overall": {"roc_auc": 0.75}}
+    assert here.read_bytes() == whole
+    damage(here)
+    damage(in_registry(registry, run_id) / name)
+    for act in (registry.run_bundle, registry.evaluation):
+        with pytest.raises(DataError, match=f"damaged in the registry.*{name}.*make another version the champion"):
+            act(run_id)
+
+
+def test_a_copy_that_was_fetched_in_part_is_fetched_again_once_the_registry_is_mended(
+    registry: ModelRegistry, tmp_path: Path
+) -> None:
+    run_id = logged(registry)
+    program = in_registry(registry, run_id) / "data" / "model.pt2"
+    whole = program.read_bytes()
+    program.write_bytes(whole[: len(whole) // 2])
+    elsewhere = ModelRegistry(registry.tracking_uri, str(tmp_path / "elsewhere"))
+    with pytest.raises(DataError, match="damaged in the registry"):
+        elsewhere.run_bundle(run_id)
+    program.write_bytes(whole)
+    assert elsewhere.run_bundle(run_id).predict(FRAME).shape == (3,)
+
+
+@pytest.mark.parametrize("name", ["data/model.pt2", "data/encoder.json"])
+def test_a_bundle_of_a_version_before_that_cannot_be_loaded_is_fetched_again(
+    registry: ModelRegistry, tmp_path: Path, name: str
+) -> None:
+    run_id = logged(registry)
+    (in_registry(registry, run_id) / "checksums.json").unlink()
+    registry.client.delete_tag(run_id, MODEL_SUMS)
+    elsewhere = ModelRegistry(registry.tracking_uri, str(tmp_path / "elsewhere"))
+    elsewhere.run_bundle(run_id)
+    (elsewhere.folder("models") / registry.model_id(run_id) / name).write_bytes(b"half")
+    assert elsewhere.run_bundle(run_id).predict(FRAME).shape == (3,)
+
+
+def test_a_file_that_was_added_to_a_model_is_refused(registry: ModelRegistry) -> None:
+    run_id = logged(registry)
+    for folder in (registry.folder("models") / registry.model_id(run_id), in_registry(registry, run_id)):
+        (folder / "data" / "model.skops").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"model.skops is damaged"):
+        registry.run_bundle(run_id)
+
+
+def test_a_promotion_that_is_not_as_it_was_written_is_told(registry: ModelRegistry) -> None:
+    promoted(registry, expected=None)
+    with sqlite3.connect(registry.promotions.path) as connection:
+        connection.execute("UPDATE promotions SET version = 7")
+    for act in (lambda: registry.journal("p"), lambda: promoted(registry, expected=1)):
+        with pytest.raises(DataError, match=r"promotions.db is damaged: promotion 1 .* Put a whole copy back"):
+            act()
+    registry.promotions.path.write_bytes(registry.promotions.path.read_bytes()[:-2000])
+    with pytest.raises(DataError, match=r"promotions.db is damaged"):
+        registry.journal("p")
+
+
+def test_a_journal_of_a_version_before_is_read(registry: ModelRegistry) -> None:
+    promoted(registry, expected=None)
+    with sqlite3.connect(registry.promotions.path) as connection:
+        connection.execute("ALTER TABLE promotions DROP COLUMN checksum")
+    second = promoted(registry, expected=1)
+    assert registry.journal("p")["version"].to_list() == [1, second]
 
 
 def test_mlflow_loads_the_model_with_pickle_forbidden(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
