@@ -24,13 +24,15 @@ def split(source: Source, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFram
     """Good rows, in the columns of the source's schema; bad rows, with an extra String column `__reason`.
 
     Bad are rows with a null key, rows that break an expectation on rows, and of the good rows of one key all but the
-    last. Raises DataError when a column is missing or has another type.
+    last. Raises DataError when a column is missing or has another type, and for an expectation that cannot be computed.
     """
     broken = [*schema_violations(rows, source.schema)]
     if broken:
         raise DataError(f"source {source.name!r}: {'; '.join(map(str, broken))}")
     rules = Rules(suite=source.name, schema=source.schema, key=source.key, expectations=source.expectations)
     verdict = judge(rows, rules).select(tuple(source.schema))
+    if failed := [violation for violation in verdict.violations if violation.failure]:
+        raise DataError(f"source {source.name!r}: {'; '.join(map(str, failed))}")
     return verdict.good, verdict.bad
 
 

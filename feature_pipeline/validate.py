@@ -31,8 +31,12 @@ class Violation:
     example: Mapping[str, Any]
     places: tuple[int, ...] | None = None
     """Numbers of the rows that break it; none when it is a rule on the table."""
+    failure: str = ""
+    """Why the rule could not be computed: then no row breaks it."""
 
     def __str__(self) -> str:
+        if self.failure:
+            return f"column {self.column!r}: {self.rule} cannot be computed ({self.failure}): correct the rule"
         example = ", ".join(f"{name}={value}" for name, value in self.example.items())
         tail = f"; for example {example}" if example else ""
         return f"column {self.column!r} breaks {self.rule} in {self.count} of {self.num_rows} rows{tail}"
@@ -182,7 +186,7 @@ def _violation(rows: pl.DataFrame, outcome: Outcome) -> Violation:
     missing = [column for column in outcome.column.split(", ") if column not in (*rows.columns, "(table)")]
     if missing:
         rule += f", there is no column {missing[0]!r}"
-    return _told(rows, outcome.column, rule, outcome.places)
+    return replace(_told(rows, outcome.column, rule, outcome.places), failure="" if missing else outcome.failure)
 
 
 def _told(rows: pl.DataFrame, column: str, rule: str, places: tuple[int, ...] | None) -> Violation:

@@ -20,11 +20,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from feature_pipeline.quarantine import split
 from feature_pipeline.statistics import profile
+from feature_pipeline.validate import REASON
 from fti import drift
 from fti.errors import FtiError
 from fti.fingerprint import fingerprint
-from fti.project import RequestField
+from fti.project import RequestField, Source, expect
 from fti.projects.flights import project as flights
 from fti.stores.encoder import Encoder
 from fti.stores.lake import Lake
@@ -110,6 +112,28 @@ def hashes(kind: Kind, values: pl.Series, many: bool) -> Carried:
     turned = pl.concat([whole.tail(1), whole.head(-1)], rechunk=False).sample(fraction=1, shuffle=True, seed=1)
     same = fingerprint(whole, ["id", "at"]) == fingerprint(turned, ["id", "at"])
     return [*groups(found), same], [*groups(plain(values)), True]
+
+
+def quarantine(kind: Kind, values: pl.Series, many: bool) -> Carried:
+    """Rows of a null (or NaN) are set aside, the others stay; both keep their values."""
+    schema = {"id": pl.Int64, "at": UTC_TIME, "value": values.dtype}
+    rule = expect("expect_column_values_to_not_be_null", column="value")
+    source = Source(name="rows", read=_unread, schema=schema, key=("id",), timestamp="at", expectations=(rule,))
+    rows = rows_of(values)
+    verdicts = [split(source, part) for part in ([rows] if many else [rows[:1], rows[1:]])]
+    good = pl.concat(good for good, _ in verdicts).sort("id")
+    bad = pl.concat(bad for _, bad in verdicts).sort("id")
+    assert bad.columns == [*schema, REASON]
+    missing = values.is_null() | (values.is_nan().fill_null(False) if values.dtype.is_float() else values.is_null())
+    assert bad["id"].to_list() == missing.arg_true().to_list()
+    return [*plain(good["value"]), *plain(bad["value"])], [
+        *plain(values.filter(~missing)),
+        *plain(values.filter(missing)),
+    ]
+
+
+def _unread(start: datetime, end: datetime) -> pl.DataFrame:
+    raise AssertionError("nobody reads this source")
 
 
 def offline(kind: Kind, values: pl.Series, many: bool) -> Carried:
@@ -242,6 +266,7 @@ STATIONS = (
     Station("lake", "a day of the lake and segments over it", lake),
     Station("windows", "sum and mean of a rolling window; their result is a 64-bit float", windows),
     Station("fingerprint", "the fingerprint of rows; also 0.0 and -0.0 are told apart", hashes),
+    Station("quarantine", "sorting rows by a rule of Great Expectations", quarantine),
     Station("offline store", "a point-in-time join through Feast; a decimal is its text", offline),
     Station("online store", "FTI's materialization and read; a decimal is its text", online),
     Station("Feast's materialize", "Feast's own way online, and its `get_online_features`", feasts),
@@ -252,5 +277,5 @@ STATIONS = (
     Station("drift reference", "a constant column against other constants; a number is its 64-bit float", reference),
     Station("report", "a column's profile: least, largest and most frequent value", report),
 )
-SLOW = ("offline store", "Feast's materialize")
+SLOW = ("offline store", "online store", "Feast's materialize")
 REFUSALS = (FtiError, RequestError)

@@ -1,4 +1,4 @@
-"""Every kind of value at every station but Feast's two ways, in order, turned around and one by one."""
+"""Every kind of value at every station but those of Feast, in order, turned around and one by one."""
 
 import pytest
 

@@ -1,5 +1,5 @@
-"""As `test_values.py`, for the point-in-time join and Feast's own way online: in a file of their own, which another
-process runs at the same time."""
+"""As `test_values.py`, for the stations of Feast: in a file of their own, which another process
+runs at the same time."""
 
 import pytest
 
