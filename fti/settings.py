@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fti.errors import DataError
+
+_MEANS_SOMETHING = re.compile(r"[?{}]|%[0-9A-Fa-f]{2}")
+"""In the addresses of databases, as Dagster and MLflow write them, and in the progress that DVC shows."""
 
 
 class Settings(BaseSettings):
@@ -44,8 +50,14 @@ class Settings(BaseSettings):
 
     @property
     def root(self) -> Path:
-        """`home`, absolute."""
-        return self.home.expanduser().resolve()
+        """`home`, absolute. DataError for a name that Dagster, MLflow or DVC would read as another one."""
+        root = self.home.expanduser().resolve()
+        if found := _MEANS_SOMETHING.search(str(root)):
+            raise DataError(
+                f"FTI_HOME is {root}: Dagster, MLflow and DVC read {found[0]!r} in a path as something else. Choose a "
+                "folder without '?', '{', '}' and '%' before two digits."
+            )
+        return root
 
     @property
     def lake(self) -> str:

@@ -23,7 +23,8 @@ def raw_csv(spec: TableSpec, files: Sequence[str]) -> pl.LazyFrame:
     """
     contents = [decoded(path, spec.encoding) for path in files] if spec.encoding != "utf-8" else []
     frame = pl.scan_csv(
-        contents or spec.path,
+        contents or list(files) or spec.path,
+        glob=not files,
         has_header=spec.header,
         separator=spec.separator,
         quote_char=spec.quote or None,

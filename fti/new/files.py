@@ -68,7 +68,7 @@ def _pattern(data: str) -> str:
     """An absolute path or glob of at least one file; a folder becomes a glob of its tables."""
     path = Path(data).expanduser()
     if path.is_file():
-        return str(path.resolve())
+        return glob.escape(str(path.resolve()))
     if path.is_dir():
         return _folder(path.resolve())
     if any(mark in data for mark in "*?[") and read.local_files(str(path)):
@@ -98,7 +98,7 @@ def _folder(folder: Path) -> str:
     if len(found) > 1:
         kinds = " and ".join(f"{count} *{ending}" for ending, count in sorted(found.items()))
         raise DataError(f"The folder {folder} holds {kinds}: name one kind with a glob, for example '{folder}/*.csv'.")
-    return f"{folder}/{'**/' if deep else ''}*{next(iter(found))}"
+    return f"{glob.escape(str(folder))}/{'**/' if deep else ''}*{glob.escape(next(iter(found)))}"
 
 
 def _require_equal(files: list[str], spec: TableSpec) -> None:

@@ -183,23 +183,31 @@ def bounds(time: str | None, stored: pl.DataType, start: datetime | None, end: d
 
 def raw(spec: TableSpec) -> pl.LazyFrame:
     """The file's own columns: text formats as strings, other formats as stored; headers made unique."""
-    if spec.format == "parquet":
-        return pl.scan_parquet(spec.path)
-    if spec.format == "ipc":
-        return pl.scan_ipc(spec.path)
+    if spec.format in ("parquet", "ipc"):
+        scan = pl.scan_parquet if spec.format == "parquet" else pl.scan_ipc
+        files = _present(spec.path)
+        return scan(files, glob=False) if files else scan(spec.path)
     if spec.format == "csv":
-        return raw_csv(spec, local_files(spec.path))
+        return raw_csv(spec, _present(spec.path))
     if spec.format == "database":
         from fti.new.database import fetch
 
         return fetch(spec).lazy()
-    return scan_lines(spec.path, local_files(spec.path), spec.columns)
+    return scan_lines(spec.path, _present(spec.path), spec.columns)
 
 
 def num_bytes(spec: TableSpec) -> int:
     """Size of the table's local files, about as large as they are unpacked; 0 where there are none."""
     sizes = ((Path(path).stat().st_size, path.endswith(PACKED)) for path in local_files(spec.path))
     return sum(size * (8 if packed else 1) for size, packed in sizes)
+
+
+def _present(pattern: str) -> list[str]:
+    """The files of a local path or glob, one at least; none of an address, which polars reads itself."""
+    files = local_files(pattern)
+    if files or "://" in pattern:
+        return files
+    raise NotReadyError(f"There is no {pattern} any more. Put it back, or change the path in the project's file.")
 
 
 def local_files(pattern: str) -> list[str]:

@@ -47,7 +47,7 @@ def typed_copy(files: list[str], meaning: str, parts: Iterator[pl.DataFrame]) ->
             f"{folder} cannot hold a typed copy of {files[0]} ({error.strerror}): make room there, or set FTI_HOME to "
             "a folder that has some."
         ) from error
-    return pl.scan_parquet(path)
+    return pl.scan_parquet(path, glob=False)
 
 
 def _remove(folder: Path, state: str) -> None:

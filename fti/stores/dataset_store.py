@@ -98,7 +98,7 @@ class DatasetStore:
         """The dataset called `version`, verified against its hash; from the remote when it is not here."""
         folder = self._find(version)
         self._verify(folder)
-        splits = {path.stem: pl.read_parquet(path) for path in sorted(folder.glob("*.parquet"))}
+        splits = {path.stem: pl.read_parquet(path, glob=False) for path in sorted(folder.glob("*.parquet"))}
         return TrainingDataset(version, splits, json.loads((folder / MANIFEST).read_text()))
 
     def manifest(self, version: str) -> dict[str, Any]:

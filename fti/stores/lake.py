@@ -39,6 +39,7 @@ from fti.stores.segments import (
 from fti.stores.segments import stem_of as stem_in
 
 UTC_TIME = pl.Datetime("us", "UTC")
+MOST_CHARACTERS = 300  # of polars' words, which name every file that was to be read
 REMEDY = "Materialize that day again."
 STATIC = "all"
 """File stem of a table that has no days."""
@@ -175,7 +176,7 @@ class Lake:
             raise NotReadyError(f"{table}: no rows in the lake ({self.root}). Materialize its asset first.")
         chosen = touched(files, start, end)
         require_whole(chosen, REMEDY, of=table)
-        return within(merged(chosen), chosen, start, end) if chosen else pl.scan_parquet(files[0]).head(0)
+        return within(merged(chosen), chosen, start, end) if chosen else pl.scan_parquet(files[0], glob=False).head(0)
 
     def load(
         self,
@@ -190,7 +191,7 @@ class Lake:
             return settled(lambda: ask(self.read(table, start=start, end=end)).collect())
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             broken = ", ".join(file.name for file in self.path(table).glob("*.parquet") if not _is_readable(file))
-            reason = str(error).splitlines()[0]
+            reason = str(error).splitlines()[0][:MOST_CHARACTERS]
             raise DataError(
                 f"{table}: {broken or 'a file'} cannot be read ({reason}). Materialize that day again."
             ) from error
@@ -245,7 +246,7 @@ class Lake:
         num_keys, path = count_keys(files), self.path(table) / f"{stem}.parquet"
         facts = merged_facts(files)
         self._replace(path, rows, facts)
-        kept = int(pl.scan_parquet(path).select(pl.len()).collect().item())
+        kept = int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
         for segment in filter(is_segment, files):
             segment.unlink()
         return Fold(num_segments=sum(map(is_segment, files)), num_keys=num_keys, num_rows=kept)
@@ -266,7 +267,7 @@ class Lake:
 
 def _is_readable(file: Path) -> bool:
     try:
-        pl.read_parquet_schema(file)
+        pl.scan_parquet(file, glob=False).collect_schema()
     except (pl.exceptions.PolarsError, OSError):
         return False
     return True
@@ -286,7 +287,7 @@ def _holds(path: Path, rows: pl.DataFrame, facts: Mapping[str, str]) -> bool:
         return False
     try:
         require_whole([path], REMEDY)
-        present = pl.read_parquet(path)
+        present = pl.read_parquet(path, glob=False)
         known = pl.read_parquet_metadata(path) if facts else {}
     except (pl.exceptions.PolarsError, OSError, DataError):
         return False

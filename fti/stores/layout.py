@@ -188,7 +188,7 @@ class Place:
 def scan(files: Sequence[Path]) -> pl.LazyFrame:
     """The rows of Parquet files in their order; columns that the first one lacks are left out."""
     require_whole(files, "Materialize that day again.")
-    return pl.scan_parquet(list(files), extra_columns="ignore", cast_options=CASTS, hive_partitioning=False)
+    return pl.scan_parquet(list(files), glob=False, extra_columns="ignore", cast_options=CASTS, hive_partitioning=False)
 
 
 def state_of(files: Sequence[Path]) -> str:

@@ -126,7 +126,7 @@ def query(
 ) -> list[dict[str, Any]]:
     """The records of a project between two days, oldest first; an empty `project` is any."""
     path = _path(config, kind)
-    rows = pl.read_parquet(path) if path.exists() else _frame([], kind)
+    rows = pl.read_parquet(path, glob=False) if path.exists() else _frame([], kind)
     wanted = {"project_id": project or None, **(filters or {})}
     rows = rows.filter(pl.col(name) == value for name, value in wanted.items() if value is not None)
     if start is not None:
@@ -157,7 +157,7 @@ def _edited(config: RepoConfig, kind: str) -> Iterator[tuple[pl.DataFrame | None
 
     with open(path.with_name(f".{path.name}.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield (pl.read_parquet(path) if path.exists() else None), write
+        yield (pl.read_parquet(path, glob=False) if path.exists() else None), write
 
 
 def _path(config: RepoConfig, kind: str) -> Path:

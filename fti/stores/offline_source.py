@@ -55,6 +55,11 @@ class Place:
     def is_local(self) -> bool:
         return "://" not in self.uri
 
+    @property
+    def is_glob(self) -> bool:
+        """A path with a wildcard; the folders of a repository's own tables have none, whatever they are called."""
+        return not self.day_files and any(mark in self.uri for mark in _MARKS)
+
     @cached_property
     def is_file(self) -> bool:
         """One object: it exists as such or, before it does, is named like one."""
@@ -95,7 +100,7 @@ class Place:
     @cached_property
     def files(self) -> list[str]:
         """The Parquet files in name order, hidden ones (`.name`, `_name`) left out; none when there is nothing yet."""
-        if any(mark in self.uri for mark in _MARKS) and not (self.is_local and Path(self.uri).exists()):
+        if self.is_glob and not (self.is_local and Path(self.uri).exists()):
             return sorted(glob.glob(self.uri, recursive=True)) if self.is_local else [self.uri]
         if not self.is_local and not self.uri.startswith("s3://"):
             return [self.uri]
@@ -124,6 +129,7 @@ class Place:
             require_whole(map(Path, chosen or self.files[:1]), "Materialize that day again.")
         rows = pl.scan_parquet(
             chosen or self.files[:1],
+            glob=not self.is_local and self.is_glob,
             storage_options=self.storage_options,
             hive_partitioning=any("=" in file.removeprefix(self.uri) for file in self.files),
             extra_columns="ignore",

@@ -127,7 +127,7 @@ class PredictionLog:
     @staticmethod
     def _day_of_labels(path: Path) -> pl.DataFrame:
         require_whole([path], "Delete it and materialize labels with `until` a week after that day.")
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, glob=False)
 
     def _segments(self, project: str, start: datetime | None, end: datetime | None) -> Iterator[pl.DataFrame]:
         for day in _days(self._requests(project)):

@@ -80,15 +80,15 @@ def merged(files: Sequence[Path]) -> pl.LazyFrame:
     """Rows of `files`, which are in the order of their names. Where a day has segments: the last row of each key."""
     layered = {stem_of(path) for path in files if is_segment(path)}
     runs = [(several, list(run)) for several, run in groupby(files, key=lambda path: stem_of(path) in layered)]
-    return pl.concat([_last_rows(run) if several else pl.scan_parquet(run) for several, run in runs])
+    return pl.concat([_last_rows(run) if several else pl.scan_parquet(run, glob=False) for several, run in runs])
 
 
 def count_keys(files: Sequence[Path]) -> int:
     """Number of different keys in `files` of one day; without a segment, of rows."""
     if not any(map(is_segment, files)):
-        return int(pl.scan_parquet(list(files)).select(pl.len()).collect().item())
+        return int(pl.scan_parquet(list(files), glob=False).select(pl.len()).collect().item())
     key, _ = _about(files)
-    return int(pl.scan_parquet(list(files)).select(pl.struct(key).n_unique()).collect().item())
+    return int(pl.scan_parquet(list(files), glob=False).select(pl.struct(key).n_unique()).collect().item())
 
 
 def _about(files: Sequence[Path]) -> tuple[list[str], str]:
@@ -114,7 +114,7 @@ def with_newest_segment(
     own = [path for path in files if is_segment(path) and stem_of(path) == stem]
     if not own:
         return folder / f"{stem}~000001.parquet", rows
-    newest = pl.read_parquet(own[-1])
+    newest = pl.read_parquet(own[-1], glob=False)
     if newest.height >= SEGMENT_ROWS:
         return folder / f"{stem}~{int(own[-1].stem.partition('~')[2]) + 1:06d}.parquet", rows
     return own[-1], pl.concat([newest, rows]).unique(list(key), keep="last", maintain_order=True)
