@@ -36,6 +36,8 @@ Changes = Mapping[str, Sequence[str]]
 
 def chunks(start: datetime, end: datetime, num_days: int, by: Period = "day") -> Iterator[tuple[datetime, datetime]]:
     """`[start, end)` in pieces of `num_days`, counted from `start`; months stay whole, and a piece has one at least."""
+    if num_days < 1:
+        raise DataError(f"chunk_days is {num_days}: give 1 or more, or leave it out for the project's own number")
     while start < end:
         until = start + timedelta(days=num_days)
         if by == "month":

@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from fti.errors import FtiError
+from fti.errors import FtiError, machine_fault
 from fti.new import command as new_project
 
 Command = Callable[[argparse.Namespace], int]
@@ -33,6 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(arguments.run(arguments))
     except FtiError as error:
         print(f"fti: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if (told := machine_fault(error)) is None:
+            raise
+        print(f"fti: {told}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("fti: stopped; what is done stays, the same command goes on from there", file=sys.stderr)
@@ -76,11 +81,11 @@ def _add_options(name: str, command: argparse.ArgumentParser) -> None:
     if name == "check":
         command.add_argument("--quick", action="store_true", help="fewer rows, half a minute")
     if name == "run":
-        command.add_argument("--trials", type=int, help="trials of the study (default: the project's)")
+        command.add_argument("--trials", type=_at_least_one, help="trials of the study (default: the project's)")
         command.add_argument("--again", action="store_true", help="also make what is made already")
     if name == "demo":
-        command.add_argument("--weeks", type=int, default=7, help="weeks of traffic to replay at most (default 7)")
-        command.add_argument("--share", type=float, default=1.0, help="share of the requests to replay (default 1)")
+        command.add_argument("--weeks", type=_at_least_one, default=7, help="weeks to replay at most (default 7)")
+        command.add_argument("--share", type=_share, default=1.0, help="share of the requests to replay (default 1)")
     if name == "backfill":
         _add_backfill_options(command)
     if name == "lineage":
@@ -95,9 +100,31 @@ def _add_options(name: str, command: argparse.ArgumentParser) -> None:
 def _add_backfill_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--from", dest="first", type=_day, help="first day, 2013-01-01 (default: all)")
     command.add_argument("--to", dest="last", type=_day, help="last day, included")
-    command.add_argument("--chunk-days", type=int, default=0, help="days in memory at once (default: the project's)")
+    command.add_argument("--chunk-days", type=_at_least_one, default=0, help="days at once (default: the project's)")
     command.add_argument("--again", action="store_true", help="also make the days that are done")
     command.add_argument("--changed", action="store_true", help="read no source: only days whose inputs changed")
+
+
+def _at_least_one(text: str) -> int:
+    """A whole number from 1 on."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return number
+
+
+def _share(text: str) -> float:
+    """A number over 0, at most 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share: a number over 0, at most 1")
+    return number
 
 
 def _day(text: str) -> date:

@@ -17,14 +17,15 @@ MOST_SERVICES = 100
 
 def places(settings: Settings, projects: Iterable[str]) -> dict[str, int]:
     """Project -> its place, from 0. New projects get the next free places, in the order given."""
-    file = settings.root / "places.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.with_suffix(".lock")):
-        known: list[str] = json.loads(file.read_text()) if file.exists() else []
-        fresh = [name for name in dict.fromkeys(projects) if name not in known]
-        if fresh:
-            replace_json(file, known + fresh)
-    return {name: place for place, name in enumerate(known + fresh)}
+    file, wanted = settings.root / "places.json", list(dict.fromkeys(projects))
+    known: list[str] = json.loads(file.read_text()) if file.exists() else []
+    if not set(wanted) <= set(known):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_suffix(".lock")):
+            known = json.loads(file.read_text()) if file.exists() else []
+            known += [name for name in wanted if name not in known]
+            replace_json(file, known)
+    return {name: place for place, name in enumerate(known)}
 
 
 def service_port(settings: Settings, place: int) -> int:

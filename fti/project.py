@@ -219,6 +219,8 @@ class Project:
 
     def __post_init__(self) -> None:
         require_measurable(self.gates, self.model.task)
+        if self.chunk_days < 1:
+            raise ValueError(f"project {self.name}: chunk_days must be 1 or more, not {self.chunk_days}")
 
     def key(self, noun: str) -> list[str]:
         """Asset key of `noun`."""
