@@ -97,7 +97,7 @@ def _furthest(
     far = histogram.distance(shares - known, spec)
     weeks = _weeks(spec, reference, known, rows)
     limits = [(far, max(_quantile(weeks, quantile, factor), chance(pooled, spec, rows, known_rows)), SPREAD)]
-    if (share := sum(float(shares[at]) for at in histogram.open_bins(spec) if not known[at])) > 0:
+    if (share := sum(float(shares[at]) for at in histogram.open_bins(spec, len(shares)) if not known[at])) > 0:
         by_chance = chance_of_new(rows, known_rows)
         limits.append((share, max(_quantile(spec.get("block_outside", []), quantile, factor), by_chance), NEW))
     found, limit, of = max(limits, key=lambda one: one[0] / one[1])

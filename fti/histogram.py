@@ -73,11 +73,11 @@ def distance(difference: np.ndarray, bins: Bins) -> float:
     return float(np.abs(np.cumsum(difference)).max())
 
 
-def open_bins(bins: Bins) -> list[int]:
-    """Places of the bins for values that training may not have had at all."""
-    if "values" in bins:
-        return [-2, -1]
-    return [] if "edges" in bins else [0, 1, -4, -3, -2, -1]
+def open_bins(bins: Bins, number: int) -> list[int]:
+    """Places of the bins, of `number` in all, for values that training may not have had at all."""
+    if "edges" in bins:
+        return []
+    return sorted({at % number for at in ([-2, -1] if "values" in bins else [0, 1, -4, -3, -2, -1])})
 
 
 def outside(blocks: list[pl.Series], bins: Bins) -> list[float]:

@@ -100,6 +100,15 @@ def test_a_flag_of_one_percent_drifts_both_ways(numeric: bool) -> None:
 
 
 @pytest.mark.parametrize("numeric", [True, False])
+@pytest.mark.parametrize("numeric", [True, False])
+def test_a_column_that_was_always_null_drifts_when_it_has_values(numeric: bool) -> None:
+    reference = known([None] * ROWS, numeric=numeric)
+    assert not is_drift([None] * 300, reference, pl.Float64)
+    assert is_drift([None] * 270 + [1.0] * 30, reference, pl.Float64)
+    assert drift.compare(pl.DataFrame({"value": [1.0] * 300}), reference)["distance"][0] == 1
+
+
+@pytest.mark.parametrize("numeric", [True, False])
 def test_a_boolean_that_was_always_false_drifts_when_it_is_true(numeric: bool) -> None:
     reference = known([False] * ROWS, numeric=numeric)
     assert not is_drift([False] * 500, reference)
