@@ -84,7 +84,7 @@ class TableSpec:
         """Whether a value of the column is made into another one, so that it may not be readable."""
         how = self.rule(name, stored)
         kept = how == AS_STORED or (how == TEXT and stored == pl.String)
-        return not kept or stored.is_decimal()
+        return not kept or stored.is_decimal() or getattr(stored, "time_unit", "us") == "ns"
 
     def typed(self, rows: pl.LazyFrame, also: Sequence[str] = ()) -> pl.LazyFrame:
         """The columns of raw rows, each made by its rule, and those of `also` as they are."""
@@ -239,7 +239,7 @@ def _moment_of_number(units: pl.Expr, how: str) -> pl.Expr:
 
 def plain(column: pl.Expr, stored: pl.DataType) -> pl.Expr:
     """A typed column in one of the types that profiles and projects know: decimals become whole numbers or floats
-    (null where these cannot hold them), enums text."""
+    (null where these cannot hold them), enums text, moments those of microseconds."""
     if isinstance(stored, pl.Decimal):
         made = column.cast(pl.Int64 if stored.scale == 0 else pl.Float64, strict=False)
         return pl.when(made.cast(stored, strict=False) == column).then(made)
@@ -248,12 +248,18 @@ def plain(column: pl.Expr, stored: pl.DataType) -> pl.Expr:
     if isinstance(stored, (pl.Categorical, pl.Enum)):
         return column.cast(pl.String)
     if isinstance(stored, pl.Datetime):
-        return column.dt.cast_time_unit("us")
+        return _of_microseconds(column, stored)
     return column
+
+
+def _of_microseconds(column: pl.Expr, stored: pl.Datetime) -> pl.Expr:
+    """Moments in microseconds, null where they have a part of one."""
+    made = column.dt.cast_time_unit("us")
+    return pl.when(made.dt.cast_time_unit("ns") == column).then(made) if stored.time_unit == "ns" else made
 
 
 def utc(column: pl.Expr, stored: pl.DataType) -> pl.Expr:
     """Dates and times as UTC datetimes; a time without a zone is taken as UTC."""
     if isinstance(stored, pl.Datetime) and stored.time_zone is not None:
-        return column.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
+        return _of_microseconds(column, stored).dt.convert_time_zone("UTC")
     return column.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")

@@ -6,6 +6,7 @@ import polars as pl
 
 from fti.errors import DataError
 from fti.new.spec import TEXT, TableSpec
+from fti.values import shown
 
 AS_WRITTEN = pl.QueryOptFlags.none()
 """Texts are stripped once and each column is made once: nothing to optimize, which takes long for many columns."""
@@ -26,7 +27,8 @@ def require_kept(spec: TableSpec, part: pl.DataFrame, made: pl.DataFrame, first:
         if spec.is_parsed(name, stored.dtype) and made[name].null_count() > stored.null_count():
             lost = made[name].is_null() & stored.is_not_null() & ~_is_missing(stored, spec)
             if lost.any():
-                raise _refused(spec, name, first + int(lost.arg_max() or 0), stored.filter(lost)[0])
+                place = int(lost.arg_max() or 0)
+                raise _refused(spec, name, first + place, stored, place)
 
 
 def _is_missing(stored: pl.Series, spec: TableSpec) -> pl.Series:
@@ -36,14 +38,15 @@ def _is_missing(stored: pl.Series, spec: TableSpec) -> pl.Series:
     return stored.is_nan() if stored.dtype.is_float() else pl.repeat(False, stored.len(), eager=True)
 
 
-def _refused(spec: TableSpec, name: str, row: int, found: object) -> DataError:
-    how = spec.columns[name]
-    shown = repr(found)[:60]
-    place = spec.path or f"the query on {spec.url}"
-    remedy = f"`missing=({shown},)` if it means a missing value, `how={TEXT!r}` to keep all texts"
-    if not isinstance(found, str):
+def _refused(spec: TableSpec, name: str, row: int, stored: pl.Series, at: int) -> DataError:
+    how, found = spec.columns[name], shown(stored, at)
+    table = spec.path or f"the query on {spec.url}"
+    remedy = f"`missing=({found},)` if it means a missing value, `how={TEXT!r}` to keep all texts"
+    if isinstance(stored.dtype, pl.Datetime):
+        remedy = "cut the times to microseconds where the table is made: finer ones are not kept"
+    elif stored.dtype != pl.String:
         remedy = "a type that holds it, such as Int64 for whole numbers"
     return DataError(
-        f"{place}: row {row + 1:,} of column {name!r} holds {shown}, which cannot be read as {how!r}. Mend the value, "
+        f"{table}: row {row + 1:,} of column {name!r} holds {found}, which cannot be read as {how!r}. Mend the value, "
         f"or say so for the column in the project's TABLE (in `fti new` with --missing and --as): {remedy}."
     )

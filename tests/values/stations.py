@@ -26,6 +26,9 @@ from feature_pipeline.validate import REASON
 from fti import drift
 from fti.errors import FtiError
 from fti.fingerprint import fingerprint
+from fti.new import read
+from fti.new.strict import typed
+from fti.new.tables import open_table
 from fti.project import RequestField, Source, expect
 from fti.projects.flights import project as flights
 from fti.stores.encoder import Encoder
@@ -76,6 +79,18 @@ def groups(marks: Sequence[Any]) -> list[int]:
 def house() -> House:
     """One repository for all cases of this process."""
     return House(Path(tempfile.mkdtemp(prefix="values-")), KINDS)
+
+
+def reader(kind: Kind, values: pl.Series, many: bool) -> Carried:
+    """As a column of a Parquet file or, one by one, of Arrow files, that `fti new` opens."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for place, part in enumerate(parts_of(rows_of(values), many)):
+            path = Path(folder) / f"{place}.{'parquet' if many else 'arrow'}"
+            part.select("id", "value").write_parquet(path) if many else part.select("id", "value").write_ipc(path)
+            table = open_table(str(path))
+            found += plain(typed(table.spec, read.raw(table.spec).collect(), 0)["value"])
+    return found, [None if value == "NaN" else value for value in plain(values)]
 
 
 def lake(kind: Kind, values: pl.Series, many: bool) -> Carried:
@@ -263,6 +278,7 @@ def numbers(values: pl.Series) -> list[Any]:
 
 
 STATIONS = (
+    Station("reader", "Parquet and Arrow files, as `fti new` opens them; NaN is missing", reader),
     Station("lake", "a day of the lake and segments over it", lake),
     Station("windows", "sum and mean of a rolling window; their result is a 64-bit float", windows),
     Station("fingerprint", "the fingerprint of rows; also 0.0 and -0.0 are told apart", hashes),

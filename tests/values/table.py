@@ -60,6 +60,10 @@ FEATURES = Refused(
     "decimals: Feast has no type that holds them",
 )
 REFUSED = {
+    "reader": Refused(
+        lambda kind: kind.name == "Decimal" or (kind.name.startswith("Datetime") and "nanoseconds" in kind.name),
+        "decimals that neither 64 bits nor a float hold, and parts of a microsecond",
+    ),
     "windows": Refused(no_number, "what is no number: text, times, durations, lists, structs"),
     "offline store": FEATURES,
     "online store": FEATURES,
