@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Container, Iterable
 from itertools import count, islice
 
@@ -19,13 +20,14 @@ def places(settings: Settings, projects: Iterable[str]) -> dict[str, int]:
     """Project -> its place, from 0. New projects get the next free places, in the order given."""
     file, wanted = settings.root / "places.json", list(dict.fromkeys(projects))
     known: list[str] = json.loads(file.read_text()) if file.exists() else []
-    if not set(wanted) <= set(known):
+    fresh = [name for name in wanted if name not in known]
+    if fresh and (os.access(settings.root, os.W_OK) or not settings.root.exists()):  # else they are shown, not given
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):
             known = json.loads(file.read_text()) if file.exists() else []
-            known += [name for name in wanted if name not in known]
-            replace_json(file, known)
-    return {name: place for place, name in enumerate(known)}
+            fresh = [name for name in wanted if name not in known]
+            replace_json(file, known + fresh)
+    return {name: place for place, name in enumerate(known + fresh)}
 
 
 def service_port(settings: Settings, place: int) -> int:

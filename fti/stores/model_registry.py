@@ -7,6 +7,7 @@ import logging
 import os
 import uuid
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -66,18 +67,16 @@ class ModelRegistry:
         from mlflow import MlflowClient
 
         Path(self.root).mkdir(parents=True, exist_ok=True)
-        with FileLock(Path(self.root) / ".create.lock"):  # the first client of a database makes its tables
+        can_write = os.access(self.root, os.W_OK)  # the first client of a database makes its tables
+        with FileLock(Path(self.root) / ".create.lock") if can_write else nullcontext():
             client = MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
             client.get_experiment("0")
         return client
 
     def folder(self, name: str) -> Path:
         """Folder of working state of training, for example `checkpoints`."""
-        path = Path(self.root) / name
-        path.mkdir(parents=True, exist_ok=True)
+        (path := Path(self.root) / name).mkdir(parents=True, exist_ok=True)
         return path
-
-    # --- runs ---
 
     def experiment(self, name: str) -> str:
         """Id of the experiment called `name`, made on first use."""
@@ -137,7 +136,7 @@ class ModelRegistry:
         except Exception:  # a copy of a version before, without checksums, may have been fetched in part
             if fetched:
                 raise
-            return ModelBundle.load(self._fetch(run_id))
+        return ModelBundle.load(self._fetch(run_id))
 
     def model_id(self, run_id: str) -> str:
         """Id of the MLflow model that a run logged."""
@@ -169,8 +168,6 @@ class ModelRegistry:
         if found is None:
             raise NotReadyError(f"run {run_id} has not been evaluated. Materialize evaluation first.")
         return dict(found)
-
-    # --- versions ---
 
     def register(self, run_id: str, name: str, tags: Mapping[str, Any], description: str = "") -> ModelVersion:
         """The version of the model that `run_id` logged; made, with alias `challenger`, unless it exists."""
