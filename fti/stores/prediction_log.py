@@ -126,7 +126,7 @@ class PredictionLog:
 
     @staticmethod
     def _day_of_labels(path: Path) -> pl.DataFrame:
-        require_whole([path], "Delete it and materialize labels with `until` a week after that day.")
+        require_whole([path], "Delete it and materialize labels, `until` the moment when those of that day were known.")
         return pl.read_parquet(path, glob=False)
 
     def _segments(self, project: str, start: datetime | None, end: datetime | None) -> Iterator[pl.DataFrame]:
