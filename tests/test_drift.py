@@ -100,7 +100,6 @@ def test_a_flag_of_one_percent_drifts_both_ways(numeric: bool) -> None:
 
 
 @pytest.mark.parametrize("numeric", [True, False])
-@pytest.mark.parametrize("numeric", [True, False])
 def test_a_column_that_was_always_null_drifts_when_it_has_values(numeric: bool) -> None:
     reference = known([None] * ROWS, numeric=numeric)
     assert not is_drift([None] * 300, reference, pl.Float64)
