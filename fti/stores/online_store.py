@@ -180,8 +180,7 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
             )
         backend = self.backend(config)
         encoded, values = stored(backend, call.keys(given))
-        answered = Answered(encoded, values, backend.layout)
-        proto = partial(_proto, config, call, given, answered, full_feature_names)
+        proto = partial(_proto, config, call, given, (encoded, values, backend.layout), full_feature_names)
         return ColumnarResponse(call, given, call.group.decode(values, backend.layout, encoded), proto)
 
     def _call(self, config: RepoConfig, registry: BaseRegistry, project: str, features: Any, full: bool) -> Call | None:
@@ -292,8 +291,8 @@ def _place(config: RepoConfig) -> tuple[Any, ...]:
     return own.path, config.project, config.repo_path, own.key_ttl_seconds
 
 
-def _proto(config: RepoConfig, call: Call, given: Given, answered: Answered, full_feature_names: bool) -> Any:
-    """The protobuf of an answer, from a store that reads what was read."""
+def _proto(config: RepoConfig, call: Call, given: Given, answered: tuple[Any, ...], full_feature_names: bool) -> Any:
+    """The protobuf of an answer, from a store that reads what was read: keys, values, layouts."""
     store = PackedOnlineStore()
-    store._backends[_place(config)] = cast(Backend, answered)
+    store._backends[_place(config)] = cast(Backend, Answered(*answered))
     return proto_of(store, config, call, given, full_feature_names)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from struct import Struct
 from typing import Any
 
@@ -129,12 +130,17 @@ class Call:
 
     def values(self, rows: Rows) -> list[list[Any]]:
         """The values of each feature, as Feast gives them to Python."""
-        found: dict[tuple[int, str], list[Any]] = {}
-        for dtype, (block, valid) in rows.fixed.items():
-            found.update(zip(self.group.columns[dtype], _lists(dtype, block, valid), strict=True))
-        for feature, load, raws in zip(self.group.tails, self._loads, rows.tails, strict=True):
-            found[feature] = [None if raw is None else load(raw) for raw in raws]
-        return [found[feature] for feature in self.features]
+        found = [column for dtype in self.group.columns for column in _lists(dtype, *rows.fixed[dtype])]
+        for load, raws in zip(self._loads, rows.tails, strict=True):
+            found.append([None if raw is None else load(raw) for raw in raws])
+        return [found[place] for place in self._places]
+
+    @cached_property
+    def _places(self) -> list[int]:
+        """Where each feature is among what was read: type by type, then those of any length."""
+        read = [*chain.from_iterable(self.group.columns.values()), *self.group.tails]
+        places = {feature: place for place, feature in enumerate(read)}
+        return [places[feature] for feature in self.features]
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ class Limits:
     """How old the values of a plan's views may be."""
 
     max_age: np.ndarray[Any, Any]
-    """Microseconds, view by view."""
+    """Microseconds, view by view; unsigned."""
     defaults: list[Mapping[str, Any]]
     """What takes the place of older values, where there is something; times as microseconds."""
 
@@ -61,9 +61,9 @@ def policy_of(served: ServedView, freshness: Freshness | None) -> Policy:
 def limits_of(views: Sequence[ServedView], fresh: Mapping[str, Freshness]) -> Limits:
     """The policies of the views."""
     policies = [policy_of(served, fresh.get(served.name)) for served in views]
-    ages = [own.max_age // _MICROSECOND if own.max_age else FOREVER for own in policies]
+    ages = [min(own.max_age // _MICROSECOND, FOREVER) if own.max_age else FOREVER for own in policies]
     defaults = [_stored(served, own.defaults) for served, own in zip(views, policies, strict=True)]
-    return Limits(np.array(ages), defaults)
+    return Limits(np.array(ages, np.uint64), defaults)
 
 
 def _stored(served: ServedView, defaults: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -22,7 +22,7 @@ HEAD = 16
 MAX_SHAPES = 1024
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Rows:
     """What a read found, a row per asked row; zero or None where nothing was found."""
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from polars._plr import PyDataFrame
 
 from fti.errors import DataError
 from fti.project import Freshness
@@ -114,11 +115,13 @@ class ServicePlan:
         if moments is not None:
             limits = self.limits(fresh)
             ages = moments[:, None] - found.events
-            late, later = ages > limits.max_age, ages < 0
+            outside = ages.view(np.uint64) > limits.max_age  # unsigned, what is below 0 is above all limits
             if not found.complete:
-                late, later = late & found.found, later & found.found
-            if _any(late):
-                found, stale = outdated(self.group, found, late, limits), late
+                outside &= found.found
+            if _any(outside):
+                later = outside & (ages < 0)
+                stale = outside & ~later
+                found = outdated(self.group, found, stale, limits)
         missing = None if found.complete else ~found.found
         flags = [self._named(MISSING, missing, rows.height), self._named(STALE, stale, rows.height)]
         if later is not None and _any(later):
@@ -178,7 +181,7 @@ def _any(flags: np.ndarray[Any, Any]) -> bool:
 def stored(backend: Backend, asked: Sequence[keys.Keys]) -> tuple[keys.Keys, list[bytes | None]]:
     """The keys of rows, each of which has one of each of `asked`, and their values, all read at once."""
     encoded = asked[0] if len(asked) == 1 else list(chain.from_iterable(zip(*asked, strict=True)))
-    distinct = dict.fromkeys(encoded)
+    distinct = set(encoded)
     if None not in distinct and len(distinct) == len(encoded):
         return encoded, backend.get(encoded)  # type: ignore[arg-type]
     there = [key for key in distinct if key is not None]
@@ -217,13 +220,13 @@ def sliced(series: pl.Series, names: Sequence[str], height: int, more: Sequence[
 
     Inside polars' own objects, since a Python object and two calls per column were the largest part of a read.
     """
-    columns = []
-    for place, name in enumerate(names[1:], 1):
-        column = series._s.slice(place * height, height)
+    columns, own = [], series._s
+    for place, name in enumerate(names):
+        column = own.slice(place * height, height)
         column.rename(name)
         columns.append(column)
     columns.extend(own._s for own in more)
-    return pl.DataFrame._from_pydf(series.slice(0, height).to_frame()._df.hstack(columns))
+    return pl.DataFrame._from_pydf(PyDataFrame(columns))
 
 
 def served_view(project: str, view: Any, view_number: int, projection: Any) -> ServedView:

@@ -18,6 +18,9 @@ from fti.stores.online.types import FIXED
 Array = np.ndarray[Any, Any]
 Wanted = Sequence[tuple[int, str]]
 """Features of one type: place of the view, name."""
+_BYTE, _OWNER, _TIME = np.dtype("u1"), np.dtype("<u4"), np.dtype("<i8")
+_UNITS = {size: np.dtype(f"<u{size}") for size in (1, 2, 4, 8)}
+_TYPES = {name: np.dtype(own.numpy) for name, own in FIXED.items()}
 _HEAD, _EVENT = 16, 16
 """Bytes of a header before the event's time, and where that lies."""
 
@@ -79,7 +82,7 @@ class Shape:
         there = sorted(found)
         head = [(start, _HEAD) for start in heads]
         times = [(found[place].start + _EVENT, 8) for place in there]
-        bits = [(found[place].start + HEADER.size, found[place].layout.bitmap) for place in there] or [(0, 1)]
+        bits = [(found[place].start + HEADER.size, _bitmap(found[place].layout)) for place in there] or [(0, 1)]
         first_bits = dict(zip(there, itertools.accumulate([0, *(8 * number for _, number in bits)]), strict=False))
         spans = {dtype: _spans(dtype, own, found) for dtype, own in columns.items()}
         everything = itertools.chain(head, times, bits, owners, *spans.values(), [(0, sum(widths))])
@@ -103,27 +106,32 @@ class Shape:
     def read(self, raw: bytes) -> tuple[bytes, tuple[Array, dict[str, tuple[Array, Array]], bool]] | None:
         """Whose the rows are, and event times, features and whether all views are there; None when a row has another
         shape."""
-        table = np.frombuffer(raw, f"<u{self.unit}").reshape(-1, self.size // self.unit)
-        meta = table.take(self.meta, 1).view(np.uint8)
+        table = np.frombuffer(raw, _UNITS[self.unit]).reshape(-1, self.size // self.unit)
+        meta = table.take(self.meta, 1).view(_BYTE)
         first = len(self.heads)
         last = first + 8 * self.num_times
         if first and meta[:, :first].tobytes() != self.heads * len(meta):
             return None
         ends = last + SIZE * len(self.ends)
-        owners = meta[:, last:ends].view("<u4")[:, ::2].tobytes()
+        owners = meta[:, last:ends].view(_OWNER)[:, ::2].tobytes()
         bits = np.unpackbits(meta[:, ends:], 1, None, "little")
         fixed = {}
         for dtype, (places, own, absent) in self.columns.items():
-            values, valid = table.take(places, 1).view(FIXED[dtype].numpy), bits.take(own, 1)
+            values, valid = table.take(places, 1).view(_TYPES[dtype]), bits.take(own, 1)
             if absent is not None:
                 values[:, absent], valid[:, absent] = 0, 0
             fixed[dtype] = (values, valid)
-        events = np.ascontiguousarray(meta[:, first:last]).view("<i8")
+        events = meta[:, first:last].copy().view(_TIME)
         if self.there is None:
             return owners, (events, fixed, True)
         all_events = np.full((len(table), self.num_views), NEVER)
         all_events[:, self.there] = events
         return owners, (all_events, fixed, False)
+
+
+def _bitmap(layout: Layout) -> int:
+    """Bytes that are read of a layout's bits: without most of the zeros behind them."""
+    return min(-(-len(layout.features) // 32) * 4, layout.bitmap)
 
 
 def _units(spans: Sequence[tuple[int, int]], unit: int) -> Array:

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from fti.errors import DataError
@@ -16,6 +17,9 @@ from fti.stores.online.sections import DamagedError, merge, walk, without
 
 MAX_KEYS = 16_384
 """Keys of one statement; more are read by several in one snapshot."""
+CACHE_KIB = 16_384
+"""Most memory for pages that a connection has read. SQLite's own 2,000 KiB hold some thousand entities, and reading
+many from more costs twice as much."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS entities (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS views (id TEXT PRIMARY KEY, name TEXT NOT NULL, newest INTEGER NOT NULL);
@@ -39,6 +43,7 @@ class SqliteBackend:
             connection = sqlite3.connect(self.file, isolation_level=None, timeout=30)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             connection.create_function("merge_section", 4, self._merged)
             connection.executescript(_TABLES)
             self._local.connection = connection
@@ -64,7 +69,7 @@ class SqliteBackend:
             raise
         except sqlite3.DatabaseError as error:
             raise DataError(f"{self.file} is damaged ({error}): remove it and materialize again") from error
-        return [value for (value,) in found[: len(keys)]]
+        return list(chain.from_iterable(found[: len(keys)]))
 
     def _merged(self, key: bytes, old: bytes, new: bytes, latest: int) -> bytes:
         """`merge`, before which damaged sections go."""
