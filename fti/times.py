@@ -37,6 +37,8 @@ def utc(schema: pl.Schema, column: str, of: str = "the rows") -> pl.Expr:
         return expr
     if isinstance(dtype, TEXT):
         return expr.map_batches(partial(_from_text, of=of), return_dtype=UTC_TIME, is_elementwise=True)
+    if _largest(dtype) is not None:
+        expr = expr.map_batches(partial(_within, of=of), return_dtype=dtype, is_elementwise=True)
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
         return expr.dt.convert_time_zone("UTC").cast(UTC_TIME)
     if isinstance(dtype, (pl.Datetime, pl.Date, pl.Null)):
@@ -141,6 +143,27 @@ def _from_text(values: pl.Series, *, of: str, first_row: int | None = None) -> p
     return moments.dt.replace_time_zone("UTC").alias(values.name)
 
 
+def _largest(dtype: pl.DataType) -> int | None:
+    """The largest number of a type of times that is within microseconds of 64 bits; None where all are."""
+    if dtype == pl.Date:
+        return (2**63 - 1) // (24 * 3600 * 1_000_000)
+    return (2**63 - 1) // 1000 if isinstance(dtype, pl.Datetime) and dtype.time_unit == "ms" else None
+
+
+def _within(values: pl.Series, of: str) -> pl.Series:
+    """`values`; DataError for one that no microseconds of 64 bits hold."""
+    largest = _largest(values.dtype) or 0
+    numbers = values.to_physical().cast(pl.Int64)
+    bad = ((numbers > largest) | (numbers < -largest)).fill_null(False)
+    if bad.any():
+        unit = "days" if values.dtype == pl.Date else "milliseconds"
+        raise DataError(
+            f"{of}: {values.name!r} has the time {numbers.filter(bad)[0]} {unit} from 1970, which is too far away for "
+            "microseconds. Make it null, or a time within 290,000 years."
+        )
+    return values
+
+
 def _whole(digits: pl.Expr) -> pl.Expr:
     """Digits as a number; none are 0."""
     return digits.cast(pl.Int64, strict=False).fill_null(0)
@@ -153,7 +176,10 @@ def _moment(value: Any) -> datetime | None:
     elif type(value).__name__ == "datetime64":
         value = value.astype("datetime64[us]").item()
     if isinstance(value, datetime):
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        try:
+            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        except OverflowError:  # in another year than 1 to 9999 there
+            return None
     return datetime(value.year, value.month, value.day, tzinfo=UTC) if isinstance(value, date) else None
 
 

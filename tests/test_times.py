@@ -79,6 +79,26 @@ def test_nanoseconds_are_cut_off_downwards_on_both_sides_of_1970():
     assert from_objects("t", [pd.Timestamp(value) for value in (-1, 1, 1999)]).to_physical().to_list() == [-1, 0, 1]
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        pl.Series("t", [0, 2**62]).cast(pl.Datetime("ms")),
+        pl.Series("t", [0, -(2**62)]).cast(pl.Datetime("ms", "Asia/Tokyo")),
+        pl.Series("t", [0, 2**31 - 1], pl.Int32).cast(pl.Date),
+    ],
+)
+def test_a_time_that_microseconds_cannot_hold_is_refused(column):
+    assert as_times(column[:1]).to_list() == [datetime(1970, 1, 1, tzinfo=UTC)]
+    with pytest.raises(DataError, match=r"'t' has the time -?[0-9]+ (days|milliseconds) from 1970.*too far away"):
+        as_times(column)
+
+
+def test_an_object_that_lies_in_no_year_of_utc_is_refused():
+    west = datetime.max.replace(tzinfo=timezone(timedelta(hours=-5)))
+    with pytest.raises(DataError, match=r"row 0 is '9999-12-31 23:59:59"):
+        as_times(pl.Series("t", [west], pl.Object))
+
+
 def test_objects_of_any_library_and_zone_are_times():
     values = [NOON, NOON.astimezone(TOKYO), datetime(2024, 1, 2, 12), date(2024, 1, 2), np.datetime64("2024-01-02T12")]
     values += [pd.Timestamp(NOON).tz_convert("Asia/Tokyo"), "2024-01-02T12:00Z", None, pd.NaT, pd.NA, float("nan")]
