@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from fti.errors import DataError
+from fti.window_deviations import Deviations, real
 
 Array = np.ndarray[Any, Any]
 _SHARED, _PLAIN = 16, 400
@@ -23,8 +24,8 @@ _TOO_LARGE = 2**63
 _HALF, _LOWER = 32, 0xFFFFFFFF
 _HUGE, _CARRIED = 2.0**40, 2.0**48
 """Real values from which on, and by how much, the largest drown others in a running sum."""
-_ROUNDING = 4 * float(np.finfo(np.float64).eps)
-"""Share of a sum of squares that its rounding may be: what is left of equal values when their mean is taken off."""
+_DOUBT = 2.0**-20
+"""Share of a sum of squares below which what is left, once the mean is taken off, has lost too many of its digits."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,8 @@ class ColumnSums:
     units: Mapping[str, Array]
     calm: ColumnSums | None = None
     """Of the column without its huge values, beside which the others are lost: for windows that hold none of these."""
+    alone: Deviations | None = None
+    """For the deviations that running sums cannot tell."""
 
     @classmethod
     def of(cls, column: Values, kinds: set[str], lengths: Array, ends: Array) -> ColumnSums:
@@ -134,7 +137,7 @@ class ColumnSums:
         whole = values.dtype != np.float64
         if not whole and not (finite := np.isfinite(values)).all():
             sums["wild"], values = ~finite, np.where(finite, values, 0.0)
-        calm = None
+        calm = alone = None
         if not whole and len(values) and (largest := max(values.max(), -values.min())) >= _HUGE:
             huge = np.abs(values) >= largest / _CARRIED
             if values[~huge].any():
@@ -146,12 +149,14 @@ class ColumnSums:
             sums["total"], unit = (values, None) if whole else _scaled(values, lengths)
             units |= {} if unit is None else {"total": unit}
         if "std" in kinds:
-            sums["offset"], unit = _offsets(values.astype(np.float64, copy=False), known, lengths)
+            numbers = real(values, known, lengths)
+            alone = Deviations(numbers, known, ends)
+            sums["offset"], unit = _offsets(numbers, known, lengths)
             sums["square"] = sums["offset"] * sums["offset"]
             units |= {} if unit is None else {"offset": unit}
         at_ends = {name: unit[ends - 1] for name, unit in units.items() if len(unit) > 1}
         made = {name: _Sums.of(each, ends, large=column.large and name == "total") for name, each in sums.items()}
-        return cls(made, units | at_ends, calm)
+        return cls(made, units | at_ends, calm, alone)
 
     def fill(self, first: Array, number: Array, targets: Mapping[str, Array]) -> None:
         """The statistics, by name, of the `number` (Float64) rows from `first` on; NaN where nothing can be said."""
@@ -166,8 +171,7 @@ class ColumnSums:
                 if "mean" in targets:
                     np.divide(total, counted, out=targets["mean"])
             if "std" in targets:
-                offset, square = self.sums["offset"].since(first), self.sums["square"].since(first)
-                self._scaled_back("offset", _deviations(square, offset, counted, targets["std"]))
+                self._deviate(first, counted, targets["std"])
         if self.calm is not None:
             calm = self.sums["huge"].since(first) == 0
             found = {name: np.empty_like(target) for name, target in targets.items() if name != "count"}
@@ -179,6 +183,14 @@ class ColumnSums:
             for name in targets.keys() - {"count"}:
                 targets[name][wild] = np.nan
 
+    def _deviate(self, first: Array, number: Array, out: Array) -> None:
+        """Standard deviations to `out`; window by window where running sums tell too little."""
+        offset, square = self.sums["offset"].since(first), self.sums["square"].since(first)
+        doubtful = _deviations(square, offset, number, out)
+        self._scaled_back("offset", out)
+        if self.alone is not None and doubtful.any():
+            out[doubtful] = self.alone.of(first, number, doubtful)
+
     def _scaled_back(self, name: str, values: Array) -> Array:
         """`values`, in place, times their unit."""
         if name in self.units:
@@ -187,16 +199,19 @@ class ColumnSums:
 
 
 def _deviations(square: Array, offset: Array, number: Array, out: Array) -> Array:
-    """Standard deviations of `number` values from the sums of their offsets and squares; NaN of fewer than two."""
+    """Standard deviations of `number` values, to `out`, from the sums of their offsets and squares; NaN of fewer than
+    two. Returns for which windows that tells too little."""
     offset *= offset
     offset /= number
     left: Array = np.subtract(square, offset, out=out)
-    square *= _ROUNDING
-    np.copyto(left, 0.0, where=left <= square)
+    square *= _DOUBT
+    doubtful: Array = left <= square
     left /= np.subtract(number, 1.0, out=square)
     np.sqrt(left, out=left)
-    np.copyto(left, np.nan, where=number < 2)
-    return left
+    few = number < 2
+    np.copyto(left, np.nan, where=few)
+    doubtful &= ~few
+    return doubtful
 
 
 def _offsets(values: Array, known: Array | None, lengths: Array) -> tuple[Array, Array | None]:

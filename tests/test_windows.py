@@ -231,6 +231,37 @@ def test_a_huge_value_does_not_outlive_its_window(huge):
     assert deviations[1:40] == pytest.approx(without[1:40], rel=1e-9)
 
 
+NOISE = [float(value) for value in np.random.default_rng(7).normal(0, 1, 120)]
+SPREADS = {
+    f"after {huge:g}": (pl.Float64, [1000 + value for value in [*NOISE[:60], huge, *NOISE[60:]]])
+    for huge in (1e6, 1e10, 1e13, -1e20, 1e100)
+} | {
+    "of all sizes": (pl.Float64, [value * 10.0 ** (19 * place % 41 - 20) for place, value in enumerate(NOISE)]),
+    "equal ones after a huge one": (pl.Float64, [0.1] * 30 + [1e12] + [0.3] * 30),
+    "beside nulls": (pl.Float64, [None if place % 3 else 1e9 + value / 1000 for place, value in enumerate(NOISE)]),
+    "of large whole numbers": (pl.Int64, [17 * 10**17 + int(100 * value) for value in NOISE]),
+    "of large ones beside nulls": (pl.Int64, [None if place % 3 else 2**62 + place for place in range(90)]),
+    "over all of Int64": (pl.Int64, [2**63 - 1, -(2**63), 0] * 20),
+    "in the upper half of UInt64": (pl.UInt64, [2**63 + int(100 * value) for value in NOISE]),
+}
+
+
+@pytest.mark.parametrize("kind", SPREADS)
+def test_a_deviation_is_that_of_its_window_alone(kind):
+    dtype, values = SPREADS[kind]
+    made = rolling_statistics(
+        one_entity(pl.Series(values, dtype=dtype)),
+        entity=["entity"],
+        statistics={"std": ("value", "std")},
+        windows=["12h"],
+        prefix="x",
+    )
+    for end, found in enumerate(made["x_std_12h"].to_list(), 1):
+        inside = [Fraction(value) for value in values[max(end - 12, 0) : end] if value is not None]
+        expected = None if len(inside) < 2 else float(statistics.variance(inside)) ** 0.5
+        assert found == (None if expected is None else pytest.approx(expected, rel=1e-9, abs=0)), (kind, end)
+
+
 @pytest.mark.parametrize("values", [["1.5"], [b"x"], [T0], [HOUR], [[1.0]], [{"a": 1}]])
 def test_what_has_no_sum_is_refused_by_name(values):
     with pytest.raises(DataError, match=r"column 'value' holds .*, which has no sum: make numbers of it"):
