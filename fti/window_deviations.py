@@ -21,7 +21,13 @@ class Deviations:
     values: Array
     """Float64."""
     known: Array | None
+    lengths: Array
+    """Rows of each entity."""
     ends: Array
+
+    def rows(self, first: Array, chosen: Array) -> int:
+        """How many rows the `chosen` windows have in all."""
+        return int((self.ends[chosen] - first[chosen]).sum())
 
     def of(self, first: Array, number: Array, chosen: Array) -> Array:
         """Standard deviations of the `chosen` windows, of `number` known values each, which are two or more."""

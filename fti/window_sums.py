@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ _TOO_LARGE = 2**63
 _HALF, _LOWER = 32, 0xFFFFFFFF
 _HUGE, _CARRIED = 2.0**40, 2.0**48
 """Real values from which on, and by how much, the largest drown others in a running sum."""
+_FAR, _MANY = 2.0**16, 64
+"""By how much larger values are left out before many windows, of so many times all rows, are looked at one by one."""
 _DOUBT = 2.0**-20
 """Share of a sum of squares below which what is left, once the mean is taken off, has lost too many of its digits."""
 
@@ -150,7 +153,7 @@ class ColumnSums:
             units |= {} if unit is None else {"total": unit}
         if "std" in kinds:
             numbers = real(values, known, lengths)
-            alone = Deviations(numbers, known, ends)
+            alone = Deviations(numbers, known, lengths, ends)
             sums["offset"], unit = _offsets(numbers, known, lengths)
             sums["square"] = sums["offset"] * sums["offset"]
             units |= {} if unit is None else {"offset": unit}
@@ -188,8 +191,31 @@ class ColumnSums:
         offset, square = self.sums["offset"].since(first), self.sums["square"].since(first)
         doubtful = _deviations(square, offset, number, out)
         self._scaled_back("offset", out)
+        if (
+            self.alone is not None
+            and self.alone.rows(first, doubtful) > _MANY * len(self.alone.values)
+            and self._calmer
+        ):
+            holds, calmer = self._calmer
+            calm = doubtful & (holds.since(first) == 0)
+            found = np.empty_like(out)
+            calmer.fill(first, (self.alone.ends - first).astype(np.float64), {"std": found})
+            np.copyto(out, found, where=calm)
+            doubtful &= ~calm
         if self.alone is not None and doubtful.any():
             out[doubtful] = self.alone.of(first, number, doubtful)
+
+    @cached_property
+    def _calmer(self) -> tuple[_Sums, ColumnSums] | None:
+        """How often windows hold a value beside which the deviation of others is lost, and the sums without these."""
+        assert self.alone is not None
+        values, ends = self.alone.values, self.alone.ends
+        size = np.abs(values)
+        huge = size >= size.max(initial=0.0) / _FAR
+        if not values[~huge].any():
+            return None
+        rest = Values(np.where(huge, 0.0, values), self.alone.known)
+        return _Sums.of(huge, ends), ColumnSums.of(rest, {"std"}, self.alone.lengths, ends)
 
     def _scaled_back(self, name: str, values: Array) -> Array:
         """`values`, in place, times their unit."""
