@@ -1,15 +1,21 @@
 """Feast's `get_online_features` by columns says what Feast's own way, on the same store, says value by value."""
 
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import numpy as np
 import pandas as pd
 import pytest
 from feast import FeatureService, Field, RequestSource
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Array, Bool, Bytes, Float32, Float64, Int32, Int64, Json, String, UnixTimestamp, Uuid
+from feast.value_type import ValueType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fti.stores.online.call import ColumnarResponse
+from fti.errors import DataError
+from fti.stores.online.call import ColumnarResponse, require_keys
 from tests.stores.test_online_store import HOUR, NOON, driver, stop, store_at, view, write
 
 KINDS = {
@@ -93,7 +99,6 @@ def test_frames_and_tables_are_the_same_too(store):
 @pytest.mark.parametrize(
     "given",
     [
-        {"driver": ["ann", None]},
         {"driver": []},
         {"driver": ["ann"], "stop": [1, 2]},
         {"stop": [1]},
@@ -116,6 +121,43 @@ def test_odd_entities_are_answered_or_refused_as_by_feast(store, given):
 
     refs = ["trips:count"]
     assert outcome(lambda: store.get_online_features(refs, given)) == outcome(lambda: feasts(store, refs, given))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"driver": ["ann", None], "stop": [1, 1]}, "'driver' of entity row 1 is null"),
+        ([{"driver": float("nan"), "stop": 1}], "'driver' of entity row 0 is null"),
+        ({"driver": ["ann"], "stop": [2**63]}, "'stop' of entity row 0 is 9223372036854775808"),
+        ({"driver": ["ann"], "stop": [True]}, "'stop' of entity row 0 is True"),
+        ({"driver": ["ann"], "stop": ["1"]}, "'stop' of entity row 0 is '1'"),
+        ({"driver": [1.0], "stop": [1]}, "'driver' of entity row 0 is 1.0"),
+    ],
+    ids=repr,
+)
+def test_keys_of_which_feast_makes_others_or_nothing_are_refused_by_name(store, given, message):
+    with pytest.raises(DataError, match=f"join key {message}"):
+        store.get_online_features(["trips:count", "legs:km"], given)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "same", "others"),
+    [
+        (
+            ValueType.UNIX_TIMESTAMP,
+            [datetime(2024, 1, 1, tzinfo=UTC), pd.Timestamp("2024-01-01"), np.datetime64("2024-01-01"), 1_704_067_200],
+            ["2024-01-01", 1_704_067_200.5, date(2024, 1, 1), datetime(2024, 1, 1, microsecond=5)],
+        ),
+        (ValueType.BOOL, [True, np.False_, 1, 0], ["true", 1.0, 2]),
+        (ValueType.INT32, [1, 1.0, np.int64(-5)], [2**31, 1.5, True, "1", Decimal(1)]),
+        (ValueType.BYTES, [b"a"], ["a", 97]),
+    ],
+)
+def test_a_key_is_of_its_type(dtype, same, others):
+    require_keys({"k": same}, {"k": dtype})
+    for value in others:
+        with pytest.raises(DataError, match=r"join key 'k' of entity row 1 is .* give it as one"):
+            require_keys({"k": [same[0], value]}, {"k": dtype})
 
 
 def test_a_join_key_beside_its_other_name_is_left_to_feast(store):

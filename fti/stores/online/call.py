@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from itertools import chain
 from struct import Struct
@@ -235,9 +236,16 @@ def _load(dtype: Any, known: ValueType | None) -> Callable[[bytes], Any]:
 
 
 def require_keys(entity_rows: Any, types: Mapping[str, ValueType]) -> None:
-    """DataError for a join key that Feast would make another one of: 1.5 or True the entity 1, 1.0 the text "1.0"."""
+    """DataError for a join key that Feast would make another one of: 1.5 or True the entity 1, 1.0 the text "1.0".
+
+    Also for one that is null, of which Feast can make nothing.
+    """
     for name, values in _columns(entity_rows).items():
         for place, value in enumerate(values):
+            if name in types and _is_null(value):
+                raise DataError(
+                    f"join key {name!r} of entity row {place} is null: leave the row out, or give its entity"
+                )
             if not _is_same_key(value, types.get(name)):
                 raise DataError(
                     f"join key {name!r} of entity row {place} is {value!r}, and an entity by that name is "
@@ -247,15 +255,24 @@ def require_keys(entity_rows: Any, types: Mapping[str, ValueType]) -> None:
 
 def _is_same_key(value: Any, dtype: ValueType | None) -> bool:
     """Whether what Feast makes of `value` is the same key; keys without a type are not looked up."""
-    if value is None or isinstance(value, ValueProto) or dtype is None:
+    if isinstance(value, ValueProto) or dtype is None:
         return True
     if dtype is ValueType.UNIX_TIMESTAMP:
-        return not getattr(value, "microsecond", 0)
-    if dtype not in _PLAIN or not pd.notna(value):
+        return isinstance(value, (datetime, np.datetime64, *_WHOLE)) and not getattr(value, "microsecond", 0)
+    if dtype is ValueType.BOOL:
+        return isinstance(value, (bool, np.bool_)) or (isinstance(value, _WHOLE) and value in (0, 1))
+    if dtype not in _PLAIN:
         return True
-    if isinstance(value, float) and dtype in (ValueType.INT64, ValueType.INT32):
-        return value.is_integer() and abs(value) < 2**53
+    if limit := _KEYS[dtype][3] if dtype in _KEYS else 0:
+        if isinstance(value, float):
+            return value.is_integer() and abs(value) < min(limit, 2**53)
+        return isinstance(value, _WHOLE) and not isinstance(value, bool) and -limit <= int(value) < limit
     return isinstance(value, _PLAIN[dtype]) and not isinstance(value, bool)
+
+
+def _is_null(value: Any) -> bool:
+    """None, NaN, and pandas' NaT and NA; a key is no list."""
+    return value is None or (not isinstance(value, ValueProto) and pd.api.types.is_scalar(value) and pd.isna(value))
 
 
 def _lists(dtype: str, block: Array, valid: Array) -> list[list[Any]]:
