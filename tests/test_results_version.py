@@ -17,7 +17,7 @@ from fti.windows import rolling_statistics, window_names
 
 START = datetime(2024, 2, 28, 23, tzinfo=UTC)
 PINNED = {
-    ("fti.windows", 1): "82a251da763c",
+    ("fti.windows", 2): "63d362c7c6b6",
     ("fti.calendar", 1): "c7d602b01b26",
     ("fti.table", 2): "f75736f5d348",
     ("fti.new.source", 2): "1d380b667ca1",
