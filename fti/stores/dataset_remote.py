@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 NAME = "fti"
 INDEX = "versions"
 T = TypeVar("T")
+_md5 = partial(hashlib.md5, usedforsecurity=False)
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class DatasetRemote:
         for file in files:
             if file.stem in here:
                 continue
+            self._ask(lambda file=file: self._drop_partial(file.stem))  # type: ignore[misc]
             self._ask(lambda file=file: patiently(lambda: repo.push(targets=[str(file)], remote=NAME)))  # type: ignore[misc]
             self._ask(lambda file=file: self._verify(file.stem))  # type: ignore[misc]
             manifest = json.loads((file.with_suffix("") / MANIFEST).read_text())
@@ -139,11 +141,23 @@ class DatasetRemote:
             here = cached(self.root, entry["md5"])
             there = self._fs.info(self._object(entry["md5"]))
             same = there["size"] == here.stat().st_size
-            if same and not self._is_s3:
-                content = Path(self._object(entry["md5"])).read_bytes()
-                same = hashlib.md5(content, usedforsecurity=False).hexdigest() == entry["md5"]
-            if not same:
+            if not same or not (self._is_s3 or self._is_whole(entry["md5"])):
                 raise OSError(f"{entry['relpath']} of {version} is not what was pushed")
+
+    def _drop_partial(self, version: str) -> None:
+        """Remove what a push that was killed has written in part to a folder: DVC takes an object for whole that is
+        there."""
+        if self._is_s3:
+            return
+        listed = json.loads(cached(self.root, f"{version}.dir").read_bytes())
+        for name in (f"{version}.dir", *(entry["md5"] for entry in listed)):
+            if Path(self._object(name)).exists() and not self._is_whole(name):
+                Path(self._object(name)).unlink()
+
+    def _is_whole(self, name: str) -> bool:
+        """Whether an object in a folder is what its name says."""
+        with Path(self._object(name)).open("rb") as file:
+            return hashlib.file_digest(file, _md5).hexdigest() == name.removesuffix(".dir")
 
     def _object(self, name: str) -> str:
         return f"{self._base}/files/md5/{name[:2]}/{name[2:]}"

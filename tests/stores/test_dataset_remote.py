@@ -1,5 +1,6 @@
 """Dataset versions in a remote: pushed, verified, found from an empty machine, whole after a kill."""
 
+import json
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ from moto.server import ThreadedMotoServer
 
 from fti.errors import DataError, NotReadyError
 from fti.servers import free_port
-from fti.stores.dataset_store import DatasetStore
+from fti.stores.dataset_store import DatasetStore, cached
 
 SPLITS = {
     "train": pl.DataFrame({"a": [1, 2, 3], "b": ["x", None, "z"]}),
@@ -25,7 +26,7 @@ SPLITS = {
 MANIFEST = {"project": "p", "label": "a", "rows": {"train": 3, "validation": 1, "test": 1}, "feature_service": "s_v1"}
 SAVE = """
 import sys, polars as pl
-from fti.stores.dataset_store import DatasetStore
+from fti.stores.dataset_store import DatasetStore, cached
 root, remote, first, number, rows = sys.argv[1:]
 for value in range(int(first), int(first) + int(number)):
     splits = {"train": pl.DataFrame({"a": pl.int_range(int(rows), eager=True).shuffle(seed=value)})}
@@ -206,3 +207,17 @@ def test_a_push_that_was_killed_is_completed_by_the_next(tmp_path, moment):
     there = DatasetStore(str(tmp_path / "there"), str(remote))
     assert {found.version for found in there.versions()} == {first, killed, second}
     assert there.load(killed).splits["train"].height == 2_000_000
+
+
+@pytest.mark.parametrize("part", ["list", "file"])
+def test_what_a_killed_push_has_written_in_part_is_pushed_again(tmp_path, part):
+    root, remote = tmp_path / "here", tmp_path / "remote"
+    version = DatasetStore(str(root)).save("p", SPLITS, MANIFEST)  # not in the remote yet
+    listed = json.loads(cached(str(root), f"{version}.dir").read_bytes())
+    name = f"{version}.dir" if part == "list" else listed[0]["md5"]
+    partial = remote / "files" / "md5" / name[:2] / name[2:]
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(b"")
+    DatasetStore(str(root), str(remote)).save("p", SPLITS, MANIFEST)
+    there = DatasetStore(str(tmp_path / "there"), str(remote))
+    assert there.load(version).splits["train"].equals(SPLITS["train"])

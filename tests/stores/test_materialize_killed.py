@@ -66,7 +66,7 @@ def test_killed_in_the_middle_and_made_again(tmp_path, lake, online_path):
     shutil.copytree(tmp_path / "whole", tmp_path / "killed")
     store = open_store(tmp_path / "killed", lake, online_path)
 
-    seen = kill_at(store, online_path, len(expected) * random.Random().uniform(0.1, 0.9), 20 * seconds + 60)
+    seen = kill_at(store, online_path, len(expected) * random.Random().uniform(0.1, 0.5), 20 * seconds + 60)
     assert 0 < len(seen) < len(expected)
     store.materialize(SERVICE, START, END)
     assert everything(store) == expected
