@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fti.stores.model_registry import ModelVersion
+    from training_pipeline.job import TrainingJob
 
+RUN_TAG = "fti/run_id"
 SWAP_SECONDS = 60
 RIVALS = {"challenger": "this model", "baseline": "gradient boosting", "prior": "prior", "champion": "champion before"}
 SPLITS = ("train", "validation", "test")
@@ -91,24 +93,34 @@ def train(loop: Loop, *, tags: dict[str, str], num_trials: int | None = None, ag
     its gates are asked again only if they are others now."""
     registry, datasets = loop.stores["model_registry"], loop.stores["dataset_store"]
     with loop.step("training dataset"):
-        loop.execute("training", assets=("training_dataset",), tags=tags)
+        tags = stage(loop, "training_dataset", tags)
     with loop.step("study"):
         config = {f"{loop.name}__best_params": {"config": {"num_trials": num_trials}}}
-        loop.execute("training", assets=("best_params",), tags=tags, config=config)
-    version = None if again else registered(loop)
+        tags = stage(loop, "best_params", tags, config)
+    job = job_of(loop, tags)
     if again:
-        forget(loop)
+        shutil.rmtree(job.folder, ignore_errors=True)  # counts as never done; its MLflow run stays
+    version = None if again else registered(loop, job.key)
     if version is None:
         with loop.step("training"):
-            loop.execute("training", assets=("challenger",), tags=tags)
+            tags = stage(loop, "challenger", tags)
         with loop.step("evaluation and gates"):
             version = judge(loop, tags)
-    elif not answered(loop, version):
-        with loop.step("evaluation and gates"):
-            version = ask_again(loop, version, tags)
-    run_id = version.run_id if version else registry.challenger_run(loop.name)
-    evaluation = registry.evaluation(run_id)
+    else:
+        tags = {**tags, RUN_TAG: version.run_id}
+        if not answered(loop, version):
+            with loop.step("evaluation and gates"):
+                version = ask_again(loop, version, tags)
+    evaluation = registry.evaluation(tags[RUN_TAG])
     return Model(evaluation, datasets.manifest(evaluation["dataset_version"]), version)
+
+
+def stage(loop: Loop, noun: str, tags: dict[str, str], config: dict[str, Any] | None = None) -> dict[str, str]:
+    """Materialize one asset of a training; returns `tags` with what it made, for the stages behind it."""
+    from training_pipeline import chain
+
+    result = loop.execute("training", assets=(noun,), tags=tags, config=config)
+    return {**tags, **chain.tags(chain.made_in(result, loop.project, noun))}
 
 
 def promoted(loop: Loop, model: Model) -> ModelVersion:
@@ -146,35 +158,35 @@ def answered(loop: Loop, version: ModelVersion) -> bool:
 
 def ask_again(loop: Loop, version: ModelVersion, tags: dict[str, str]) -> ModelVersion | None:
     """`version`, if the gates of now let it pass."""
-    loop.stores["model_registry"].set_challenger(loop.name, version.run_id)
     result = loop.execute("training", assets=("evaluation",), tags=tags, may_fail=True)
-    return version if passed(loop, result) else None
+    return version if passed(loop, result, tags[RUN_TAG]) else None
 
 
 def judge(loop: Loop, tags: dict[str, str]) -> ModelVersion | None:
     """Measure the challenger and promote it; None when a gate failed. Any other failure is raised."""
     registry = loop.stores["model_registry"]
     result = loop.execute("training", assets=("evaluation", "champion"), tags=tags, may_fail=True)
-    if not passed(loop, result):
+    if not passed(loop, result, tags[RUN_TAG]):
         return None
-    made: ModelVersion = registry.champion(loop.name)
+    (promotion,) = result.asset_materializations_for_node(f"{loop.name}__champion")
+    made: ModelVersion = registry.version(loop.name, int(str(promotion.metadata["version"].value)))
     return made
 
 
-def passed(loop: Loop, result: Any) -> bool:
-    """Whether a run that ended in `result` was let pass by the gates; NotReadyError when something else stopped it."""
+def passed(loop: Loop, result: Any, run_id: str) -> bool:
+    """Whether the model of `run_id` was let pass by the gates; NotReadyError when something else stopped its
+    evaluation, which ended in `result`."""
     if result.success:
         return True
-    registry = loop.stores["model_registry"]
-    evaluation = registry.evaluation(registry.challenger_run(loop.name))
+    evaluation = loop.stores["model_registry"].evaluation(run_id)
     if all(gate["passed"] for gate in evaluation["gates"]):
         raise NotReadyError(f"evaluation failed: {failure(result)}. Details: `fti up`, run {result.run_id}.")
     return False
 
 
-def registered(loop: Loop) -> ModelVersion | None:
-    """The version that the latest dataset, the best parameters and the code of now were trained to already."""
-    registry, key = loop.stores["model_registry"], job_of(loop).key
+def registered(loop: Loop, key: str) -> ModelVersion | None:
+    """The version that was made by the training job of this key."""
+    registry = loop.stores["model_registry"]
     found = registry.client.search_model_versions(f"name = '{loop.name}'")
     for version in sorted((int(version.version) for version in found), reverse=True):
         made: ModelVersion = registry.version(loop.name, version)
@@ -183,19 +195,15 @@ def registered(loop: Loop) -> ModelVersion | None:
     return None
 
 
-def job_of(loop: Loop) -> Any:
-    """The training that would run now."""
+def job_of(loop: Loop, tags: dict[str, str]) -> TrainingJob:
+    """The training of the dataset and the study that `tags` name."""
     from training_pipeline.job import training_job
     from training_pipeline.tune import best_params
 
     registry, datasets = loop.stores["model_registry"], loop.stores["dataset_store"]
-    params = best_params(loop.project, datasets.latest(loop.name), registry)
-    return training_job(loop.project, datasets, registry, params=params)
-
-
-def forget(loop: Loop) -> None:
-    """The training that would run now counts as never done; its MLflow run stays."""
-    shutil.rmtree(job_of(loop).folder, ignore_errors=True)
+    version = tags["fti/dataset_version"]
+    _, params = best_params(loop.project, version, registry, tags["fti/study"])
+    return training_job(loop.project, datasets, registry, dataset_version=version, params=params)
 
 
 def service(loop: Loop) -> servers.Server:

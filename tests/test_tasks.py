@@ -196,7 +196,11 @@ def test_openapi_and_status_tell_the_task(home: Home) -> None:
 def test_online_equals_offline(home: Home) -> None:
     stores = home.stores
     passed, description, _ = challenger_parity(
-        home.project, stores["dataset_store"], stores["feature_store"], stores["model_registry"]
+        home.project,
+        stores["model_registry"].challenger_run("houses"),
+        stores["dataset_store"],
+        stores["feature_store"],
+        stores["model_registry"],
     )
     assert passed, description
 

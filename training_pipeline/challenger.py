@@ -5,6 +5,7 @@ import dagster as dg
 from fti.project import Project
 from fti.stores.dataset_store import DatasetStore
 from fti.stores.model_registry import ModelRegistry
+from training_pipeline.chain import DATASET, STUDY, study_of
 from training_pipeline.dataset import GROUP
 from training_pipeline.job import training_job
 from training_pipeline.launch import Launcher
@@ -24,7 +25,7 @@ def challenger_asset(project: Project, launcher: Launcher) -> dg.AssetsDefinitio
     @dg.asset(
         key=project.key("challenger"),
         group_name=GROUP,
-        description="The network trained on the latest dataset with the best parameters.",
+        description="The network trained on the dataset with the best parameters of its study.",
         deps=[project.key("training_dataset"), project.key("best_params")],
         kinds={"pytorch", "mlflow"},
         owners=[f"team:{project.owner}"],
@@ -36,11 +37,20 @@ def challenger_asset(project: Project, launcher: Launcher) -> dg.AssetsDefinitio
         dataset_store: dg.ResourceParam[DatasetStore],
         model_registry: dg.ResourceParam[ModelRegistry],
     ) -> dg.MaterializeResult:
-        params = best_params(project, dataset_store.latest(project.name), model_registry)
-        tags = {"dagster.run_id": context.run.run_id}
+        version, study = study_of(context, project, dataset_store)
+        study, params = best_params(project, version, model_registry, study)
         job = training_job(
-            project, dataset_store, model_registry, params=params, max_epochs=config.max_epochs, tags=tags
+            project,
+            dataset_store,
+            model_registry,
+            dataset_version=version,
+            params=params,
+            max_epochs=config.max_epochs,
+            tags={"dagster.run_id": context.run.run_id, "fti.study": study},
         )
-        return launcher.launch(context, job)
+        done = launcher.launch(context, job)
+        return dg.MaterializeResult(
+            metadata={**(done.metadata or {}), DATASET: version, STUDY: study}, data_version=done.data_version
+        )
 
     return challenger

@@ -13,6 +13,7 @@ from fti.project import Dataset, Project
 from fti.stores.dataset_store import SPLITS, DatasetStore
 from fti.stores.feature_store import FeatureStore
 from fti.stores.lake import Lake
+from training_pipeline.chain import DATASET
 from training_pipeline.labelled import labelled_rows
 from training_pipeline.manifest import balance, manifest, raw_fingerprints
 from training_pipeline.split import drawn_by, require_two_classes, split
@@ -109,7 +110,7 @@ def metadata(version: str, described: Mapping[str, Any]) -> dict[str, Any]:
         }
     )
     return {
-        "version": version,
+        DATASET: version,
         "rows": sum(described["rows"].values()),
         "share_of_labelled_rows": described.get("taken", 1.0),
         "feature_service": described["feature_service"],

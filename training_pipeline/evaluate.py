@@ -18,6 +18,7 @@ from fti.stores.model_bundle import ModelBundle
 from fti.stores.model_registry import ModelRegistry, ModelVersion
 from training_pipeline import baseline, plots
 from training_pipeline.card import model_card, summary
+from training_pipeline.chain import DATASET, RUN, challenger_of
 from training_pipeline.dataset import GROUP
 from training_pipeline.gates import check_names, verdicts
 from training_pipeline.measure import prior, reference_predictions, scores, slice_scores
@@ -178,9 +179,11 @@ def evaluation_asset(project: Project) -> dg.AssetsDefinition:
         owners=[f"team:{project.owner}"],
     )
     def evaluation(
-        dataset_store: dg.ResourceParam[DatasetStore], model_registry: dg.ResourceParam[ModelRegistry]
+        context: dg.AssetExecutionContext,
+        dataset_store: dg.ResourceParam[DatasetStore],
+        model_registry: dg.ResourceParam[ModelRegistry],
     ) -> dg.MaterializeResult:
-        run_id = model_registry.challenger_run(project.name)
+        run_id = challenger_of(context, project, model_registry)
         challenger = model_registry.run_bundle(run_id)
         dataset = dataset_store.load(challenger.info["dataset_version"])
         champion = model_registry.champion(project.name)
@@ -219,7 +222,8 @@ def metadata(run_id: str, evaluation: Evaluation) -> dict[str, Any]:
     metrics = evaluation.report["metrics"]
     rows = [{"model": name, **measured} for name, measured in metrics.items()]
     return {
-        "run_id": run_id,
+        RUN: run_id,
+        DATASET: evaluation.report["dataset_version"],
         **{name: value for name, value in metrics["challenger"].items() if value is not None},
         "metrics": dg.MetadataValue.md(markdown(pl.DataFrame(rows, infer_schema_length=None))),
         "model_card": dg.MetadataValue.md(evaluation.card),

@@ -84,15 +84,16 @@ def training_job(
     datasets: DatasetStore,
     registry: ModelRegistry,
     *,
+    dataset_version: str,
     params: Mapping[str, Any],
     max_epochs: int | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> TrainingJob:
-    """The job that trains the project's model on its latest dataset."""
+    """The job that trains the project's model on a dataset."""
     return TrainingJob(
         project=project.name,
         build=str(project.model.build),
-        dataset_version=datasets.latest(project.name),
+        dataset_version=dataset_version,
         params=dict(params),
         seed=project.model.seed,
         max_epochs=max_epochs or project.model.max_epochs,

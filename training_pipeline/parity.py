@@ -1,7 +1,5 @@
 """The check `online_equals_offline`: at one moment, the online store answers what the offline store would."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +14,7 @@ from fti.project import Project
 from fti.stores.dataset_store import DatasetStore, TrainingDataset
 from fti.stores.feature_store import FeatureStore
 from fti.stores.model_registry import ModelRegistry
+from training_pipeline.chain import RUN, evaluated_of
 from training_pipeline.split import TIME
 
 CHECK = "online_equals_offline"
@@ -88,10 +87,10 @@ def verdict(service: str, found: Sequence[Difference], moment: datetime | None, 
 
 
 def challenger_parity(
-    project: Project, dataset_store: DatasetStore, feature_store: FeatureStore, registry: ModelRegistry
+    project: Project, run_id: str, dataset_store: DatasetStore, feature_store: FeatureStore, registry: ModelRegistry
 ) -> tuple[bool, str, dict[str, Any]]:
-    """The verdict about what the challenger reads, why, and what was asked."""
-    bundle = registry.run_bundle(registry.challenger_run(project.name))
+    """The verdict about what the model of `run_id` reads, why, and what was asked."""
+    bundle = registry.run_bundle(run_id)
     service = bundle.info["feature_service"]
     replaced = project.overriding(chain(*feature_store.feature_names(service).values()))
     asked = [name for name in project.service.request if name not in replaced]
@@ -102,10 +101,10 @@ def challenger_parity(
 
 
 def require_parity(
-    project: Project, dataset_store: DatasetStore, feature_store: FeatureStore, registry: ModelRegistry
+    project: Project, run_id: str, dataset_store: DatasetStore, feature_store: FeatureStore, registry: ModelRegistry
 ) -> None:
     """Raise GateError unless the stores agree now: `champion` can be materialized alone, past the blocking check."""
-    passed, description, _ = challenger_parity(project, dataset_store, feature_store, registry)
+    passed, description, _ = challenger_parity(project, run_id, dataset_store, feature_store, registry)
     if not passed:
         raise GateError(f"{project.name}: the challenger is not promoted. {description}")
 
@@ -120,14 +119,18 @@ def parity_check(project: Project) -> dg.AssetChecksDefinition:
         description="The newest entities of the dataset have the same features online and offline.",
     )
     def online_equals_offline(
+        context: dg.AssetCheckExecutionContext,
         dataset_store: dg.ResourceParam[DatasetStore],
         feature_store: dg.ResourceParam[FeatureStore],
         model_registry: dg.ResourceParam[ModelRegistry],
     ) -> dg.AssetCheckResult:
         try:
-            passed, description, facts = challenger_parity(project, dataset_store, feature_store, model_registry)
+            run_id = evaluated_of(context, project, model_registry)
+            passed, description, facts = challenger_parity(
+                project, run_id, dataset_store, feature_store, model_registry
+            )
         except FtiError as error:
             return dg.AssetCheckResult(passed=False, description=str(error))
-        return dg.AssetCheckResult(passed=passed, description=description, metadata=facts)
+        return dg.AssetCheckResult(passed=passed, description=description, metadata={RUN: run_id, **facts})
 
     return online_equals_offline

@@ -12,6 +12,7 @@ from fti.stores.dataset_store import DatasetStore
 from fti.stores.feature_store import FeatureStore
 from fti.stores.model_registry import ModelRegistry, ModelVersion
 from fti.versions import model_tags, served_model
+from training_pipeline.chain import evaluated_of
 from training_pipeline.dataset import GROUP
 from training_pipeline.parity import require_parity
 
@@ -19,14 +20,13 @@ TRIGGER, REASON = "fti/trigger", "fti/reason"
 
 
 def promote_challenger(
-    registry: ModelRegistry, name: str, *, reason: str, require_parity: Callable[[], None]
+    registry: ModelRegistry, name: str, run_id: str, *, reason: str, require_parity: Callable[[], None]
 ) -> tuple[ModelVersion, bool]:
-    """Register the challenger and make it champion, once; whether this call did it is the second value.
+    """Register the model of `run_id` and make it champion, once; whether this call did it is the second value.
 
     `require_parity` raises GateError when the challenger's features are not online as they are offline. The champion
     must still be the one that the evaluation compared with: ConflictError otherwise.
     """
-    run_id = registry.challenger_run(name)
     evaluation = registry.evaluation(run_id)
     require_passed(name, evaluation)
     champion = registry.champion(name)
@@ -89,8 +89,11 @@ def champion_asset(project: Project) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         tags = context.run.tags
         reason = tags.get(REASON) or tags.get(TRIGGER) or "materialized by hand"
-        parity = partial(require_parity, project, dataset_store, feature_store, model_registry)
-        version, promoted = promote_challenger(model_registry, project.name, reason=reason, require_parity=parity)
+        run_id = evaluated_of(context, project, model_registry)
+        parity = partial(require_parity, project, run_id, dataset_store, feature_store, model_registry)
+        version, promoted = promote_challenger(
+            model_registry, project.name, run_id, reason=reason, require_parity=parity
+        )
         return dg.MaterializeResult(
             metadata={
                 "version": version.version,

@@ -9,6 +9,7 @@ import polars as pl
 from fti.project import Project
 from fti.stores.dataset_store import DatasetStore, TrainingDataset
 from fti.stores.model_registry import ModelRegistry
+from training_pipeline.chain import DATASET, STUDY, dataset_of
 from training_pipeline.dataset import GROUP
 
 if TYPE_CHECKING:
@@ -131,21 +132,25 @@ class Objective:
         return learned.validation_loss
 
 
-def best_params(project: Project, version: str, registry: ModelRegistry) -> dict[str, Any]:
-    """Parameters of the best trial in the newest study of this dataset; the project's defaults when there is none."""
+def best_params(project: Project, version: str, registry: ModelRegistry, study: str = "") -> tuple[str, dict[str, Any]]:
+    """The study of this dataset, the newest where none is named, and the parameters of its best trial.
+
+    Without a study: no name and the project's defaults.
+    """
     import optuna
 
     path = registry.folder("optuna") / "journal.log"
     if not path.exists():
-        return dict(project.model.params)
+        return "", dict(project.model.params)
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
     prefix = f"{project.name}-{version[:12]}-"
-    names = [name for name in optuna.get_all_study_names(storage) if name.startswith(prefix)]
+    names = [study] if study else [own for own in optuna.get_all_study_names(storage) if own.startswith(prefix)]
     studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
-    done = [(trials[-1].datetime_complete, study) for study in studies if (trials := _complete(study))]
+    done = [(trials[-1].datetime_complete, found) for found in studies if (trials := _complete(found))]
     if not done:
-        return dict(project.model.params)
-    return dict(max(done, key=lambda pair: pair[0])[1].best_trial.user_attrs[PARAMS])
+        return "", dict(project.model.params)
+    newest = max(done, key=lambda pair: pair[0])[1]
+    return newest.study_name, dict(newest.best_trial.user_attrs[PARAMS])
 
 
 def _complete(study: "optuna.Study") -> "list[optuna.trial.FrozenTrial]":
@@ -185,9 +190,9 @@ def tune_asset(project: Project) -> dg.AssetsDefinition:
         dataset_store: dg.ResourceParam[DatasetStore],
         model_registry: dg.ResourceParam[ModelRegistry],
     ) -> dg.MaterializeResult:
-        dataset = dataset_store.load(dataset_store.latest(project.name))
+        dataset = dataset_store.load(dataset_of(context, project, dataset_store))
         study = run_study(project, dataset, model_registry, config, context.log.info)
-        return dg.MaterializeResult(metadata=metadata(study))
+        return dg.MaterializeResult(metadata={DATASET: dataset.version, **metadata(study)})
 
     return best_params
 
@@ -200,7 +205,7 @@ def metadata(study: "optuna.Study") -> dict[str, Any]:
     params: Mapping[str, Any] = study.best_trial.user_attrs[PARAMS]
     table = trial_table(study)
     return {
-        "study": study.study_name,
+        STUDY: study.study_name,
         "best_params": dict(params),
         "best_validation_loss": study.best_value,
         "num_trials": table.height,

@@ -217,10 +217,14 @@ class Rehearsal:
         from training_pipeline.job import training_job
 
         stores, params = self.stores, self.project.model.params
-        job = training_job(
-            self.project, stores["dataset_store"], stores["model_registry"], params=params, max_epochs=epochs
+        return training_job(
+            self.project,
+            stores["dataset_store"],
+            stores["model_registry"],
+            dataset_version=version,
+            params=params,
+            max_epochs=epochs,
         )
-        return replace(job, dataset_version=version)
 
     def train(self, version: str, epochs: int) -> str:
         """Train afresh; returns the MLflow run."""

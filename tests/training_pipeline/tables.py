@@ -64,6 +64,7 @@ def job_on(project: Project, registry: ModelRegistry, folder: Path, task: str, *
     """A training of `project`'s model on the table of `task`; `changes` are the job's."""
     store = DatasetStore(str(folder))
     rows, described = table(task)
-    save(store, cut(rows), described)
+    version = save(store, cut(rows), described)
     params = {"hidden": 16, "learning_rate": 1e-2}
-    return replace(training_job(project, store, registry, params=params, max_epochs=3), **changes)
+    job = training_job(project, store, registry, dataset_version=version, params=params, max_epochs=3)
+    return replace(job, **changes)

@@ -112,8 +112,9 @@ def test_the_chain_ends_with_a_champion_and_doing_it_again_changes_nothing(
     assert not failed.success
     (check,) = failed.get_asset_check_evaluations()
     assert "does not reach the floor 0.9990" in check.description
+    run_id = registry.challenger_run("parcels")
     with pytest.raises(GateError, match="does not reach the floor"):
-        promote_challenger(registry, "parcels", reason="past the checks", require_parity=nothing_to_compare)
+        promote_challenger(registry, "parcels", run_id, reason="past the checks", require_parity=nothing_to_compare)
     assert registry.champion("parcels") == second
 
 
@@ -123,25 +124,28 @@ def test_a_champion_that_changed_since_the_evaluation_is_not_overwritten(
     runs = []
     for seed in (1, 2):
         other = replace(project, model=replace(project.model, seed=seed, max_epochs=1))
-        job = training_job(other, stores["dataset_store"], registry, params=project.model.params)
+        datasets = stores["dataset_store"]
+        job = training_job(
+            other, datasets, registry, dataset_version=datasets.latest("parcels"), params=project.model.params
+        )
         runs.append(train(job, print).run_id)
         evaluation = {"metrics": {"challenger": {}}, "gates": [], "champion_version": None, "dataset_version": "d"}
         registry.log_evaluation(runs[-1], {**evaluation, "reference_predictions": {}})
-    registry.set_challenger("parcels", runs[0])
-    assert promote_challenger(registry, "parcels", reason="a", require_parity=nothing_to_compare)[1]
-    registry.set_challenger("parcels", runs[1])
+    assert promote_challenger(registry, "parcels", runs[0], reason="a", require_parity=nothing_to_compare)[1]
     with pytest.raises(ConflictError, match="the champion is version 1, not None"):
-        promote_challenger(registry, "parcels", reason="b", require_parity=nothing_to_compare)
+        promote_challenger(registry, "parcels", runs[1], reason="b", require_parity=nothing_to_compare)
 
 
 def test_a_study_goes_on_where_it_was_left(
     project: Project, saved: tuple[DatasetStore, str], registry: ModelRegistry
 ) -> None:
     dataset = saved[0].load(saved[1])
-    assert best_params(project, saved[1], registry) == project.model.params
+    assert best_params(project, saved[1], registry) == ("", project.model.params)
     first = run_study(project, dataset, registry, TUNE).trials
     assert first[0].params["learning_rate"] == project.model.params["learning_rate"]
     longer = run_study(project, dataset, registry, TuneConfig(num_trials=3, epochs=1, train_rows=1000))
     assert [trial.number for trial in finished_trials(longer)] == [0, 1, 2]
     assert longer.trials[:2] == first
-    assert best_params(project, saved[1], registry) == longer.best_trial.user_attrs["params"]
+    best = longer.best_trial.user_attrs["params"]
+    assert best_params(project, saved[1], registry) == (longer.study_name, best)
+    assert best_params(project, "another", registry, longer.study_name) == (longer.study_name, best)

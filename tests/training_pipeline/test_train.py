@@ -29,7 +29,14 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture
 def job(project: Project, saved: tuple[DatasetStore, str], registry: ModelRegistry) -> TrainingJob:
-    return training_job(project, saved[0], registry, params=project.model.params, tags={"dagster.run_id": "r"})
+    return training_job(
+        project,
+        saved[0],
+        registry,
+        dataset_version=saved[1],
+        params=project.model.params,
+        tags={"dagster.run_id": "r"},
+    )
 
 
 def test_a_loader_gives_every_row_once_in_another_order_each_epoch() -> None:
