@@ -7,6 +7,7 @@ project keeps its rows by month, a record is of a month too, and the days of one
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,6 @@ import orjson
 
 from fti.checksums import sealed, unsealed
 from fti.errors import DataError
-from fti.files import replace_file
 from fti.periods import DAY, Period, by_stem, end_day, first_day, midnight, period_of, stem_of, touches
 from fti.project import Project
 from fti.source_hash import digest, source_hash
@@ -57,19 +57,19 @@ def spans(days: Iterable[date]) -> list[tuple[datetime, datetime]]:
 def fingerprints(lake: Lake, table: str, first: date, last: date, *, segments: bool = True) -> Files:
     """Fingerprint of the files of every period of `table` from `first` to `last`, or of the whole table's one file."""
     digests: dict[str, Any] = {}
-    for file in sorted(lake.path(table).glob("*.parquet")):
-        stem, *segment = file.name.removesuffix(".parquet").split("~")
-        if (segment and not segments) or not (stem == STATIC or touches(stem, first, last)):
+    for file in lake.version(table).files:
+        period = file.period
+        if (file.segment and not segments) or not (period == STATIC or touches(period, first, last)):
             continue
-        digest = digests.setdefault(stem, hashlib.blake2b(digest_size=12))
-        digest.update(hashlib.blake2b(file.read_bytes(), digest_size=12).digest())
-    return {stem: digest.hexdigest() for stem, digest in digests.items()}
+        seen = file.sum if lake.is_whole(table, file) else "damaged"
+        digests.setdefault(period, hashlib.blake2b(digest_size=12)).update(repr(seen).encode())
+    return {period: digest.hexdigest() for period, digest in digests.items()}
 
 
 @dataclass(frozen=True)
 class Journal:
-    """What each feature day was made from: one small JSON file per day, below `<project>/journal/features`. The
-    fingerprints of raw files that the days of one chunk share lie once, in a file of their own beside them."""
+    """What each feature day (or month) was made from: one record each in the database. The fingerprints of raw files
+    that the periods of one chunk share are one record of their own."""
 
     lake: Lake
     project: Project
@@ -80,10 +80,6 @@ class Journal:
         features = self.project.features
         return digest(source_hash(features.transform), str(features.lookback))
 
-    @property
-    def folder(self) -> Path:
-        return self.lake.path(f"{self.project.name}/journal/features")
-
     def stale(self, days: Collection[date]) -> dict[date, list[str]]:
         """Days that are not done -> why, for example `flights 2013-01-03`."""
         if not days:
@@ -91,8 +87,9 @@ class Journal:
         inputs, outputs = self.inputs(min(days), max(days)), self.outputs(min(days), max(days))
         changes: dict[str, Changes | None] = {}
         found: dict[date, list[str]] = {}
+        records = self._records()
         for stem, own in by_stem(sorted(days), self.project.partition_by).items():
-            record = self._record(stem)
+            record = records.get(stem, {})
             reasons = self._reasons(stem, record, inputs, outputs, changes)
             made = set(_days(stem, record))
             found |= {day: reasons or [NEVER_MADE] for day in own if reasons or day not in made}
@@ -105,29 +102,39 @@ class Journal:
     def write(self, days: Collection[date], inputs: Mapping[str, Files]) -> None:
         """Record `days` as made from `inputs`, whose fingerprints were taken before their rows were read."""
         outputs = self.outputs(min(days), max(days))
-        self.folder.mkdir(parents=True, exist_ok=True)
         text = orjson.dumps(inputs, option=orjson.OPT_SORT_KEYS)
         shared = _name_of(text)
-        self._shared(shared).parent.mkdir(parents=True, exist_ok=True)
-        replace_file(self._shared(shared), text)
+        records = {}
         for stem, own in by_stem(sorted(days), self.project.partition_by).items():
             made = {view: files[stem] for view, files in outputs.items() if stem in files}
             record: dict[str, Any] = {"version": self.version, "inputs": shared, "outputs": made}
             if period_of(stem) == "month":
                 record["days"] = [day.day for day in own]
-            replace_file(self.folder / f"{stem}.json", orjson.dumps(sealed(record)), durable=False)
+            records[stem] = orjson.dumps(sealed(record)).decode()
+        self._put(records, shared, text.decode())
+
+    def _put(self, records: Mapping[str, str], digest: str, inputs: str) -> None:
+        from sqlalchemy import delete, insert
+
+        from fti.storage.schema import feature_inputs, feature_periods
+
+        own, name = feature_periods.c, self.project.name
+        with self.lake.transaction() as connection:
+            shared = feature_inputs.c.project == name, feature_inputs.c.digest == digest
+            connection.execute(delete(feature_inputs).where(*shared))
+            connection.execute(insert(feature_inputs), [{"project": name, "digest": digest, "inputs": inputs}])
+            connection.execute(delete(feature_periods).where(own.project == name, own.period.in_(list(records))))
+            rows = [{"project": name, "period": period, "record": record} for period, record in records.items()]
+            connection.execute(insert(feature_periods), rows)
 
     def days(self) -> list[date]:
         """Days that have a record, oldest first."""
-        records = {stem: self._record(stem) for stem in self._stems()}
-        return sorted(day for stem, record in records.items() if record for day in _days(stem, record))
+        return sorted(day for stem, record in self._records().items() for day in _days(stem, record))
 
     def versions(self) -> Iterator[tuple[list[date], str]]:
         """The days of each record, and the version of the transform that made them."""
-        for stem in self._stems():
-            record = self._record(stem)
-            if record:
-                yield _days(stem, record), record["version"]
+        for stem, record in self._records().items():
+            yield _days(stem, record), record["version"]
 
     def inputs(self, first: date, last: date) -> dict[str, Files]:
         """Fingerprints of the raw files, as they lie in the lake, that the transform reads for these days."""
@@ -137,35 +144,42 @@ class Journal:
 
     def outputs(self, first: date, last: date) -> dict[str, Files]:
         """Fingerprints of the feature files of these days; segments come from elsewhere."""
-        root = self.lake.path(f"{self.project.name}/features")
-        views = sorted(folder.name for folder in root.glob("*") if folder.is_dir())
-        tables = {view: f"{self.project.name}/features/{view}" for view in views}
-        return {view: fingerprints(self.lake, table, first, last, segments=False) for view, table in tables.items()}
+        tables = self.lake.tables(f"{self.project.name}/features")
+        return {
+            table.rpartition("/")[2]: fingerprints(self.lake, table, first, last, segments=False) for table in tables
+        }
 
     def _since(self, stem: str) -> date:
         """The oldest raw day that a period's features may need."""
         return (midnight(first_day(stem)) - self.project.features.lookback).date()
 
-    def _stems(self) -> list[str]:
-        return sorted(file.stem for file in self.folder.glob("[!.]*.json"))
+    def _records(self) -> dict[str, dict[str, Any]]:
+        """Period -> what is known of it, oldest first; one that is damaged is left out, so that it is made again."""
+        from sqlalchemy import select
 
-    def _record(self, stem: str) -> dict[str, Any]:
-        """What is known of a day; of one whose file is damaged nothing, so that it is made again."""
-        path = self.folder / f"{stem}.json"
-        try:
-            record = unsealed(path.read_bytes(), path, "") if path.exists() else {}
-        except DataError:
-            return {}
-        return record if record.keys() <= {"version", "inputs", "outputs", "days"} else {}
+        from fti.storage.schema import feature_periods
 
-    def _shared(self, name: str) -> Path:
-        return self.folder.with_name("inputs") / f"{name}.json"
+        own = feature_periods.c
+        query = select(own.period, own.record).where(own.project == self.project.name).order_by(own.period)
+        with self.lake.transaction(write=False) as connection:
+            rows = connection.execute(query).all()
+        records = {}
+        for period, text in rows:
+            with contextlib.suppress(DataError):
+                records[period] = unsealed(text.encode(), Path(period), "", required=True)
+        return records
 
     def _changes(self, name: str, inputs: Mapping[str, Files]) -> Changes | None:
         """Source -> its files that differ between the shared record `name` and `inputs`; None without that record."""
-        path = self._shared(name)
-        text = path.read_bytes() if path.exists() else b""
-        if _name_of(text) != name:
+        from sqlalchemy import select
+
+        from fti.storage.schema import feature_inputs
+
+        own = feature_inputs.c
+        query = select(own.inputs).where(own.project == self.project.name, own.digest == name)
+        with self.lake.transaction(write=False) as connection:
+            text = str(connection.execute(query).scalar() or "")
+        if _name_of(text.encode()) != name:
             return None
         known = orjson.loads(text)
         return {

@@ -19,8 +19,8 @@ from fti.fingerprint import period_fingerprints
 from fti.periods import by_stem, days_between, first_day
 from fti.project import Project, Source
 from fti.source_hash import digest
+from fti.storage.tables import Version
 from fti.stores.lake import Lake
-from fti.stores.segments import Segments
 from fti.versions import source_version
 
 READ_ERRORS = (OSError, EOFError, ValueError, LookupError, zipfile.BadZipFile, zlib.error, pl.exceptions.PolarsError)
@@ -107,11 +107,11 @@ def write_source(
     rows: pl.DataFrame,
     start: datetime,
     end: datetime,
-    superseded: Segments | None = None,
+    superseded: Version | None = None,
 ) -> tuple[date, ...]:
     """Replace those of the source's days that differ, or its whole table when it has no days; returns these days.
 
-    The `superseded` segments go: those that were there before `rows` were read.
+    The segments of the `superseded` version go: the one before `rows` were read.
     """
     if source.timestamp:
         name, time = table(project, source), source.timestamp
@@ -127,7 +127,7 @@ def ingest(
     by = project.partition_by
     spans = chunks(start, end, chunk_days, by) if source.timestamp else [(start, end)]
     for first, last in spans:
-        known = lake.segments(table(project, source))
+        known = lake.version(table(project, source))
         verdict = read_valid(project, source, first, last)
         if verdict.problems:
             yield RawChunk(start=first, end=last, verdict=verdict, days_written=())

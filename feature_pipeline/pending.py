@@ -1,5 +1,5 @@
-"""Feature days (or months, where these are kept) that were written since they were last brought online: one small
-file each, made before its rows are written.
+"""Feature days (or months, where these are kept) that were written since they were last brought online, marked before
+their rows are written.
 
 So `online_features` goes back as far as a correction of the past reaches, whatever was killed in between.
 """
@@ -9,38 +9,48 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import date
-from pathlib import Path
 
-from fti.files import replace_file
 from fti.periods import by_stem
 from fti.project import Project
 from fti.stores.lake import Lake
 
-Marks = Mapping[str, bytes]
-"""Day or month -> what its file held when it was seen."""
+Marks = Mapping[str, str]
+"""Day or month -> its mark when it was seen."""
 
 
 def mark(lake: Lake, project: Project, days: Iterable[date]) -> None:
     """`days` are about to be written."""
-    folder = _folder(lake, project)
-    folder.mkdir(parents=True, exist_ok=True)
-    for stem in by_stem(days, project.partition_by):
-        replace_file(folder / stem, uuid.uuid4().bytes, durable=False)
+    from sqlalchemy import delete, insert
+
+    from fti.storage.schema import pending_online as table
+
+    periods = list(by_stem(days, project.partition_by))
+    token = uuid.uuid4().hex
+    with lake.transaction() as connection:
+        connection.execute(delete(table).where(table.c.project == project.name, table.c.period.in_(periods)))
+        if periods:
+            rows = [{"project": project.name, "period": period, "mark": token} for period in periods]
+            connection.execute(insert(table), rows)
 
 
 def pending(lake: Lake, project: Project) -> Marks:
     """What to bring online, oldest first."""
-    files = sorted(file for file in _folder(lake, project).glob("*") if not file.name.startswith("."))
-    return {file.name: file.read_bytes() for file in files}
+    from sqlalchemy import select
+
+    from fti.storage.schema import pending_online as table
+
+    query = select(table.c.period, table.c.mark).where(table.c.project == project.name).order_by(table.c.period)
+    with lake.transaction(write=False) as connection:
+        return {period: token for period, token in connection.execute(query)}
 
 
 def settle(lake: Lake, project: Project, marks: Marks) -> None:
     """These are online. What was marked again in the meantime stays."""
-    for stem, seen in marks.items():
-        path = _folder(lake, project) / stem
-        if path.exists() and path.read_bytes() == seen:
-            path.unlink(missing_ok=True)
+    from sqlalchemy import delete
 
+    from fti.storage.schema import pending_online as table
 
-def _folder(lake: Lake, project: Project) -> Path:
-    return lake.path(f"{project.name}/journal/pending")
+    with lake.transaction() as connection:
+        for period, token in marks.items():
+            own = table.c.project == project.name, table.c.period == period, table.c.mark == token
+            connection.execute(delete(table).where(*own))

@@ -12,9 +12,9 @@ import polars as pl
 
 from feature_pipeline.validate import Rules, judge, schema_violations
 from fti.errors import DataError
-from fti.periods import Period, by_stem, days_between, end_day, first_day, midnight
+from fti.periods import Period, midnight
 from fti.project import Source
-from fti.stores.lake import STATIC, UTC_TIME, Lake
+from fti.stores.lake import UTC_TIME, Lake
 
 MIDNIGHT = "__day"
 """Column of quarantined rows: midnight of the partition that brought the row."""
@@ -59,18 +59,11 @@ def set_aside(
         if bad.height:
             lake.write_static(table, bad)
         else:
-            (lake.path(table) / f"{STATIC}.parquet").unlink(missing_ok=True)
+            lake.clear(table)
         return bad.height
     moment = pl.col(time).cast(UTC_TIME)
     inside = moment.is_between(start, end, closed="left").fill_null(False)
     day_of = pl.when(inside).then(moment).otherwise(pl.lit(start, UTC_TIME)).dt.truncate("1d")
     bad = bad.with_columns(day_of.alias(MIDNIGHT))
-    broken = by_stem(bad[MIDNIGHT].dt.date().unique().sort(), by)
-    for stem in by_stem(days_between(start, end), by):
-        if stem in broken:
-            first, last = max(start, midnight(first_day(stem))), min(end, midnight(end_day(stem)))
-            rows = bad.filter(pl.col(MIDNIGHT).is_between(midnight(first.date()), last, closed="left"))
-            lake.write(table, rows, time=MIDNIGHT, start=midnight(first.date()), end=last, by=by)
-        else:
-            (lake.path(table) / f"{stem}.parquet").unlink(missing_ok=True)
+    lake.write(table, bad, time=MIDNIGHT, start=midnight(start.date()), end=end, by=by, keep_quiet=False)
     return bad.height

@@ -121,7 +121,9 @@ def _store_of(project: Project, home: Path, views: Frames) -> Any:
     """A feature store below `home` that holds `views`."""
     from fti.stores import open_stores
 
-    nowhere = dict.fromkeys(("lake_uri", "mlflow_uri", "feast_registry_uri", "online_store_uri", "dataset_remote"), "")
+    nowhere = dict.fromkeys(
+        ("storage_uri", "database_url", "mlflow_uri", "feast_registry_uri", "online_store_uri", "dataset_remote"), ""
+    )
     stores = open_stores(Settings(home=home, **nowhere))  # type: ignore[arg-type]
     store = stores["feature_store"]
     store.apply(project)

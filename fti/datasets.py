@@ -191,7 +191,7 @@ def store(settings: Settings) -> DatasetStore:
     """The dataset store of `settings`, without the other stores."""
     from fti.stores.dataset_store import DatasetStore
 
-    return DatasetStore(str(settings.root / "datasets"), settings.dataset_remote)
+    return DatasetStore(str(settings.root / "datasets"), settings.datasets, bool(settings.storage_uri))
 
 
 def statistics_table(statistics: list[Mapping[str, Any]]) -> Table:

@@ -37,6 +37,22 @@ def replace_file(path: Path, content: bytes | str, *, durable: bool = True) -> N
         own.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def create_file(path: Path, content: bytes) -> bool:
+    """Write a file that is not there yet, whole; whether it was this call that made it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    own = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        own.write_bytes(content)
+        _sync(own)
+        os.link(own, path)
+        _sync(path.parent)
+    except FileExistsError:
+        return False
+    finally:
+        own.unlink(missing_ok=True)
+    return True
+
+
 def replace_json(path: Path, content: Any) -> None:
     """Put `content` in the place of what `path` holds, as JSON that people can read."""
     replace_file(path, json.dumps(content, indent=2, default=str) + "\n")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from fti import servers
@@ -94,12 +93,7 @@ def _project_lines(settings: Settings, names: Iterable[str]) -> Iterable[str]:
     for name in names:
         champion = stores["model_registry"].champion(name)
         newest = stores["prediction_log"].newest(name, datetime.now(UTC))
-        days = stores["lake"].days(f"{name}/features/{_first_view(settings, name)}")
+        days: list[date] = next((stores["lake"].days(table) for table in stores["lake"].tables(f"{name}/features")), [])
         yield f"{name}: champion {f'version {champion.version}' if champion else f'none yet; run `fti run {name}`'}"
         yield f"{name}: features of {len(days)} day{'s' * (len(days) != 1)}{f', the last {days[-1]}' if days else ''}"
         yield f"{name}: newest logged prediction {newest or 'none'}"
-
-
-def _first_view(settings: Settings, name: str) -> str:
-    features = Path(settings.lake) / name / "features"
-    return next((folder.name for folder in sorted(features.glob("*")) if folder.is_dir()), "none")

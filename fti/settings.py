@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fti.errors import DataError
+from fti.storage.sql import is_postgresql, schema_url
 
 _MEANS_SOMETHING = re.compile(r"[?{}]|%[0-9A-Fa-f]{2}")
 """In the addresses of databases, as Dagster and MLflow write them, and in the progress that DVC shows."""
@@ -23,8 +24,11 @@ class Settings(BaseSettings):
     projects: str = "fti.projects.flights,./projects"
     """Comma-separated modules, each with a `project`, and folders (with a slash or a leading dot), whose subfolders
     with a `project.py` are projects. A folder that is not there has no projects."""
-    lake_uri: str = ""
-    """Root of raw and feature rows."""
+    storage_uri: str = ""
+    """`s3://bucket/prefix` for the state of a team; empty: `home`. Needs `database_url` and `online_store_uri`."""
+    database_url: str = ""
+    """`postgresql://user:password@host/database` for journals, locks, MLflow, Feast, Optuna and Dagster, each in a
+    schema of its own; empty: SQLite files below `home`."""
     mlflow_uri: str = ""
     """MLflow's tracking server or database."""
     feast_registry_uri: str = ""
@@ -61,19 +65,60 @@ class Settings(BaseSettings):
 
     @property
     def lake(self) -> str:
-        return self.lake_uri or str(self.root / "lake")
+        return f"{self.storage}/lake"
+
+    @property
+    def storage(self) -> str:
+        """Where files live. DataError for an address where not all state would be found by other machines."""
+        if not self.storage_uri:
+            return str(self.root)
+        if not self.storage_uri.startswith("s3://"):
+            raise DataError(
+                f"FTI_STORAGE_URI is {self.storage_uri}: give s3://bucket/prefix, or leave it out and set FTI_HOME to "
+                "a folder."
+            )
+        for name, value in (("FTI_DATABASE_URL", self.database_url), ("FTI_ONLINE_STORE_URI", self.online_store_uri)):
+            if not value:
+                raise DataError(
+                    f"FTI_STORAGE_URI is set and {name} is not: its part of the state would stay on this machine. "
+                    "Set both, or neither."
+                )
+        return self.storage_uri.rstrip("/")
+
+    @property
+    def database(self) -> str:
+        """URL of FTI's own tables."""
+        if self.database_url and not is_postgresql(self.database_url):
+            raise DataError(
+                "FTI_DATABASE_URL: give postgresql://user:password@host/database, or leave it out for SQLite."
+            )
+        return self.database_url or f"sqlite:///{self.root}/fti.db"
 
     @property
     def mlflow(self) -> str:
-        return self.mlflow_uri or f"sqlite:///{self.root}/mlflow/mlflow.db"
+        return self.mlflow_uri or self._database_of("mlflow") or f"sqlite:///{self.root}/mlflow/mlflow.db"
 
     @property
     def feast_registry(self) -> str:
-        return self.feast_registry_uri or f"sqlite:///{self.root}/feast/registry.db"
+        return self.feast_registry_uri or self._database_of("feast") or f"sqlite:///{self.root}/feast/registry.db"
+
+    def _database_of(self, tool: str) -> str:
+        """The database for another tool's tables; empty without one that is shared."""
+        return schema_url(self.database, tool) if self.database_url else ""
 
     @property
     def online_store(self) -> str:
         return self.online_store_uri or str(self.root / "feast" / "online.db")
+
+    @property
+    def artifacts(self) -> str:
+        """Where MLflow's artifacts lie; empty for its own folder."""
+        return f"{self.storage}/mlflow" if self.storage_uri else ""
+
+    @property
+    def datasets(self) -> str:
+        """Where training datasets are pushed; empty for nowhere."""
+        return self.dataset_remote or (f"{self.storage}/datasets" if self.storage_uri else "")
 
     @property
     def project_modules(self) -> tuple[str, ...]:

@@ -147,8 +147,6 @@ def test_a_raw_day_that_changed_since_is_named(stores: dict[str, Any]) -> None:
     lake, manifest = stores["lake"], stores["dataset_store"].manifest(stores["dataset_store"].latest("flights"))
     recorded = manifest["created_from"]["raw"]["weather"]
     day = datetime(2013, 1, 5, tzinfo=UTC)
-    file = lake.path("flights/raw/weather") / "2013-01-05.parquet"
-    whole = file.read_bytes()
     rows = lake.load("flights/raw/weather", start=day, end=day + timedelta(days=1))
     try:
         lake.write("flights/raw/weather", rows.reverse(), time="time_hour", start=day, end=day + timedelta(days=1))
@@ -161,10 +159,8 @@ def test_a_raw_day_that_changed_since_is_named(stores: dict[str, Any]) -> None:
             end=day + timedelta(days=1),
         )
         assert changed_periods(project, lake, "weather", recorded) == ["2013-01-05"]
-        file.unlink()
-        assert changed_periods(project, lake, "weather", recorded) == ["2013-01-05"]
     finally:
-        file.write_bytes(whole)
+        lake.write("flights/raw/weather", rows, time="time_hour", start=day, end=day + timedelta(days=1))
 
 
 def test_what_nobody_made_says_so(home: Settings, stores: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

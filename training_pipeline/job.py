@@ -45,6 +45,9 @@ class TrainingJob:
     registry_root: str
     dataset_root: str
     dataset_remote: str = ""
+    database: str = ""
+    artifacts: str = ""
+    is_team: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
     """Tags of the MLflow run, for example the Dagster run."""
 
@@ -64,11 +67,11 @@ class TrainingJob:
 
     @cached_property
     def registry(self) -> ModelRegistry:
-        return ModelRegistry(self.tracking_uri, self.registry_root)
+        return ModelRegistry(self.tracking_uri, self.registry_root, self.database, self.artifacts)
 
     @cached_property
     def datasets(self) -> DatasetStore:
-        return DatasetStore(self.dataset_root, self.dataset_remote)
+        return DatasetStore(self.dataset_root, self.dataset_remote, self.is_team)
 
     def to_json(self) -> str:
         """Text that `from_json` reads."""
@@ -101,6 +104,9 @@ def training_job(
         registry_root=registry.root,
         dataset_root=datasets.root,
         dataset_remote=datasets.remote,
+        database=registry.database,
+        artifacts=registry.artifacts,
+        is_team=datasets.is_team,
         tags=dict(tags or {}),
     )
 

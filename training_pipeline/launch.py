@@ -25,6 +25,7 @@ class SubprocessLauncher:
 
     def launch(self, context: dg.AssetExecutionContext, job: TrainingJob) -> dg.MaterializeResult:
         path = job.registry.folder("jobs") / f"{job.key}-{uuid.uuid4().hex}.json"
+        path.touch(0o600)  # addresses may hold passwords
         path.write_text(job.to_json())
         environment = {**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "PYTHONUNBUFFERED": "1"}
         try:

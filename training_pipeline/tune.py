@@ -36,14 +36,13 @@ def study_name(project: Project, version: str, config: TuneConfig) -> str:
 
 
 def open_study(registry: ModelRegistry, name: str, seed: int) -> "optuna.Study":
-    """The study called `name`, made on first use, kept in an Optuna journal."""
+    """The study called `name`, made on first use."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    journal = optuna.storages.journal.JournalFileBackend(str(registry.folder("optuna") / "journal.log"))
     return optuna.create_study(
         study_name=name,
-        storage=optuna.storages.JournalStorage(journal),
+        storage=registry.studies(),
         sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=4),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=1),
         direction="minimize",
@@ -139,10 +138,7 @@ def best_params(project: Project, version: str, registry: ModelRegistry, study: 
     """
     import optuna
 
-    path = registry.folder("optuna") / "journal.log"
-    if not path.exists():
-        return "", dict(project.model.params)
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+    storage = registry.studies()
     prefix = f"{project.name}-{version[:12]}-"
     names = [study] if study else [own for own in optuna.get_all_study_names(storage) if own.startswith(prefix)]
     studies = [optuna.load_study(study_name=name, storage=storage) for name in names]

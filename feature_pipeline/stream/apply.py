@@ -12,10 +12,10 @@ from feature_pipeline.stream.events import Event, EventError, EventSchema
 from feature_pipeline.stream.screen import PLACE, reasons
 from feature_pipeline.stream.window import SLACK, TIME, Change, Window
 from fti.errors import DataError
-from fti.periods import days_between
+from fti.periods import days_between, end_day
 from fti.project import Project
 from fti.stores.feature_store import FeatureStore
-from fti.stores.lake import Lake
+from fti.stores.lake import STATIC, Lake
 from fti.times import AHEAD, last_moment
 
 logger = logging.getLogger("fti.stream")
@@ -42,7 +42,7 @@ class Applier:
     checkpoint: Checkpoint
     window: Window = field(init=False)
     schema: EventSchema = field(init=False)
-    _files: Mapping[str, object] = field(init=False, default_factory=dict)
+    _files: set[str] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
         self.store.apply(self.project)
@@ -72,7 +72,7 @@ class Applier:
         """Take over what others have written: a batch run that replaced days, a compaction. Days are made again where
         they did, since a run may have replaced rows that were newer than what it had read."""
         files = self._others()
-        changed = [path for path, mark in files.items() if mark != self._files.get(path)]
+        changed = files - self._files
         self._files = files
         if not changed:
             return
@@ -198,13 +198,14 @@ class Applier:
         newest = max((day for day in days if day <= last), default=self.project.partitions_start.date())
         return datetime(newest.year, newest.month, newest.day, tzinfo=UTC)
 
-    def _others(self) -> dict[str, object]:
-        """State of the files that only others write: day files of the window, tables without days."""
+    def _others(self) -> set[str]:
+        """The files that only others write: day files of the window, tables without days."""
         raw = {f"{self.project.name}/raw/{name}": self.window.raw_since for name in self.project.features.sources}
         made = {f"{self.project.name}/features/{view}": self.window.views_since for view in self.schemas}
         tables = raw | made
         return {
-            str(path): mark
+            f"{table}/{file.name}"
             for table, since in tables.items()
-            for path, mark in self.lake.days_state(table, since.date()).items()
+            for file in self.lake.version(table).files
+            if not file.segment and (file.period == STATIC or end_day(file.period) > since.date())
         }

@@ -80,7 +80,7 @@ def definitions(project: Project) -> dg.Definitions:
         description="Folds what the consumer has written.",
     )
     def hourly(lake: dg.ResourceParam[Lake]) -> dg.RunRequest | dg.SkipReason:
-        if any(lake.segments(table) for table in tables(project, lake)):
+        if any(lake.version(table).segments for table in tables(project, lake)):
             return dg.RunRequest()
         return dg.SkipReason("no segments: no events came since the last compaction")
 

@@ -5,7 +5,6 @@ a second one waits, and takes over when the first one ends, however it ends.
 """
 
 import argparse
-import fcntl
 import gc
 import logging
 import os
@@ -25,6 +24,7 @@ from fti.errors import NotReadyError
 from fti.loading import find_project, load_projects
 from fti.project import Project
 from fti.settings import Settings
+from fti.storage.locks import lock
 from fti.stores.event_log import EventLog, open_event_log, state_folder
 from fti.stores.lake import Lake
 
@@ -116,17 +116,14 @@ def report(event: str, **facts: Any) -> bool:
 def only_one(lake: Lake, project: Project, stop: threading.Event) -> Iterator[None]:
     """Wait until no other consumer writes this project's tables in the lake, or for `stop`. The lock ends with the
     process."""
-    folder = lake.path(project.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".consumer.lock", "w") as file:
-        told = False
-        while not stop.is_set():
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                told = told or report("waiting", project=project.name, reason="another consumer is at work")
-                stop.wait(STANDBY_SECONDS)
+    told = False
+
+    def waiting() -> bool:
+        nonlocal told
+        told = told or report("waiting", project=project.name, reason="another consumer is at work")
+        return not stop.wait(STANDBY_SECONDS)
+
+    with lock(lake.url, f"consumer-{project.name}", waiting=waiting):
         yield
 
 

@@ -22,9 +22,9 @@ def open_stores(settings: Settings) -> dict[str, Any]:
     feast_repo = importlib.util.find_spec("feature_repo")
     assert feast_repo is not None
     assert feast_repo.submodule_search_locations is not None
-    registry = ModelRegistry(settings.mlflow, str(root / "mlflow"))
+    registry = ModelRegistry(settings.mlflow, str(root / "mlflow"), settings.database, settings.artifacts)
     return {
-        "lake": Lake(settings.lake),
+        "lake": Lake(settings.lake, settings.database),
         "feature_store": FeatureStore(
             repo=Path(feast_repo.submodule_search_locations[0]),
             root=str(root / "feast"),
@@ -32,8 +32,9 @@ def open_stores(settings: Settings) -> dict[str, Any]:
             registry=settings.feast_registry,
             online_store=settings.online_store,
             served=registry.served,
+            database=settings.database,
         ),
-        "dataset_store": DatasetStore(str(root / "datasets"), settings.dataset_remote),
+        "dataset_store": DatasetStore(str(root / "datasets"), settings.datasets, bool(settings.storage_uri)),
         "model_registry": registry,
         "prediction_log": PredictionLog(str(root / "log")),
     }

@@ -13,12 +13,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fti.errors import DataError, NotReadyError
 from fti.files import replace_file
+from fti.storage.blobs import Blobs, open_blobs
 from fti.stores.dataset_store import MANIFEST, cached, patiently
 
 if TYPE_CHECKING:
@@ -95,52 +96,48 @@ class DatasetRemote:
     def _url(self) -> str:
         return self.url if "://" in self.url else str(Path(self.url).expanduser().resolve())
 
-    @cached_property
-    def _fs(self) -> Any:
-        """The remote's files, as fsspec gives them."""
-        import fsspec  # type: ignore[import-untyped]
-
-        if self._is_s3:
-            endpoint = os.environ.get("AWS_ENDPOINT_URL")
-            return fsspec.filesystem("s3", endpoint_url=endpoint, use_listings_cache=False)
-        return fsspec.filesystem("file", auto_mkdir=True)
-
     @property
-    def _base(self) -> str:
-        return self._url.removeprefix("s3://").rstrip("/")
+    def _blobs(self) -> Blobs:
+        return open_blobs(self._url)
 
     def _index(self) -> dict[str, str]:
-        """Version -> path of its index file."""
-        return {Path(path).stem: path for path in self._fs.glob(f"{self._base}/{INDEX}/*/*.json")}
+        """Version -> its index file."""
+        keys = (blob.key for blob in self._blobs.entries(INDEX))
+        return {Path(key).stem: key for key in keys if key.endswith(".json")}
 
-    def _entry(self, path: str) -> dict[str, Any]:
-        text = self._ask(lambda: self._fs.cat_file(path))
+    def _entry(self, key: str) -> dict[str, Any]:
+        text = self._ask(lambda: self._blobs.read(key))
         try:
             entry: dict[str, Any] = json.loads(text)
         except ValueError:
             entry = {}
         if not {"project", "made", "rows", "service", "dvc"} <= set(entry):
-            raise DataError(f"{path} is no entry of a dataset remote's index: remove it, the next save writes its own")
+            address = self._blobs.address(key)
+            raise DataError(
+                f"{address} is no entry of a dataset remote's index: remove it, the next save writes its own"
+            )
         return entry
 
     def _write(self, entry: dict[str, Any]) -> None:
-        path = f"{self._base}/{INDEX}/{entry['project']}/{entry['version']}.json"
-        text = json.dumps(entry, indent=1)
-        if self._is_s3:
-            self._fs.pipe_file(path, text.encode())
-        else:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            replace_file(Path(path), text)
+        self._blobs.write(f"{INDEX}/{entry['project']}/{entry['version']}.json", json.dumps(entry, indent=1).encode())
+
+    def make_latest(self, project: str, version: str) -> None:
+        """The version that `latest` gives from now on."""
+        self._ask(lambda: self._blobs.write(f"{INDEX}/{project}/latest", version.encode()))
+
+    def latest(self, project: str) -> str:
+        """The version that was saved last for `project`; empty when there is none."""
+        key = f"{INDEX}/{project}/latest"
+        return self._ask(lambda: self._blobs.read(key).decode().strip() if self._blobs.exists(key) else "")
 
     def _verify(self, version: str) -> None:
         """Every object of the version is in the remote, as large as here; the list of files byte by byte."""
         listed = cached(self.root, f"{version}.dir").read_bytes()
-        if self._fs.cat_file(self._object(f"{version}.dir")) != listed:
+        if self._blobs.read(_object(f"{version}.dir")) != listed:
             raise OSError(f"the file list of {version} is not what was pushed")
         for entry in json.loads(listed):
             here = cached(self.root, entry["md5"])
-            there = self._fs.info(self._object(entry["md5"]))
-            same = there["size"] == here.stat().st_size
+            same = self._blobs.size(_object(entry["md5"])) == here.stat().st_size
             if not same or not (self._is_s3 or self._is_whole(entry["md5"])):
                 raise OSError(f"{entry['relpath']} of {version} is not what was pushed")
 
@@ -151,16 +148,13 @@ class DatasetRemote:
             return
         listed = json.loads(cached(self.root, f"{version}.dir").read_bytes())
         for name in (f"{version}.dir", *(entry["md5"] for entry in listed)):
-            if Path(self._object(name)).exists() and not self._is_whole(name):
-                Path(self._object(name)).unlink()
+            if self._blobs.exists(_object(name)) and not self._is_whole(name):
+                self._blobs.delete(_object(name))
 
     def _is_whole(self, name: str) -> bool:
         """Whether an object in a folder is what its name says."""
-        with Path(self._object(name)).open("rb") as file:
+        with Path(self._blobs.address(_object(name))).open("rb") as file:
             return hashlib.file_digest(file, _md5).hexdigest() == name.removesuffix(".dir")
-
-    def _object(self, name: str) -> str:
-        return f"{self._base}/files/md5/{name[:2]}/{name[2:]}"
 
     def _ask(self, work: Callable[[], T]) -> T:
         """What `work` returns; what keeps the remote from answering becomes a DataError that names it."""
@@ -169,8 +163,13 @@ class DatasetRemote:
 
         try:
             return work()
-        except (DvcException, OSError, BotoCoreError, ClientError) as error:
+        except (DvcException, DataError, OSError, BotoCoreError, ClientError) as error:
             raise DataError(
                 f"the dataset remote {self.url} cannot be used ({type(error).__name__}: {error}). What was saved is "
                 "whole on this machine; mend FTI_DATASET_REMOTE or the AWS_* variables and save again."
             ) from error
+
+
+def _object(name: str) -> str:
+    """Where DVC keeps the object whose hash is `name`."""
+    return f"files/md5/{name[:2]}/{name[2:]}"

@@ -75,6 +75,8 @@ class DatasetStore:
 
     root: str
     remote: str = ""
+    is_team: bool = False
+    """Whether the remote is where the state of several machines lives, and not only a copy of what is here."""
 
     def save(self, project: str, splits: Mapping[str, pl.DataFrame], manifest: Mapping[str, Any]) -> str:
         """Store the splits and the manifest, make them the latest of `project`, push and return their version."""
@@ -92,6 +94,7 @@ class DatasetStore:
             replace_file(self._folder(project) / "latest", version)
             if self._shared:
                 self._shared.push(repo, self._local())
+                self._shared.make_latest(project, version)
         return version
 
     def load(self, version: str) -> TrainingDataset:
@@ -107,11 +110,11 @@ class DatasetStore:
         return found
 
     def latest(self, project: str) -> str:
-        """The version saved last for `project`."""
-        pointer = self._folder(project) / "latest"
-        if not pointer.exists():
+        """The version saved last for `project`: here, or by any machine of the team."""
+        version = self._latest(project)
+        if not version:
             raise NotReadyError(f"{project}: no training dataset yet. Materialize {project}/training_dataset first.")
-        return pointer.read_text().strip()
+        return version
 
     def resolve(self, prefix: str) -> str:
         """The only version that begins with `prefix`."""
@@ -167,11 +170,16 @@ class DatasetStore:
 
     def _described(self, file: Path, is_remote: bool) -> DatasetVersion:
         manifest, project = self.manifest(file.stem), file.parent.name
-        pointer = file.with_name("latest")
-        is_latest = pointer.exists() and pointer.read_text().strip() == file.stem
+        is_latest = self._latest(project) == file.stem
         made = datetime.fromtimestamp(file.stat().st_mtime, UTC)
         service = manifest.get("feature_service", "")
         return DatasetVersion(file.stem, project, made, manifest.get("rows", {}), service, is_latest, True, is_remote)
+
+    def _latest(self, project: str) -> str:
+        if self._shared and self.is_team and (version := self._shared.latest(project)):
+            return version
+        pointer = self._folder(project) / "latest"
+        return pointer.read_text().strip() if pointer.exists() else ""
 
     def _folder(self, project: str) -> Path:
         return Path(self.root) / project

@@ -6,9 +6,7 @@ and SDK work on the same state. Feast is imported at the first use: it takes sec
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
@@ -21,7 +19,9 @@ import polars as pl
 
 from fti.errors import DataError, NotReadyError
 from fti.project import Freshness, Project
-from fti.stores.segments import settled
+from fti.storage.locks import lock
+from fti.storage.reading import settled
+from fti.storage.sql import database, is_postgresql
 
 if TYPE_CHECKING:
     import feast
@@ -63,6 +63,8 @@ class FeatureStore:
     batch_rows: int = BATCH_ROWS
     served: Callable[[], Sequence[ServedModel]] = tuple
     """The models that serve, which a change of features must not surprise."""
+    database: str = ""
+    """Where its locks are; SQLite files below `root` unless given."""
 
     @cached_property
     def feast(self) -> feast.FeatureStore:
@@ -72,6 +74,8 @@ class FeatureStore:
         Path(self.root).mkdir(parents=True, exist_ok=True)
         if self.registry.startswith("sqlite:///"):
             Path(self.registry.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        elif is_postgresql(self._database):
+            database(self._database)  # makes the schema that the registry's tables lie in
         return feast.FeatureStore(config=self._config())
 
     def apply(self, project: Project) -> None:
@@ -81,7 +85,7 @@ class FeatureStore:
         """
         from fti.stores.registration import register
 
-        with self._lock("apply"):
+        with lock(self._database, "feast-apply"):
             register(self.feast, project, self.served)
         self._plans.clear()
         self.check_freshness(project.features.service, project.features.freshness)
@@ -271,12 +275,9 @@ class FeatureStore:
         """Where online values lie."""
         return self._online.backend(self.feast.config)
 
-    @contextmanager
-    def _lock(self, name: str) -> Iterator[None]:
-        Path(self.root).mkdir(parents=True, exist_ok=True)
-        with open(Path(self.root) / f"{name}.lock", "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+    @property
+    def _database(self) -> str:
+        return self.database or f"sqlite:///{self.root}/fti.db"
 
     def _config(self) -> Any:
         """`feature_store.yaml` with the places of this store."""

@@ -1,68 +1,79 @@
 """The lake: raw rows and feature rows as Parquet, one file per table and UTC day, and segments of rows that came later.
 
-A day is `<table>/2013-01-31.parquet`. Rows that change after it was written lie beside it in segments,
-`2013-01-31~000001.parquet`, until they are folded into it: a row of a later file replaces the row of the same key.
-Long histories lie by month, `2013-01.parquet`, whose metadata names the time column and the days that it has.
+Every table is a log of versions (`fti.storage.tables`). The rows of a day are one file; rows that change afterwards lie
+in segments of that day until they are folded into it: a row of a later file replaces the row of the same key. Long
+histories lie by month. A write of any number of days, or a fold, is one commit: readers see all of it or nothing.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
-from itertools import pairwise
-from pathlib import Path
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from fti.checksums import aside_checked, require_whole
 from fti.errors import DataError, NotReadyError
-from fti.periods import LENGTHS, Period, by_stem, days_between, end_day, first_day, midnight, period_of, stem_of
+from fti.periods import Period, by_stem, days_between, first_day, period_of, stem_of
+from fti.storage.blobs import Blobs, Folder, open_blobs
+from fti.storage.reading import REMEDY, merged, require_whole, settled
+from fti.storage.tables import File, TableLog, Version
+from fti.stores.lake_files import FileWriter, Fold, by_period, cut, folded, is_there_whole, parquet
+from fti.stores.lake_migration import adopted
 from fti.stores.segments import (
-    Segments,
-    count_keys,
+    SEGMENT_ROWS,
+    STATIC,
     days_in,
-    facts_of,
-    is_segment,
-    merged,
-    merged_facts,
-    segment_facts,
-    settled,
-    state,
+    days_of_month,
     touched,
-    with_newest_segment,
     within,
 )
-from fti.stores.segments import stem_of as stem_in
+from fti.times import UTC_TIME
 
-UTC_TIME = pl.Datetime("us", "UTC")
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["STATIC", "UTC_TIME", "Fold", "Lake"]
 MOST_CHARACTERS = 300  # of polars' words, which name every file that was to be read
-REMEDY = "Materialize that day again."
-STATIC = "all"
-"""File stem of a table that has no days."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fold:
-    """A day that was folded: its segments, the different keys in all its files, and the rows it then had."""
-
-    num_segments: int
-    num_keys: int
-    num_rows: int
 
 
 @dataclass(frozen=True)
 class Lake:
-    """Tables below one root. A day is replaced as a whole, by one rename: a reader sees the old or the new rows."""
+    """Tables below `root`, a folder or `s3://bucket/prefix`; what was done with them is in the `database`, an
+    SQLAlchemy URL: an SQLite file in the folder unless given."""
 
     root: str
+    database: str = ""
 
-    def path(self, table: str) -> Path:
-        """Folder of `table`, for example `flights/raw/weather`."""
-        return Path(self.root) / table
+    @property
+    def blobs(self) -> Blobs:
+        return open_blobs(self.root)
+
+    def transaction(self, *, write: bool = True) -> AbstractContextManager[Connection]:
+        """A transaction in the database."""
+        from fti.storage.sql import transaction
+
+        return transaction(self.url, write=write)
+
+    @property
+    def url(self) -> str:
+        """URL of the database."""
+        return self.database or f"sqlite:///{self.root}/fti.db"
+
+    def version(self, table: str) -> Version:
+        """The version of `table` that is in force, for example of `flights/raw/weather`."""
+        log = self._log(table)
+        version = log.newest()
+        if not version.number and isinstance(log.blobs, Folder) and (files := adopted(log.blobs.path)):
+            return log.commit(lambda base: None if base.number else files)
+        return version
+
+    def is_whole(self, table: str, file: File) -> bool:
+        """Whether a file of `table` is there as it was written."""
+        return is_there_whole(self._log(table).blobs, file)
 
     def write(
         self,
@@ -72,14 +83,15 @@ class Lake:
         time: str,
         start: datetime,
         end: datetime,
-        superseded: Segments | None = None,
+        superseded: Version | None = None,
         by: Period = "day",
+        keep_quiet: bool = True,
     ) -> list[date]:
         """Replace the days of `[start, end)` whose rows differ from those that are there; returns these days.
 
         `time` names the UTC datetime column that decides a row's day. Days without rows get an empty file, so that a
-        gap is not a loss. The `superseded` segments of these days go, and their days are written anew: those that
-        `segments` told before `rows` were read; if not given, those that are there now.
+        gap is not a loss; without `keep_quiet` they lose theirs. The segments of these days that the `superseded`
+        version has go, and their days are written anew: the version before `rows` were read; if not given, the newest.
 
         With `by="month"` the rows of a month are one file, which is replaced as a whole: what `[start, end)` has of
         a month is then all that the month has.
@@ -89,21 +101,36 @@ class Lake:
             raise ValueError(f"{table}: {outside} rows lie outside {start:%Y-%m-%d} .. {end:%Y-%m-%d} by {time!r}")
         days = list(days_between(start, end))
         periods = by_stem(days, by)
-        parts = _cut(rows, time, list(periods))
-        with self._lock(table):
-            self._require(table, by)
-            old = self.segments(table, days) if superseded is None else superseded
-            layered = {stem_in(path) for path in old}
-            written = set()
-            for stem, part in parts.items():
-                path, facts = self.path(table) / f"{stem}.parquet", facts_of(time, stem, periods[stem])
-                if stem in layered or not _holds(path, part, facts):
-                    self._replace(path, part, facts)
-                    written.add(stem)
-            for path, mark in self.segments(table, days).items() if old else ():
-                if old.get(path) == mark:
-                    path.unlink()
-        return [day for day in days if stem_of(day, by) in written]
+        parts = cut(rows, time, list(periods))
+        if not keep_quiet:
+            parts = {period: part for period, part in parts.items() if part.height}
+        made = FileWriter(self._log(table))
+        changed: set[str] = set()
+
+        def change(base: Version) -> list[File] | None:
+            self._require(table, base, by)
+            old = {file.name for file in (superseded or base).segments if file.period in periods}
+            layered = {file.period for file in base.segments if file.name in old}
+            present = {file.period: file for file in base.files if not file.segment}
+            changed.clear()
+            changed.update(period for period in periods if period not in parts and period in present)
+            facts = {period: {"time": time, "days": days_of_month(period, periods[period])} for period in parts}
+            facts = facts if by == "month" else {}
+            for period in parts:
+                file = None if period in layered else present.get(period)
+                if not file or not made.holds(file, parts[period], facts.get(period, {})):
+                    changed.add(period)
+            if not changed and not layered:
+                return None
+            files = made.put({period: parts[period] for period in changed & parts.keys()}, facts)
+            left = (
+                file for file in base.files if file.name not in old and (file.segment or file.period not in changed)
+            )
+            return [*left, *files]
+
+        self.version(table)
+        self._log(table).commit(change)
+        return [day for day in days if stem_of(day, by) in changed]
 
     def upsert(
         self,
@@ -124,59 +151,83 @@ class Lake:
         if time not in key:
             raise ValueError(f"{table}: {time!r} must be part of the key {tuple(key)}, or a row could leave its day")
         rows = rows.unique(list(key), keep="last", maintain_order=True)
-        with self._lock(table):
-            self._require(table, by)
-            files = self._files(table)
-            for stem, part in _by_period(rows, time, by):
-                own = (path for path in files if is_segment(path) and stem_in(path) == stem)
-                require_whole(own, REMEDY, of=table)
-                path, extended = with_newest_segment(self.path(table), stem, files, part, key)
-                self._replace(path, extended, segment_facts(key, time, stem, extended))
-            for stem, part in _by_period(gone, time, by) if gone is not None else ():
-                self._fold(table, stem, without=part)
+        parts = dict(by_period(rows, time, by))
+        lost = dict(by_period(gone, time, by)) if gone is not None else {}
+
+        def change(base: Version) -> Iterable[File] | None:
+            self._require(table, base, by)
+            files = {file.name: file for file in base.files}
+            for period, part in parts.items():
+                last = next((file for file in reversed(base.of(period)) if file.segment), None)
+                number = last.segment if last else 1
+                if last and last.rows >= SEGMENT_ROWS:
+                    number += 1
+                elif last:
+                    part = pl.concat([self._scan(table, [last]).collect(), part])
+                    part = part.unique(list(key), keep="last", maintain_order=True)
+                    del files[last.name]
+                days = days_of_month(period, part[time].dt.date().unique())
+                file = self._put(table, part, period=period, segment=number, key=tuple(key), time=time, days=days)
+                files[file.name] = file
+            for period, keys in lost.items():
+                if own := sorted(
+                    (file for file in files.values() if file.period == period), key=lambda file: file.order
+                ):
+                    file, _ = folded(self._log(table), partial(self._scan, table), own, without=keys)
+                    files = {name: file for name, file in files.items() if file.period != period} | {file.name: file}
+            return files.values() if parts or lost else None
+
+        self.version(table)
+        self._log(table).commit(change)
 
     def compact(self, table: str, days: Iterable[date] | None = None) -> dict[date, Fold]:
         """Fold the segments of `days` (all days that have some) into their files; of a month the first day is told."""
-        with self._lock(table):
-            wanted = sorted({stem for path in self.segments(table, days) if (stem := stem_in(path))})
-            return {first_day(stem): self._fold(table, stem) for stem in wanted}
+        folds: dict[date, Fold] = {}
+        wanted = None if days is None else {stem_of(day, by) for day in days for by in ("day", "month")}
+
+        def change(base: Version) -> Iterable[File] | None:
+            folds.clear()
+            periods = {file.period for file in base.segments if wanted is None or file.period in wanted}
+            files = [file for file in base.files if file.period not in periods]
+            for period in sorted(periods):
+                file, folds[first_day(period)] = folded(self._log(table), partial(self._scan, table), base.of(period))
+                files.append(file)
+            return files if periods else None
+
+        self.version(table)
+        self._log(table).commit(change)
+        return folds
 
     def tables(self, folder: str) -> list[str]:
         """Tables right below `folder`, for example below `flights/features`."""
-        found = self.path(folder)
-        return sorted(f"{folder}/{path.name}" for path in found.iterdir()) if found.is_dir() else []
-
-    def segments(self, table: str, days: Iterable[date] | None = None) -> Segments:
-        """The segments of `days` (of all), each with a mark that changes when it is rewritten."""
-        folder = self.path(table)
-        wanted = None if days is None else {stem_of(day, by) for day in set(days) for by in LENGTHS}
-        names = os.listdir(folder) if folder.is_dir() else []
-        found = (
-            folder / name for name in sorted(names) if "~" in name and name.endswith(".parquet") and name[0] != "."
-        )
-        return state(path for path in found if wanted is None or stem_in(path) in wanted)
-
-    def days_state(self, table: str, since: date) -> Segments:
-        """Day files from `since` on, each with a mark that changes when it is rewritten."""
-        files = (path for path in self._files(table) if not is_segment(path))
-        return state(path for path in files if not (stem := stem_in(path)) or end_day(stem) > since)
+        return [f"{folder}/{name}" for name in self.blobs.folders(folder)]
 
     def write_static(self, table: str, rows: pl.DataFrame) -> bool:
         """Replace a table that has no days, if its rows differ; whether they did."""
-        path = self.path(table) / f"{STATIC}.parquet"
-        differs = not _holds(path, rows, {})
-        if differs:
-            self._replace(path, rows)
-        return differs
+        made = FileWriter(self._log(table))
+
+        def change(base: Version) -> list[File] | None:
+            if base.files and made.holds(base.files[-1], rows, {}):
+                return None
+            return made.put({STATIC: rows}, {})
+
+        before = self.version(table)
+        return self._log(table).commit(change) != before
+
+    def clear(self, table: str) -> None:
+        """Leave `table` without rows."""
+        if self.version(table).files:
+            self._log(table).commit(lambda base: [])
 
     def read(self, table: str, *, start: datetime | None = None, end: datetime | None = None) -> pl.LazyFrame:
         """The rows of the days that `[start, end)` touches, oldest first; everything when no bound is given."""
-        files = self._files(table)
+        files = self.version(table).files
         if not files:
             raise NotReadyError(f"{table}: no rows in the lake ({self.root}). Materialize its asset first.")
         chosen = touched(files, start, end)
-        require_whole(chosen, REMEDY, of=table)
-        return within(merged(chosen), chosen, start, end) if chosen else pl.scan_parquet(files[0], glob=False).head(0)
+        if not chosen:
+            return self._scan(table, files[:1]).head(0)
+        return within(merged(chosen, partial(self._scan, table)), chosen, start, end)
 
     def load(
         self,
@@ -190,15 +241,16 @@ class Lake:
         try:
             return settled(lambda: ask(self.read(table, start=start, end=end)).collect())
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-            broken = ", ".join(file.name for file in self.path(table).glob("*.parquet") if not _is_readable(file))
+            broken = ", ".join(file.name for file in self.version(table).files if not self._is_readable(table, file))
             reason = str(error).splitlines()[0][:MOST_CHARACTERS]
-            raise DataError(
-                f"{table}: {broken or 'a file'} cannot be read ({reason}). Materialize that day again."
-            ) from error
+            raise DataError(f"{table}: {broken or 'a file'} cannot be read ({reason}). {REMEDY}") from error
 
     def num_rows(self, table: str) -> int:
         """Rows of `table`."""
-        return int(self.load(table, lambda rows: rows.select(pl.len())).item())
+        version = self.version(table)
+        if version.segments or not version.files:
+            return int(self.load(table, lambda rows: rows.select(pl.len())).item())
+        return sum(file.rows for file in version.files)
 
     def raw(self, project: str, sources: Iterable[str], *, start: datetime, end: datetime) -> dict[str, pl.DataFrame]:
         """Raw rows by source, of the days that `[start, end)` touches."""
@@ -216,85 +268,32 @@ class Lake:
 
     def days(self, table: str) -> list[date]:
         """Days that are present, oldest first."""
-        return sorted({day for file in self._files(table) for day in days_in(file)})
+        return sorted({day for file in self.version(table).files for day in days_in(file)})
 
-    def _files(self, table: str) -> list[Path]:
-        """Files of `table`, each day before its segments, oldest first."""
-        folder = self.path(table)
-        names = os.listdir(folder) if folder.is_dir() else []
-        return [folder / name for name in sorted(names) if name.endswith(".parquet") and not name.startswith(".")]
+    def _log(self, table: str) -> TableLog:
+        return TableLog(self.blobs.at(table))
 
-    def _require(self, table: str, by: Period) -> None:
+    def _scan(self, table: str, files: Sequence[File]) -> pl.LazyFrame:
+        log = self._log(table)
+        require_whole(log.blobs, files, of=table)
+        addresses = [log.blobs.address(file.name) for file in files]
+        return pl.scan_parquet(addresses, glob=False, storage_options=log.blobs.options)
+
+    def _is_readable(self, table: str, file: File) -> bool:
+        try:
+            self._scan(table, [file]).collect_schema()
+        except (pl.exceptions.PolarsError, DataError, OSError):
+            return False
+        return True
+
+    def _require(self, table: str, version: Version, by: Period) -> None:
         """Raise DataError when the files of `table` are of another period: their rows would be there twice."""
-        stems = (stem_in(path) for path in self._files(table) if not is_segment(path))
-        if other := next((stem for stem in stems if stem and period_of(stem) != by), ""):
+        periods = (file.period for file in version.files if not file.segment and file.period != STATIC)
+        if other := next((period for period in periods if period_of(period) != by), ""):
             raise DataError(
                 f"{table} lies by {period_of(other)}, and is to be written by {by}: set the project's `partition_by` "
-                f"back, or delete {self.path(table)} and run again."
+                f"back, or delete {self.blobs.address(table)} and run again."
             )
 
-    def _fold(self, table: str, stem: str, without: pl.DataFrame | None = None) -> Fold:
-        """One file of the day (month) and its segments, less the keys of `without`. Needs the lock.
-
-        The day is whole before the first segment goes: between the two, a reader meets the same rows twice at most.
-        """
-        files = [path for path in self._files(table) if stem_in(path) == stem]
-        require_whole(files, REMEDY, of=table)
-        rows = merged(files).collect()
-        if without is not None:
-            rows = rows.join(without, on=without.columns, how="anti", maintain_order="left")
-        num_keys, path = count_keys(files), self.path(table) / f"{stem}.parquet"
-        facts = merged_facts(files)
-        self._replace(path, rows, facts)
-        kept = int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
-        for segment in filter(is_segment, files):
-            segment.unlink()
-        return Fold(num_segments=sum(map(is_segment, files)), num_keys=num_keys, num_rows=kept)
-
-    @contextmanager
-    def _lock(self, table: str) -> Iterator[None]:
-        """One writer of a table at a time; readers need no lock."""
-        self.path(table).mkdir(parents=True, exist_ok=True)
-        with open(self.path(table) / ".lock", "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-
-    @staticmethod
-    def _replace(path: Path, rows: pl.DataFrame, facts: Mapping[str, str] | None = None) -> None:
-        with aside_checked(path, durable=False) as own:
-            rows.write_parquet(own, compression="lz4", metadata=dict(facts) if facts else None)
-
-
-def _is_readable(file: Path) -> bool:
-    try:
-        pl.scan_parquet(file, glob=False).collect_schema()
-    except (pl.exceptions.PolarsError, OSError):
-        return False
-    return True
-
-
-def _cut(rows: pl.DataFrame, time: str, stems: list[str]) -> dict[str, pl.DataFrame]:
-    """The rows of each of the periods, which follow each other, in order of time."""
-    rows = rows.sort(time, maintain_order=True)
-    starts = pl.Series([midnight(first_day(stem)) for stem in stems[1:]], dtype=UTC_TIME)
-    edges = [0, *rows[time].cast(UTC_TIME).search_sorted(starts), rows.height]
-    return {stem: rows.slice(first, last - first) for stem, (first, last) in zip(stems, pairwise(edges), strict=True)}
-
-
-def _holds(path: Path, rows: pl.DataFrame, facts: Mapping[str, str]) -> bool:
-    """Whether the file holds exactly these rows and says this of itself; a file that cannot be read does not."""
-    if not path.exists():
-        return False
-    try:
-        require_whole([path], REMEDY)
-        present = pl.read_parquet(path, glob=False)
-        known = pl.read_parquet_metadata(path) if facts else {}
-    except (pl.exceptions.PolarsError, OSError, DataError):
-        return False
-    return present.schema == rows.schema and present.equals(rows) and facts.items() <= known.items()
-
-
-def _by_period(rows: pl.DataFrame, time: str, by: Period) -> Iterator[tuple[str, pl.DataFrame]]:
-    first = pl.col(time).dt.date() if by == "day" else pl.col(time).dt.truncate("1mo").dt.date()
-    parts = rows.with_columns(__first=first).partition_by("__first", as_dict=True, include_key=False)
-    yield from ((stem_of(first, by), part) for (first,), part in parts.items())
+    def _put(self, table: str, rows: pl.DataFrame, **facts: Any) -> File:
+        return self._log(table).put(parquet(rows), rows=rows.height, **facts)

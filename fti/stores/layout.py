@@ -21,7 +21,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from fti.checksums import Sum, is_whole, require_whole, sum_of
+from fti.checksums import Sum, is_whole, sum_of
+from fti.storage.folder import Folder
+from fti.storage.reading import files_of, require_as_written
 from fti.stores.search import (
     FIRST,
     LAST,
@@ -123,6 +125,8 @@ class Place:
         """The Parquet files of the source in name order; none when it is not a file or a flat folder of files."""
         if self.source.is_file():
             return [self.source]
+        if (named := files_of(Folder(str(self.source)))) is not None:
+            return [self.source / file.name for file in named]
         try:
             entries = [entry for entry in os.scandir(self.source) if not entry.name.startswith((".", "_"))]
         except OSError:
@@ -187,7 +191,7 @@ class Place:
 
 def scan(files: Sequence[Path]) -> pl.LazyFrame:
     """The rows of Parquet files in their order; columns that the first one lacks are left out."""
-    require_whole(files, "Materialize that day again.")
+    require_as_written(files)
     return pl.scan_parquet(list(files), glob=False, extra_columns="ignore", cast_options=CASTS, hive_partitioning=False)
 
 

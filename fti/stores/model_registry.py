@@ -19,6 +19,8 @@ from filelock import FileLock
 
 from fti.checksums import sealed
 from fti.errors import ConflictError, DataError, NotReadyError
+from fti.storage.locks import lock
+from fti.storage.sql import database, is_postgresql, schema_url
 from fti.stores.bundle_files import CARD, EVALUATION, evaluation_in, require_whole_bundle, write_sums
 from fti.stores.encoder import Encoder
 from fti.stores.model_bundle import ModelBundle, save_bundle, write_mlmodel
@@ -28,6 +30,7 @@ from fti.versions import ServedModel, served_model
 if TYPE_CHECKING:
     import torch
     from mlflow import MlflowClient
+    from optuna.storages import BaseStorage
 
 logger = logging.getLogger("fti.registry")
 
@@ -53,19 +56,24 @@ class ModelVersion:
 class ModelRegistry:
     """Models by name; the alias `champion` is the one that serves, `previous` the one that served before.
 
-    MLflow moves an alias without asking what it was, so promotions go through a journal in SQLite: a promotion names
-    the champion it expects, is written down, and only then moves the aliases. One that was cut short is finished by
-    the next promotion.
+    MLflow moves an alias without asking what it was, so promotions go through a journal in a database: a promotion
+    names the champion it expects, is written down, and only then moves the aliases. One that was cut short is finished
+    by the next promotion.
     """
 
     tracking_uri: str
     root: str
+    database: str = ""
+    artifacts: str = ""
+    """Where models and plots lie, for example `s3://bucket/prefix`; below `root` unless given."""
 
     @cached_property
     def client(self) -> MlflowClient:
         """MLflow's client of this registry."""
         from mlflow import MlflowClient
 
+        if is_postgresql(self._database):
+            database(self._database)  # makes the schema that MLflow's tables lie in
         Path(self.root).mkdir(parents=True, exist_ok=True)
         can_write = os.access(self.root, os.W_OK)  # the first client of a database makes its tables
         with FileLock(Path(self.root) / ".create.lock") if can_write else nullcontext():
@@ -80,13 +88,24 @@ class ModelRegistry:
 
     def experiment(self, name: str) -> str:
         """Id of the experiment called `name`, made on first use."""
-        with FileLock(self.folder("locks") / "experiment.lock"):
+        with lock(self._database, "mlflow-experiment"):
             found = self.client.get_experiment_by_name(name)
             if found is not None:
                 return str(found.experiment_id)
             served = self.tracking_uri.startswith(("http://", "https://", "databricks"))
-            location = None if served else (self.folder("artifacts") / name).resolve().as_uri()
+            local = self.artifacts or self.folder("artifacts").resolve().as_uri()
+            location = None if served else f"{local}/{name}"
             return str(self.client.create_experiment(name, artifact_location=location))
+
+    def studies(self) -> BaseStorage:
+        """Optuna's studies: a journal file, or tables in the database where that is PostgreSQL."""
+        from optuna.storages import JournalStorage, RDBStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        if is_postgresql(self._database):
+            database(self._database)  # makes the schema
+            return RDBStorage(schema_url(self._database, "optuna"))
+        return JournalStorage(JournalFileBackend(str(self.folder("optuna") / "journal.log")))
 
     def run_exists(self, run_id: str) -> bool:
         """Whether MLflow has the run and nobody deleted it."""
@@ -171,7 +190,7 @@ class ModelRegistry:
 
     def register(self, run_id: str, name: str, tags: Mapping[str, Any], description: str = "") -> ModelVersion:
         """The version of the model that `run_id` logged; made, with alias `challenger`, unless it exists."""
-        with FileLock(self.folder("locks") / "register.lock"):
+        with lock(self._database, "mlflow-register"):
             if not self.client.search_registered_models(f"name = '{name}'"):
                 self.client.create_registered_model(name)
             found = [v for v in self.client.search_model_versions(f"name = '{name}'") if v.run_id == run_id]
@@ -218,7 +237,7 @@ class ModelRegistry:
 
     def promote(self, name: str, version: int, *, expected: int | None, reason: str) -> None:
         """Make `version` the champion if the champion still is `expected`; ConflictError otherwise."""
-        with FileLock(self.folder("locks") / "promote.lock"):
+        with lock(self._database, "promote"):
             self._finish(name)
             champion = self.champion(name)
             current = champion.version if champion else None
@@ -233,7 +252,11 @@ class ModelRegistry:
     @property
     def promotions(self) -> Promotions:
         """The journal of all models."""
-        return Promotions(Path(self.root) / "promotions.db")
+        return Promotions(self._database, Path(self.root) / "promotions.db")
+
+    @property
+    def _database(self) -> str:
+        return self.database or f"sqlite:///{self.root}/fti.db"
 
     def journal(self, name: str) -> pl.DataFrame:
         """Promotions of `name`, oldest first: version, previous, reason, promoted_at (UTC)."""

@@ -23,8 +23,8 @@ from feast.repo_config import RepoConfig
 from feast.saved_dataset import SavedDatasetStorage
 
 from fti.errors import DataError
+from fti.storage.reading import settled
 from fti.stores.offline_source import Place, parquet_only, place, place_of, small
-from fti.stores.segments import settled
 
 _ADDRESSABLE = 1 << 31
 """Bytes that a column with 32-bit offsets can hold."""

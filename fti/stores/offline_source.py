@@ -27,9 +27,11 @@ from feast.data_source import DataSource
 from feast.infra.offline_stores.file_source import FileSource
 from feast.repo_config import RepoConfig
 
-from fti.checksums import require_whole
 from fti.errors import DataError, NotReadyError
 from fti.periods import touches
+from fti.storage.blobs import open_blobs
+from fti.storage.reading import files_of, merged, require_as_written
+from fti.storage.tables import File, TableLog, Version
 from fti.stores.layout import CASTS
 from fti.stores.point_in_time import aware
 from fti.times import utc
@@ -99,7 +101,10 @@ class Place:
 
     @cached_property
     def files(self) -> list[str]:
-        """The Parquet files in name order, hidden ones (`.name`, `_name`) left out; none when there is nothing yet."""
+        """The Parquet files in name order, hidden ones (`.name`, `_name`) left out; none when there is nothing yet.
+        Of a table that is a log of versions those of the newest one."""
+        if self._of_version is not None:
+            return list(self._of_version)
         if self.is_glob and not (self.is_local and Path(self.uri).exists()):
             return sorted(glob.glob(self.uri, recursive=True)) if self.is_local else [self.uri]
         if not self.is_local and not self.uri.startswith("s3://"):
@@ -112,6 +117,13 @@ class Place:
         inside = (info.path[start:] for info in found if info.type is pa.fs.FileType.File)
         names = [name for name in inside if name.endswith(".parquet") and "/." not in name and "/_" not in name]
         return [f"{self.uri.rstrip('/')}{name}" for name in sorted(names)]
+
+    @cached_property
+    def _of_version(self) -> dict[str, File] | None:
+        """Address -> file of the newest version; None where there is no log of versions."""
+        may_have_versions = Path(self.uri).is_dir() if self.is_local else self.day_files
+        files = files_of(open_blobs(self.uri)) if may_have_versions else None
+        return None if files is None else {f"{self.uri.rstrip('/')}/{file.name}": file for file in files}
 
     @property
     def folder(self) -> Path | None:
@@ -126,16 +138,24 @@ class Place:
             raise NotReadyError(f"{self.uri}: no rows yet. Materialize the project's features first.")
         chosen = _touched(self.files, start, end) if self.day_files else self.files
         if self.is_local:
-            require_whole(map(Path, chosen or self.files[:1]), "Materialize that day again.")
-        rows = pl.scan_parquet(
-            chosen or self.files[:1],
+            require_as_written([Path(file) for file in chosen or self.files[:1]])
+        if chosen and self._of_version:
+            return merged(
+                [self._of_version[address] for address in chosen],
+                lambda files: self._open([f"{self.uri.rstrip('/')}/{file.name}" for file in files]),
+            )
+        rows = self._open(chosen or self.files[:1])
+        return rows if chosen else rows.head(0)
+
+    def _open(self, files: Sequence[str]) -> pl.LazyFrame:
+        return pl.scan_parquet(
+            list(files),
             glob=not self.is_local and self.is_glob,
             storage_options=self.storage_options,
             hive_partitioning=any("=" in file.removeprefix(self.uri) for file in self.files),
             extra_columns="ignore",
             cast_options=CASTS,
         )
-        return rows if chosen else rows.head(0)
 
     @property
     def arrow_schema(self) -> pa.Schema:
@@ -175,14 +195,29 @@ class Place:
         if self.is_file:
             self._extend(table)
         elif self.day_files and not hive:
-            times = pl.DataFrame(table.select([time_column]))
-            days = times.select(utc(times.schema, time_column).dt.date()).to_series()
-            if days.has_nulls():
-                raise DataError(f"{self.uri}: rows without {time_column!r} have no day to be written to; fill it in")
-            for day in days.unique().sort():
-                self.add_files(table.filter(pa.array(days == day)), stem=f"{day}~")
+            self._commit(table, time_column)
         else:
             self.add_files(table, stem="~", partition_by=hive)
+
+    def _commit(self, table: pa.Table, time_column: str) -> None:
+        """Add rows to the log of versions as segments of their days."""
+        days = (times := pl.DataFrame(table.select([time_column]))).select(utc(times.schema, time_column).dt.date())
+        if days.to_series().has_nulls():
+            raise DataError(f"{self.uri}: rows without {time_column!r} have no day to be written to; fill it in")
+        log = TableLog(open_blobs(self.uri))
+        parts = {day: table.filter(pa.array(days.to_series() == day)) for day in days.to_series().unique().sort()}
+
+        def change(base: Version) -> list[File]:
+            files = list(base.files)
+            for day, rows in parts.items():
+                buffer = pa.BufferOutputStream()
+                pq.write_table(rows, buffer)
+                segment = max((file.segment for file in base.of(str(day))), default=0) + 1
+                content = buffer.getvalue().to_pybytes()
+                files.append(log.put(content, period=str(day), segment=segment, rows=rows.num_rows))
+            return files
+
+        log.commit(change)
 
     def add_files(self, table: pa.Table, *, stem: str = "", partition_by: Sequence[str] = ()) -> None:
         """Write `table` into new files of the folder, below hive partitions by `partition_by`, each by one rename."""

@@ -28,13 +28,13 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from feast.utils import compute_non_entity_date_range
 
 from fti.errors import DataError
+from fti.storage.reading import settled
 from fti.stores import offline_monitoring
 from fti.stores.offline_entities import answer, entities_between, entity_frame, requested, span_of, visible
 from fti.stores.offline_history import Span, cut, history_of, newest
 from fti.stores.offline_job import PolarsRetrievalJob, Query
 from fti.stores.offline_source import file_source, place, place_of, small
 from fti.stores.point_in_time import History
-from fti.stores.segments import settled
 from fti.times import AHEAD, UTC_TIME, as_times, last_moment, require_text_times, utc
 
 __all__ = ["PolarsOfflineStore", "PolarsOfflineStoreConfig", "PolarsRetrievalJob", "history_of"]

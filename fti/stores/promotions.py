@@ -1,29 +1,23 @@
-"""The journal of promotions: who became champion in whose place, when and why. A table of SQLite, each row with its
-checksum."""
+"""The journal of promotions: who became champion in whose place, when and why. Each row has its checksum."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from fti.errors import DataError
 
-_TABLE = """CREATE TABLE IF NOT EXISTS promotions (
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL, version INTEGER NOT NULL, previous INTEGER, reason TEXT NOT NULL,
-    promoted_at TEXT NOT NULL, applied INTEGER NOT NULL DEFAULT 0)"""
-_SUM = "ALTER TABLE promotions ADD COLUMN checksum INTEGER"
-"""Null in the rows of versions before."""
-_ROWS = "SELECT id, name, version, previous, reason, promoted_at, applied, checksum FROM promotions ORDER BY id"
-NOT_DAMAGE = ("locked", "unable to open", "readonly", "is full")
-"""Words of SQLite's errors about the machine."""
-REMEDY = "Put a whole copy back, or move it away: what serves stays, the history begins anew."
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+REMEDY = "Put a whole copy of the database back, or move it away: what serves stays, the history begins anew."
 
 
 @dataclass(frozen=True)
@@ -40,35 +34,46 @@ class Promotion:
 
 @dataclass(frozen=True)
 class Promotions:
-    """The journal in the file `path`."""
+    """The journal in the `database` (an SQLAlchemy URL); `before` is the SQLite file of versions that had one for it
+    alone, whose rows are taken over once."""
 
-    path: Path
+    database: str
+    before: Path | None = None
 
     def of(self, name: str) -> list[Promotion]:
         """Promotions of the model called `name`, oldest first; DataError when a row is not as it was written."""
-        with self._open() as connection:
-            rows = connection.execute(_ROWS).fetchall()
-        found = []
-        for number, own, version, previous, reason, promoted_at, applied, checksum in rows:
-            if checksum is not None and checksum != _sum_of(own, version, previous, reason, promoted_at):
-                raise DataError(f"{self.path} is damaged: promotion {number} is not as it was written. {REMEDY}")
-            if own == name:
-                found.append(Promotion(number, version, previous, reason, promoted_at, bool(applied)))
-        return found
+        from fti.storage.schema import promotions
+        from fti.storage.sql import transaction
+
+        self._take_over()
+        columns = promotions.c
+        with transaction(self.database, write=False) as connection:
+            rows = connection.execute(promotions.select().order_by(columns.id)).all()
+        for row in rows:
+            if row.checksum != _sum_of(row.name, row.version, row.previous, row.reason, row.promoted_at):
+                place = self.database.removeprefix("sqlite:///").partition("@")[-1] or self.database
+                raise DataError(f"{place} is damaged: promotion {row.id} is not as it was written. {REMEDY}")
+        return [
+            Promotion(row.id, row.version, row.previous, row.reason, row.promoted_at, bool(row.applied))
+            for row in rows
+            if row.name == name
+        ]
 
     def add(self, name: str, version: int, *, previous: int | None, reason: str) -> None:
         """Write down a promotion that is about to be done."""
-        row = (name, version, previous, reason, datetime.now(UTC).isoformat())
-        columns = "name, version, previous, reason, promoted_at, checksum"
-        with self._open() as connection:
-            connection.execute(f"INSERT INTO promotions ({columns}) VALUES (?, ?, ?, ?, ?, ?)", (*row, _sum_of(*row)))
-            connection.commit()
+        from fti.storage.sql import transaction
+
+        self._take_over()
+        with transaction(self.database) as connection:
+            _insert(connection, (name, version, previous, reason, datetime.now(UTC).isoformat()), applied=False)
 
     def settle(self, number: int) -> None:
         """A promotion is done."""
-        with self._open() as connection:
-            connection.execute("UPDATE promotions SET applied = 1 WHERE id = ?", (number,))
-            connection.commit()
+        from fti.storage.schema import promotions
+        from fti.storage.sql import transaction
+
+        with transaction(self.database) as connection:
+            connection.execute(promotions.update().where(promotions.c.id == number).values(applied=True))
 
     def table(self, name: str) -> pl.DataFrame:
         """Promotions of `name`, oldest first: version, previous, reason, promoted_at (UTC)."""
@@ -77,24 +82,32 @@ class Promotions:
         table = pl.DataFrame(rows, schema=schema, orient="row")
         return table.with_columns(pl.col("promoted_at").str.to_datetime(time_zone="UTC", format="%+"))
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self.path, timeout=60)
-        try:
-            connection.execute(_TABLE)
-            if not any(column[1] == "checksum" for column in connection.execute("PRAGMA table_info(promotions)")):
-                connection.execute(_SUM)
-            (pages,), (page,) = (connection.execute(f"PRAGMA page_{what}").fetchone() for what in ("count", "size"))
-            if connection.execute("PRAGMA quick_check").fetchone() != ("ok",) or self.path.stat().st_size % page:
-                raise sqlite3.DatabaseError(f"it is not {pages} whole pages")
-            yield connection
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            if any(word in str(error) for word in NOT_DAMAGE):
-                raise
-            raise DataError(f"{self.path} is damaged ({error}). {REMEDY}") from error
-        finally:
-            connection.close()
+    def _take_over(self) -> None:
+        """The rows of the file `before`; it is renamed when they are here."""
+        from fti.storage.schema import promotions
+        from fti.storage.sql import transaction
+
+        if self.before is None or not self.before.exists():
+            return
+        with sqlite3.connect(self.before, timeout=60) as old:
+            rows = old.execute(
+                "SELECT name, version, previous, reason, promoted_at, applied FROM promotions ORDER BY id"
+            )
+            before = rows.fetchall()
+        old.close()
+        with transaction(self.database) as connection:
+            if not connection.execute(promotions.select().limit(1)).first():
+                for *row, applied in before:
+                    _insert(connection, tuple(row), applied=bool(applied))
+        os.replace(self.before, self.before.with_suffix(".db.taken-over"))
+
+
+def _insert(connection: Connection, row: tuple[str, int, int | None, str, str], *, applied: bool) -> None:
+    from fti.storage.schema import promotions
+
+    names = ("name", "version", "previous", "reason", "promoted_at")
+    values = dict(zip(names, row, strict=True)) | {"applied": applied, "checksum": _sum_of(*row)}
+    connection.execute(promotions.insert().values(values))
 
 
 def _sum_of(name: str, version: int, previous: int | None, reason: str, promoted_at: str) -> int:

@@ -61,7 +61,8 @@ class Rehearsal:
         """Everything below `home`, whatever the environment says."""
         return Settings(
             home=self.home,
-            lake_uri="",
+            storage_uri="",
+            database_url="",
             mlflow_uri="",
             feast_registry_uri="",
             online_store_uri="",

@@ -16,6 +16,7 @@ from fti.backfill import run
 from fti.settings import Settings
 from fti.stores import open_stores
 from tests.contract.machines import DAYS, START, project
+from tests.lakes import contents
 
 pytestmark = [pytest.mark.process, pytest.mark.long]
 REPOSITORY = Path(__file__).parents[2]
@@ -51,13 +52,6 @@ def killed(home: Path, reached: Callable[[], bool]) -> None:
     assert child.returncode == -signal.SIGKILL, "it ended before the moment came"
 
 
-def files(stores: dict[str, Any]) -> dict[str, bytes]:
-    """Bytes of every file of the lake that somebody reads."""
-    root = Path(stores["lake"].root)
-    found = (file for file in root.rglob("*") if file.is_file() and file.name[0] != "." and "pending" not in file.parts)
-    return {str(file.relative_to(root)): file.read_bytes() for file in found}
-
-
 def feature_days(home: Path) -> list[date]:
     return open_stores(Settings(home=home))["lake"].days("machines/features/machine_load")
 
@@ -73,7 +67,7 @@ def test_killed_twice_it_ends_as_one_that_never_was(tmp_path: Path) -> None:
     assert len(feature_days(home)) == DAYS
 
     again = backfill(home)
-    assert files(again) == files(whole)
+    assert contents(again["lake"]) == contents(whole["lake"])
     online = [dict(stores["feature_store"]._backend.scan(b"")) for stores in (again, whole)]
     assert online[0] == online[1]
     end = START + timedelta(days=DAYS)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fti.errors import ConflictError, DataError, NotReadyError
+from fti.storage import sql
 from fti.stores.encoder import Encoder
 from fti.stores.model_registry import MODEL_SUMS, ModelRegistry
 from tests.registries import empty_registry
@@ -166,22 +167,29 @@ def test_a_file_that_was_added_to_a_model_is_refused(registry: ModelRegistry) ->
 
 def test_a_promotion_that_is_not_as_it_was_written_is_told(registry: ModelRegistry) -> None:
     promoted(registry, expected=None)
-    with sqlite3.connect(registry.promotions.path) as connection:
+    path = Path(registry.root) / "fti.db"
+    with sqlite3.connect(path) as connection:
         connection.execute("UPDATE promotions SET version = 7")
     for act in (lambda: registry.journal("p"), lambda: promoted(registry, expected=1)):
-        with pytest.raises(DataError, match=r"promotions.db is damaged: promotion 1 .* Put a whole copy back"):
+        with pytest.raises(DataError, match=r"fti.db is damaged: promotion 1 .* Put a whole copy"):
             act()
-    registry.promotions.path.write_bytes(registry.promotions.path.read_bytes()[:-2000])
-    with pytest.raises(DataError, match=r"promotions.db is damaged"):
+    connection.close()
+    path.write_bytes(path.read_bytes()[:-2000])
+    sql.database.cache_clear()
+    with pytest.raises(DataError, match=r"fti.db is damaged"):
         registry.journal("p")
 
 
-def test_a_journal_of_a_version_before_is_read(registry: ModelRegistry) -> None:
-    promoted(registry, expected=None)
-    with sqlite3.connect(registry.promotions.path) as connection:
-        connection.execute("ALTER TABLE promotions DROP COLUMN checksum")
-    second = promoted(registry, expected=1)
-    assert registry.journal("p")["version"].to_list() == [1, second]
+def test_a_journal_of_a_version_before_is_taken_over_once(registry: ModelRegistry) -> None:
+    before = Path(registry.root) / "promotions.db"
+    columns = "id INTEGER PRIMARY KEY, name, version, previous, reason, promoted_at, applied"
+    with sqlite3.connect(before) as connection:
+        connection.execute(f"CREATE TABLE promotions ({columns})")
+        connection.execute("INSERT INTO promotions VALUES (1, 'p', 4, NULL, 'better', '2024-01-01T00:00:00+00:00', 1)")
+    connection.close()
+    assert registry.journal("p")["version"].to_list() == [4]
+    assert not before.exists()
+    assert registry.journal("p")["reason"].to_list() == ["better"]
 
 
 def test_mlflow_loads_the_model_with_pickle_forbidden(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:

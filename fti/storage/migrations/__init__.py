@@ -1,0 +1,1 @@
+"""Migrations of FTI's own tables, run by `fti.storage.sql`."""
