@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -15,8 +16,14 @@ from fti.stores.model_bundle import ModelBundle
 from fti.stores.model_registry import ModelRegistry, ModelVersion
 from fti.stores.prediction_log import PredictionLog
 from inference_pipeline.batch import GROUP, Until, champion_of, parse_until
-from inference_pipeline.drift_report import NUM_CURVES, NUM_FEATURES, as_markdown, daily_distances, drift_plot
-from inference_pipeline.drift_report import evidently_html as write_html
+from inference_pipeline.drift_report import (
+    NUM_CURVES,
+    NUM_FEATURES,
+    as_markdown,
+    daily_distances,
+    drift_plot,
+    evidently_html,
+)
 from inference_pipeline.drift_statistics import (
     Verdict,
     data_drift,
@@ -193,10 +200,11 @@ def pictures(
         chosen = table["feature"].head(NUM_FEATURES).to_list()
         numeric = [name for name in chosen if name in window.dataset.manifest["numeric"]]
         categorical = [name for name in chosen if name not in numeric]
-        path = log.reports(project.name) / f"drift-{window.until:%Y-%m-%dT%H%M%SZ}.html"
-        train = window.dataset.splits["train"]
-        if write_html(window.logged, train, numeric=numeric, categorical=categorical, path=path):
-            found["page"] = dg.MetadataValue.url(path.resolve().as_uri())
+        page = evidently_html(window.logged, window.dataset.splits["train"], numeric=numeric, categorical=categorical)
+        if page:
+            name = f"drift-{window.until:%Y-%m-%dT%H%M%SZ}.html"
+            address = log.write_report(project.name, name, page)
+            found["page"] = dg.MetadataValue.url(address if "://" in address else Path(address).resolve().as_uri())
     return found
 
 

@@ -3,13 +3,11 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from fti import drift
-from fti.files import aside
 from fti.prediction import LABEL, PREDICTION, PROBABILITY
 from inference_pipeline.predict import TIME
 
@@ -29,9 +27,9 @@ CURVES = {
 
 
 def evidently_html(
-    current: pl.DataFrame, reference: pl.DataFrame, *, numeric: Sequence[str], categorical: Sequence[str], path: Path
-) -> Path | None:
-    """Evidently's drift report about a sample of both frames, written to `path`; None when no column is left.
+    current: pl.DataFrame, reference: pl.DataFrame, *, numeric: Sequence[str], categorical: Sequence[str]
+) -> bytes | None:
+    """Evidently's drift report about a sample of both frames, as a page; None when no column is left.
 
     It explains, it does not decide: columns that Evidently cannot take (without a value on one side, or with huge
     numbers) are left out.
@@ -48,9 +46,7 @@ def evidently_html(
     definition = DataDefinition(**{kind: [name for name in own if name in known] for kind, own in kinds.items()})
     sides = [Dataset.from_pandas(sample.select(known).to_pandas(), data_definition=definition) for sample in samples]
     report = Report([DataDriftPreset(num_method="psi", cat_method="psi")]).run(*sides)
-    with aside(path) as own:
-        report.save_html(str(own))
-    return path
+    return str(report.get_html_str(as_iframe=False)).encode()
 
 
 def daily_distances(logged: pl.DataFrame, reference: Mapping[str, Any], features: Sequence[str]) -> pl.DataFrame:

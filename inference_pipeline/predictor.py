@@ -14,6 +14,7 @@ from fti import prediction
 from fti.errors import NotReadyError
 from fti.project import Project
 from fti.stores.feature_store import FeatureStore
+from fti.stores.log_upload import LogUpload
 from fti.stores.model_bundle import ModelBundle
 from fti.stores.model_registry import ModelRegistry, ModelVersion
 from fti.stores.prediction_log import PredictionLog
@@ -68,15 +69,21 @@ class Predictor:
     _failed: tuple[int, float] | None = None
     _stopped: threading.Event = field(default_factory=threading.Event)
     _counting: threading.Lock = field(default_factory=threading.Lock)
+    _uploads: LogUpload = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._uploads = LogUpload(self.log)
 
     def start(self) -> None:
-        """Load the champion, if there is one, and follow its alias in the background from now on."""
+        """Load the champion, if there is one; from now on follow its alias, and upload the log, in the background."""
+        self._uploads.start()
         self._follow()
         threading.Thread(target=self._poll, name="champion-poller", daemon=True).start()
 
     def stop(self) -> None:
-        """Stop following the alias."""
+        """Stop following the alias, and upload the rest of the log."""
         self._stopped.set()
+        self._uploads.stop()
 
     def answer(self, arrivals: Sequence[Arrival]) -> list[Answer]:
         """Predictions for parsed requests, in their order, logged durably before this returns.

@@ -26,12 +26,13 @@ def lock(url: str, name: str, *, waiting: Callable[[], bool] = lambda: True) -> 
         with _advisory(url, name, waiting) as held:
             yield held
     else:
-        with _file(Path(url.removeprefix("sqlite:///")).parent / "locks" / f"{name}.lock", waiting) as held:
+        with file_lock(Path(url.removeprefix("sqlite:///")).parent / "locks" / f"{name}.lock", waiting=waiting) as held:
             yield held
 
 
 @contextmanager
-def _file(path: Path, waiting: Callable[[], bool]) -> Iterator[bool]:
+def file_lock(path: Path, *, waiting: Callable[[], bool] = lambda: True) -> Iterator[bool]:
+    """As `lock`, on this machine alone: hold the file `path`."""
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)

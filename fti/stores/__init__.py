@@ -36,5 +36,5 @@ def open_stores(settings: Settings) -> dict[str, Any]:
         ),
         "dataset_store": DatasetStore(str(root / "datasets"), settings.datasets, bool(settings.storage_uri)),
         "model_registry": registry,
-        "prediction_log": PredictionLog(str(root / "log")),
+        "prediction_log": PredictionLog(str(root / "log"), f"{settings.storage}/log" if settings.storage_uri else ""),
     }

@@ -1,4 +1,4 @@
-"""One segment of the prediction log: lines of JSON below a first line that names their types and guards them.
+"""A segment of the prediction log: lines of JSON below a first line that names their types and guards them.
 
 The first line is `{"check": "<bytes>-<checksum>", "columns": {name: type}}`: so many bytes of the segment are
 acknowledged, and this is the CRC-32 of all of them that follow the check. Whole lines go to the end in one `write()`,
@@ -9,6 +9,7 @@ has them in words, in `__not_finite__`.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import math
@@ -25,8 +26,8 @@ import polars as pl
 
 from fti.errors import DataError
 from fti.files import replace_file
+from fti.times import UTC_TIME
 
-UTC_TIME = pl.Datetime("us", "UTC")
 NOT_FINITE = "__not_finite__"
 """Key of a line whose value is JSON in text: column -> "NaN", "inf" or "-inf", of a list those by their place."""
 FEW_ROWS = 8
@@ -42,9 +43,11 @@ _CHECK = b'{"check": "%020d-%08x", '
 _UNCHECKED = b'{"columns": {'
 """So begin the segments of versions before."""
 _CHECK_BYTES = len(_CHECK % (0, 0))
+ROLL_BYTES = 8 * 2**20
+"""A segment that is longer is closed, and the next one begun."""
 _LOCK = threading.Lock()
-_ends: dict[Path, tuple[int, int]] = {}
-"""Segment that this process writes -> its bytes, and their checksum."""
+_open: dict[Path, tuple[int, int, int]] = {}
+"""Stem of the segments that this process writes -> number of the last one, its bytes, and their checksum."""
 
 
 @lru_cache(maxsize=32)
@@ -71,37 +74,68 @@ def lines_of(rows: pl.DataFrame) -> bytes:
     return b"".join(lines)
 
 
-def append_lines(path: Path, header: bytes, lines: bytes, *, fsync: bool) -> None:
-    """Append whole lines to the segment `path` in one write, and acknowledge them.
+def append_lines(stem: Path, header: bytes, lines: bytes, *, fsync: bool) -> None:
+    """Append whole lines in one write to the last of the segments `<stem>.<number>.ndjson`, and acknowledge them.
 
     A new segment is there whole or not at all. A short write (a full disk) is taken back before the error is raised.
     """
     with _LOCK:
-        try:
-            handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            checksum = zlib.crc32(lines, zlib.crc32(header))
-            size = _CHECK_BYTES + len(header) + len(lines)
-            replace_file(path, _CHECK % (size, checksum) + header + lines, durable=fsync)
-            _ends[path] = size, checksum
+        number, size, checksum = _open.get(stem, (-1, 0, 0))
+        if 0 < size < ROLL_BYTES and (handle := _opened(segment_path(stem, number))) is not None:
+            try:
+                if os.pwrite(handle, lines, size) < len(lines):
+                    os.ftruncate(handle, size)
+                    raise OSError(f"{segment_path(stem, number)}: the disk is full; free some space")
+                size, checksum = size + len(lines), zlib.crc32(lines, checksum)
+                _open[stem] = number, size, checksum
+                os.pwrite(handle, _CHECK % (size, checksum), 0)
+                if fsync:
+                    os.fdatasync(handle)
+            finally:
+                os.close(handle)
             return
-        try:
-            size, checksum = _ends.get(path) or _checked(path.read_bytes())
-            if os.pwrite(handle, lines, size) < len(lines):
-                os.ftruncate(handle, size)
-                raise OSError(f"{path}: the disk is full; free some space")
-            _ends[path] = size, checksum = size + len(lines), zlib.crc32(lines, checksum)
-            os.pwrite(handle, _CHECK % (size, checksum), 0)
-            if fsync:
-                os.fdatasync(handle)
-        finally:
-            os.close(handle)
+        number += 1
+        while segment_path(stem, number).exists():
+            number += 1
+        size, checksum = _CHECK_BYTES + len(header) + len(lines), zlib.crc32(lines, zlib.crc32(header))
+        replace_file(segment_path(stem, number), _CHECK % (size, checksum) + header + lines, durable=fsync)
+        _open[stem] = number, size, checksum
 
 
-def read_segment(path: Path) -> pl.DataFrame | None:
-    """The records of one segment, without a torn last line; None when there is no whole record. DataError when a byte
-    of what was acknowledged is another one, or gone."""
-    content = path.read_bytes()
+def segment_path(stem: Path, number: int) -> Path:
+    """Where a segment lies."""
+    return stem.with_name(f"{stem.name}.{number:04d}.ndjson")
+
+
+def remove_segment(path: Path, size: int) -> None:
+    """Remove a segment of `size` bytes, unless a writer has it open or it has grown."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(handle).st_size == size:
+            path.unlink()
+    except BlockingIOError:
+        return
+    finally:
+        os.close(handle)
+
+
+def _opened(path: Path) -> int | None:
+    """A handle of the segment, shared with no one who would remove it; None when it was removed."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    if os.fstat(handle).st_nlink:
+        return handle
+    os.close(handle)
+    return None
+
+
+def read_segment(content: bytes, address: str) -> pl.DataFrame | None:
+    """The records of one segment, without a torn last line; None when there is no whole record. DataError with the
+    `address` when a byte of what was acknowledged is another one, or gone."""
     try:
         if not content.startswith(_UNCHECKED):
             _checked(content)
@@ -115,7 +149,9 @@ def read_segment(path: Path) -> pl.DataFrame | None:
         rows = pl.read_ndjson(lines, schema={**wide, NOT_FINITE: pl.String}).cast(dict(schema))
         return _with_words(rows)
     except (ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{path} is damaged ({error}). Move it out of the log to go on without its records.") from error
+        raise DataError(
+            f"{address} is damaged ({error}). Move it out of the log to go on without its records."
+        ) from error
 
 
 def _checked(content: bytes) -> tuple[int, int]:

@@ -1,8 +1,9 @@
 """The prediction log: every answered prediction, durable before the answer leaves, and the labels that came later.
 
-Requests lie as newline-delimited JSON, one folder per UTC day of `event_timestamp`, one segment per writing process and
-set of columns (see `fti.stores.log_segment`): a process that is killed loses nothing it has acknowledged, and a segment
-that was changed or cut is refused by name.
+Requests lie as newline-delimited JSON, one folder per UTC day of `event_timestamp`, in segments of one writing process
+and set of columns (see `fti.stores.log_segment`): a process that is killed loses nothing it has acknowledged, and a
+segment that was changed or cut is refused by name. A team's log lies in its bucket: segments are written on the
+machine that answers and brought there (see `fti.stores.log_upload`). Labels are a table of the lake's kind.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ import uuid
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 
-from fti.checksums import aside_checked, require_whole
 from fti.errors import DataError
-from fti.stores.log_segment import UTC_TIME, append_lines, header_of, lines_of, read_segment
+from fti.storage.blobs import Blobs, Folder, open_blobs
+from fti.stores.lake import Lake
+from fti.stores.log_segment import append_lines, header_of, lines_of, read_segment
+from fti.times import UTC_TIME
 
 TIME = "event_timestamp"
 """Column that decides a record's day: the moment of prediction."""
@@ -31,13 +34,15 @@ LABEL_COLUMNS = ("actual", "known_at")
 
 @dataclass(frozen=True)
 class PredictionLog:
-    """Requests, predictions and later labels of all projects below one root.
+    """Requests, predictions and later labels of all projects: below `root`, a folder of this machine, and below
+    `storage`, `s3://bucket/prefix`, where several machines share them.
 
     Without `fsync` a record survives the death of its process; with it, the death of the machine (about 0.2 ms more
     for each group of records on a local disk).
     """
 
     root: str
+    storage: str = ""
     fsync: bool = False
     writer: str = field(default_factory=lambda: uuid.uuid4().hex[:12], repr=False, compare=False)
     """Part of the segments' names: two writers never share a file."""
@@ -51,10 +56,10 @@ class PredictionLog:
         if missing:
             raise DataError(f"prediction log: the records lack {sorted(missing)}")
         header = header_of(tuple(records.columns), tuple(records.dtypes))
-        name = f"{self.writer}-{os.getpid()}-{zlib.crc32(header):08x}.ndjson"
+        name = f"{self.writer}-{os.getpid()}-{zlib.crc32(header):08x}"
         for day, part in _by_day(records):
-            path = self._requests(project) / str(day) / name
-            append_lines(path, header, lines_of(part), fsync=self.fsync)
+            stem = Path(self.root) / _requests(project) / str(day) / name
+            append_lines(stem, header, lines_of(part), fsync=self.fsync)
 
     def read(self, project: str, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
         """Records with `start <= event_timestamp < end`, oldest first; of several with one `request_id`, the first.
@@ -78,7 +83,7 @@ class PredictionLog:
     def newest_first(self, project: str, until: datetime | None = None) -> Iterator[tuple[date, pl.DataFrame]]:
         """The days up to `until` and their records, the newest day first; requests that came twice are there twice."""
         last = date.max if until is None else until.astimezone(UTC).date()
-        for day in reversed(_days(self._requests(project))):
+        for day in reversed(self._days(project)):
             if day <= last and (found := self._day(project, day)):
                 rows = pl.concat(found, how="diagonal_relaxed")
                 yield day, rows if until is None else rows.filter(pl.col(TIME) <= until)
@@ -88,22 +93,23 @@ class PredictionLog:
 
         A label that comes again replaces the one before. Returns the number of labels that were not known yet.
         """
-        added = 0
-        for day, part in _by_day(rows):
-            path = self._labels(project) / f"{day}.parquet"
-            known = self._day_of_labels(path) if path.exists() else part.clear()
-            key = [name for name in part.columns if name not in LABEL_COLUMNS]
-            merged = pl.concat([known, part], how="vertical_relaxed").unique(key, keep="last", maintain_order=True)
-            added += merged.height - known.height
-            with aside_checked(path) as own:
-                merged.write_parquet(own)
-        return added
+        table, key = _labels(project), [name for name in rows.columns if name not in LABEL_COLUMNS]
+        rows = rows.unique(key, keep="last", maintain_order=True)
+        if not rows.height:
+            return 0
+        known = self.labels(project, rows[TIME].min(), rows[TIME].max() + timedelta(microseconds=1))  # type: ignore
+        changed = rows if known is None else rows.join(known, on=rows.columns, how="anti", nulls_equal=True)
+        if changed.height:
+            self._lake.upsert(table, changed, key=key, time=TIME)
+            self._lake.compact(table, changed[TIME].dt.date().unique())
+        return changed.height if known is None else changed.join(known, on=key, how="anti").height
 
     def labels(self, project: str, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame | None:
         """Labels with `start <= event_timestamp < end`, or None while there are none."""
-        days = [day for day in _days(self._labels(project)) if _touches(day, start, end)]
-        frames = [self._day_of_labels(self._labels(project) / f"{day}.parquet") for day in days]
-        return _within(pl.concat(frames, how="vertical_relaxed"), start, end) if frames else None
+        table = _labels(project)
+        if not self._lake.version(table).files:
+            return None
+        return _within(self._lake.load(table, start=start, end=end), start, end)
 
     def labelled(self, project: str, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
         """The records of `[start, end)` whose label is known, with the columns `actual` and `known_at`."""
@@ -114,32 +120,59 @@ class PredictionLog:
         key = [name for name in labels.columns if name not in LABEL_COLUMNS]
         return logged.join(labels, on=key, how="inner", maintain_order="left")
 
-    def reports(self, project: str) -> Path:
-        """Folder of the drift reports written about this log."""
-        return Path(self.root) / project / "reports"
+    def write_report(self, project: str, name: str, content: bytes) -> str:
+        """Keep a report about this log; the address at which it is found."""
+        blobs, key = self._remote or self._local, f"{project}/reports/{name}"
+        blobs.write(key, content)
+        return blobs.address(key)
 
-    def _requests(self, project: str) -> Path:
-        return Path(self.root) / project / "requests"
+    @property
+    def _local(self) -> Folder:
+        return Folder(self.root)
 
-    def _labels(self, project: str) -> Path:
-        return Path(self.root) / project / "labels"
+    @property
+    def _remote(self) -> Blobs | None:
+        return open_blobs(self.storage) if self.storage else None
 
-    @staticmethod
-    def _day_of_labels(path: Path) -> pl.DataFrame:
-        require_whole([path], "Delete it and materialize labels, `until` the moment when those of that day were known.")
-        return pl.read_parquet(path, glob=False)
+    @property
+    def _lake(self) -> Lake:
+        return Lake(self.storage or self.root)
 
     def _segments(self, project: str, start: datetime | None, end: datetime | None) -> Iterator[pl.DataFrame]:
-        for day in _days(self._requests(project)):
+        for day in self._days(project):
             if _touches(day, start, end):
                 yield from self._day(project, day)
 
+    def _days(self, project: str) -> list[date]:
+        """Days that have a folder of their name, oldest first."""
+        places = [blobs for blobs in (self._local, self._remote) if blobs]
+        return sorted({date.fromisoformat(name) for blobs in places for name in blobs.folders(_requests(project))})
+
     def _day(self, project: str, day: date) -> list[pl.DataFrame]:
-        return [
-            frame
-            for path in sorted((self._requests(project) / str(day)).glob("*.ndjson"))
-            if (frame := read_segment(path)) is not None
-        ]
+        """The records of a day by segment. What was brought to the bucket may at once be gone here."""
+        folder = f"{_requests(project)}/{day}"
+        here = {blob.key for blob in self._local.entries(folder, recursive=False)}
+        there = {blob.key for blob in self._remote.entries(folder, recursive=False)} if self._remote else set()
+        keys = sorted(key for key in here | there if key.endswith(".ndjson"))
+        return [frame for key in keys if (frame := self._segment(key, here)) is not None]
+
+    def _segment(self, key: str, here: set[str]) -> pl.DataFrame | None:
+        if key in here:
+            try:
+                return read_segment(self._local.read(key), self._local.address(key))
+            except FileNotFoundError:
+                if not self._remote:
+                    raise
+        assert self._remote
+        return read_segment(self._remote.read(key), self._remote.address(key))
+
+
+def _requests(project: str) -> str:
+    return f"{project}/requests"
+
+
+def _labels(project: str) -> str:
+    return f"{project}/labels"
 
 
 def _by_day(rows: pl.DataFrame) -> Iterable[tuple[date, pl.DataFrame]]:
@@ -150,13 +183,6 @@ def _by_day(rows: pl.DataFrame) -> Iterable[tuple[date, pl.DataFrame]]:
         "__day", as_dict=True, include_key=False, maintain_order=True
     )
     return [(day, part) for (day,), part in parts.items()]
-
-
-def _days(folder: Path) -> list[date]:
-    """Days that have a file or folder of their name, oldest first."""
-    if not folder.exists():
-        return []
-    return sorted(date.fromisoformat(entry.stem) for entry in folder.iterdir() if not entry.name.startswith("."))
 
 
 def _touches(day: date, start: datetime | None, end: datetime | None) -> bool:

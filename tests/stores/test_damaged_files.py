@@ -86,9 +86,9 @@ def test_a_day_of_labels(tmp_path: Path) -> None:
     log = PredictionLog(str(tmp_path))
     labels = rows(1).select("id", event_timestamp="at", actual=(pl.col("value") > 0).cast(pl.Int8), known_at="at")
     log.write_labels("p", labels)
-    for _ in flips(tmp_path / "p" / "labels" / "2024-01-01.parquet"):
+    for _ in flips(path_of(Lake(str(tmp_path)), "p/labels", "2024-01-01")):
         for act in (lambda: log.labels("p"), lambda: log.write_labels("p", labels)):
-            with pytest.raises(DataError, match=r"2024-01-01.parquet cannot be read.*Delete it"):
+            with pytest.raises(DataError, match=r"p/labels: 2024-01-01\S+ cannot be read"):
                 act()
     found = log.labels("p")
     assert found is not None

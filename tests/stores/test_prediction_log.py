@@ -182,15 +182,15 @@ def test_many_threads_write_every_record(log: PredictionLog) -> None:
 
 
 def test_a_write_that_does_not_fit_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "segment.ndjson"
-    append_lines(path, b"header\n", b"one\n", fsync=True)
+    stem, path = tmp_path / "segment", tmp_path / "segment.0000.ndjson"
+    append_lines(stem, b"header\n", b"one\n", fsync=True)
     before, whole = path.read_bytes(), os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda handle, content, place: whole(handle, content[:2], place))
     with pytest.raises(OSError, match="free some space"):
-        append_lines(path, b"header\n", b"two\n", fsync=False)
+        append_lines(stem, b"header\n", b"two\n", fsync=False)
     assert path.read_bytes() == before
     monkeypatch.undo()
-    append_lines(path, b"header\n", b"two\n", fsync=False)
+    append_lines(stem, b"header\n", b"two\n", fsync=False)
     assert path.read_bytes().endswith(b"header\none\ntwo\n")
 
 
