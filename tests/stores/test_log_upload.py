@@ -173,7 +173,8 @@ from datetime import UTC, datetime
 import polars as pl
 from fti.stores.log_upload import LogUpload
 from fti.stores.prediction_log import PredictionLog
-log, now = PredictionLog(sys.argv[1], sys.argv[2]), pl.Series([datetime(2013, 9, 1, tzinfo=UTC)], dtype=pl.Datetime("us", "UTC"))
+log = PredictionLog(sys.argv[1], sys.argv[2])
+now = pl.Series([datetime(2013, 9, 1, tzinfo=UTC)], dtype=pl.Datetime("us", "UTC"))
 LogUpload(log, seconds=0.001, quiet_seconds=0.0).start()
 for number in range(1_000_000):
     id = f"{sys.argv[3]}-{number}"
