@@ -11,6 +11,9 @@ import pytest
 
 from fti.servers import free_port
 from fti.settings import Settings
+from fti.storage.blobs import Blobs, open_blobs
+from tests.postgres_server import new_database, postgres_server
+from tests.s3_server import moto_server, new_bucket
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -66,3 +69,31 @@ def loop(loop_settings: Settings) -> dict[str, Any]:
     run(loop_settings, weeks=2, share=0.15)
     figures: dict[str, Any] = json.loads((loop_settings.root / "demo.json").read_text())
     return figures
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """Endpoint of a server of buckets."""
+    with moto_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(params=["folder", "s3"])
+def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
+    """A fresh folder, and then a fresh bucket."""
+    return open_blobs(str(tmp_path) if request.param == "folder" else new_bucket(request.getfixturevalue("s3")))
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A PostgreSQL server."""
+    with postgres_server(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of a fresh SQLite file, and then of a fresh PostgreSQL database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/state/fti.db"
+    return str(new_database(request.getfixturevalue("postgres")))

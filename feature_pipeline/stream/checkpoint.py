@@ -1,27 +1,25 @@
 """What the consumer remembers over a crash: how far it came, which events it has applied, which it has set aside.
 
-One SQLite file, one transaction a batch, committed after the batch's rows are in the lake and online. Events after the
-last transaction come again, in the same order; features that were being written then are made again first.
+It lies in the database, one transaction a batch, committed after the batch's rows are in the lake and online. Events
+after the last transaction come again, in the same order; features that were being written then are made again first.
 """
 
 import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from fti.storage.sql import transaction
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 REMEMBERED = 2_000_000
 """Events whose ids are kept: a duplicate that comes later than so many others is taken for a new event."""
-TABLES = """
-CREATE TABLE IF NOT EXISTS applied (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS rejected
-  (number INTEGER PRIMARY KEY, at REAL, id TEXT, source TEXT, reason TEXT, event BLOB);
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-"""
 NOTHING: dict[str, Any] = {
     "position": "",
     "unfinished": None,
@@ -47,31 +45,42 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The consumer's memory in one file. The consumer writes, anyone reads."""
+    """The memory of a project's consumer, in the database at `url`. The consumer writes, anyone reads."""
 
-    path: Path
+    url: str
+    project: str
 
     def facts(self) -> dict[str, Any]:
         """`position`, counts since the first event, and when the last batch was applied (seconds since 1970)."""
-        if not self.path.exists():
-            return dict(NOTHING)
-        rows = self._connection.execute("SELECT name, value FROM facts").fetchall()
-        return NOTHING | {name: json.loads(value) for name, value in rows}
+        from sqlalchemy import select
+
+        from fti.storage.schema import stream_facts as table
+
+        query = select(table.c.name, table.c.value).where(table.c.project == self.project)
+        with transaction(self.url, write=False) as connection:
+            return NOTHING | {name: json.loads(value) for name, value in connection.execute(query)}
 
     def known(self, ids: Sequence[str]) -> set[str]:
         """Those of `ids` that were applied."""
-        asked = json.dumps(list(ids))
-        query = "SELECT id FROM applied WHERE id IN (SELECT value FROM json_each(?))"
-        return {name for (name,) in self._connection.execute(query, (asked,))}
+        from sqlalchemy import select
+
+        from fti.storage.schema import stream_applied as table
+
+        query = select(table.c.id).where(table.c.project == self.project, table.c.id.in_(ids))
+        with transaction(self.url, write=False) as connection:
+            return set(connection.execute(query).scalars())
 
     def rejected(self, limit: int = 100) -> list[dict[str, Any]]:
         """The events that were set aside last, newest first."""
-        query = "SELECT at, id, source, reason, event FROM rejected ORDER BY number DESC LIMIT ?"
-        rows = self._connection.execute(query, (limit,)).fetchall() if self.path.exists() else []
-        return [
-            {"at": at, "id": name, "source": source, "reason": reason, "event": event.decode(errors="replace")}
-            for at, name, source, reason, event in rows
-        ]
+        from sqlalchemy import select
+
+        from fti.storage.schema import stream_rejected as table
+
+        query = select(table.c.at, table.c.id, table.c.source, table.c.reason, table.c.event)
+        query = query.where(table.c.project == self.project).order_by(table.c.number.desc()).limit(limit)
+        with transaction(self.url, write=False) as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        return [row | {"event": row["event"].decode(errors="replace")} for row in rows]
 
     def begin(self, span: tuple[datetime, datetime] | None) -> None:
         """Features from the first to the last moment are about to be written; None: they are, all of them."""
@@ -79,35 +88,53 @@ class Checkpoint:
 
     def note(self, name: str, value: Any) -> None:
         """Keep one fact."""
-        self._connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
+        with transaction(self.url) as connection:
+            self._keep(connection, {name: value})
 
     def unfinished(self) -> tuple[datetime, datetime] | None:
         """What was begun by a consumer that died before it was done."""
         span = self.facts()["unfinished"]
         return (datetime.fromisoformat(span[0]), datetime.fromisoformat(span[1])) if span else None
 
-    def record(self, ids: Sequence[str], rejected: Sequence[Rejected], facts: dict[str, Any]) -> None:
+    def record(self, ids: Iterable[str], rejected: Sequence[Rejected], facts: Mapping[str, Any]) -> None:
         """One batch is applied."""
-        now = time.time()
-        connection = self._connection
-        with connection:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.executemany("INSERT OR IGNORE INTO applied (id) VALUES (?)", [(name,) for name in ids])
-            connection.execute(
-                "DELETE FROM applied WHERE number <= (SELECT max(number) FROM applied) - ?", (REMEMBERED,)
-            )
-            connection.executemany(
-                "INSERT INTO rejected (at, id, source, reason, event) VALUES (?, ?, ?, ?, ?)",
-                [(now, one.id, one.source, one.reason, one.event) for one in rejected],
-            )
-            values = [(name, json.dumps(value)) for name, value in (facts | {"unfinished": None}).items()]
-            connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", values)
+        from sqlalchemy import func, insert, select
 
-    @cached_property
-    def _connection(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self.path, isolation_level=None, timeout=30, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.executescript(TABLES)
-        return connection
+        from fti.storage.schema import stream_applied, stream_rejected
+        from fti.storage.sql import insert_new
+
+        now, numbers = time.time(), stream_applied.c.number
+        mine = stream_applied.c.project == self.project
+        with transaction(self.url) as connection:
+            insert_new(connection, stream_applied, [{"project": self.project, "id": name} for name in ids])
+            newest = connection.execute(select(func.max(numbers)).where(mine)).scalar() or 0
+            connection.execute(stream_applied.delete().where(mine, numbers <= newest - REMEMBERED))
+            if rejected:
+                own = [{"project": self.project, "at": now, **vars(one)} for one in rejected]
+                connection.execute(insert(stream_rejected), own)
+            self._keep(connection, {**facts, "unfinished": None})
+
+    def _keep(self, connection: "Connection", facts: Mapping[str, Any]) -> None:
+        from fti.storage.schema import stream_facts as table
+
+        mine = table.c.project == self.project, table.c.name.in_(facts)
+        connection.execute(table.delete().where(*mine))
+        rows = [{"project": self.project, "name": name, "value": json.dumps(value)} for name, value in facts.items()]
+        connection.execute(table.insert(), rows)
+
+    def adopt(self, path: Path) -> None:
+        """Take over what a version before kept in an SQLite file of its own, which is renamed then."""
+        if not path.exists():
+            return
+        old = sqlite3.connect(path)
+        try:
+            facts = {name: json.loads(value) for name, value in old.execute("SELECT name, value FROM facts")}
+            ids = [name for (name,) in old.execute("SELECT id FROM applied ORDER BY number")]
+            rejected = [Rejected(*row) for row in old.execute("SELECT id, source, reason, event FROM rejected")]
+        finally:
+            old.close()
+        if not self.facts()["position"]:
+            self.record(ids, rejected, facts)
+            if facts.get("unfinished"):
+                self.note("unfinished", facts["unfinished"])
+        path.rename(path.with_name(f"{path.name}.adopted"))

@@ -43,7 +43,9 @@ logger = logging.getLogger("fti.stream")
 
 def checkpoint_of(settings: Settings, project: str) -> Checkpoint:
     """What the consumer of `project` remembers."""
-    return Checkpoint(state_folder(settings, project) / "checkpoint.db")
+    checkpoint = Checkpoint(settings.database, project)
+    checkpoint.adopt(state_folder(settings, project) / "checkpoint.db")
+    return checkpoint
 
 
 @dataclass

@@ -1,6 +1,18 @@
 """FTI's own tables, as the newest migration leaves them."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, MetaData, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 metadata = MetaData()
 
@@ -44,3 +56,36 @@ pending_online = Table(
     Column("mark", Text, nullable=False),
 )
 """Feature days (months) that were written since they were last brought online."""
+
+stream_applied = Table(
+    "stream_applied",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    UniqueConstraint("project", "id"),
+    Index("stream_applied_newest", "project", "number"),
+)
+"""Ids of the events that were applied last."""
+
+stream_rejected = Table(
+    "stream_rejected",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("id", Text),
+    Column("source", Text),
+    Column("reason", Text, nullable=False),
+    Column("event", LargeBinary, nullable=False),
+)
+"""Events that were set aside, at seconds since 1970, and why."""
+
+stream_facts = Table(
+    "stream_facts",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+"""How far the consumer of a project's events came, as JSON."""

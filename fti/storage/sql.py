@@ -7,17 +7,17 @@ made and changed by the migrations beside this module, once, by the first proces
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fti.errors import DataError
 from fti.storage.locks import lock
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection, Engine, Table
 
 SCHEMA = "fti"
 SCHEMAS = (SCHEMA, "mlflow", "feast", "optuna", "dagster")
@@ -54,6 +54,15 @@ def transaction(url: str, *, write: bool = True) -> Iterator[Connection]:
         if isinstance(error.orig, sqlite3.DatabaseError):
             raise _damaged(url, error.orig) from error
         raise
+
+
+def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert those of `rows` that break no unique constraint."""
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    if rows:
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
 
 
 @lru_cache(maxsize=64)

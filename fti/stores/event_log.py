@@ -51,6 +51,11 @@ def open_event_log(settings: Settings, project: str, position: str = "") -> Even
         from fti.stores.redis_event_log import RedisEventLog
 
         return RedisEventLog(settings.events_uri, f"fti:{project}:events")
+    if settings.storage_uri:
+        raise DataError(
+            "FTI_STORAGE_URI is set and FTI_EVENTS_URI is not: events would wait on this machine, where no other one "
+            "finds them. Set it to redis://host:6379/0."
+        )
     return LocalEventLog(state_folder(settings, project) / "events", start=position)
 
 

@@ -49,7 +49,7 @@ class World:
 
     def start(self):
         """A consumer that remembers only what is on disk."""
-        checkpoint = Checkpoint(self.root / "checkpoint.db")
+        checkpoint = Checkpoint(f"sqlite:///{self.root}/fti.db", project.name)
         log = LocalEventLog(self.root / "events", start=checkpoint.facts()["position"])
         self.consumer = Consumer(log, Applier(project, self.lake, self.store, checkpoint), checkpoint)
 

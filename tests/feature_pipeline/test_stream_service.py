@@ -27,7 +27,9 @@ class Client:
 
     def __init__(self, folder, token=""):
         self.log = LocalEventLog(folder / "events")
-        self.service = IngestService(project, self.log, Checkpoint(folder / "checkpoint.db"), token=token)
+        self.service = IngestService(
+            project, self.log, Checkpoint(f"sqlite:///{folder}/fti.db", project.name), token=token
+        )
 
     def __call__(self, method, path, body=b"", **headers):
         body = body if isinstance(body, bytes) else orjson.dumps(body)

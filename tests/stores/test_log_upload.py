@@ -16,7 +16,7 @@ from fti.stores import log_segment
 from fti.stores.log_upload import LogUpload
 from fti.stores.prediction_log import PredictionLog
 from fti.times import UTC_TIME
-from tests.s3_server import moto_server, new_bucket
+from tests.s3_server import new_bucket
 
 START = datetime(2013, 9, 1, tzinfo=UTC)
 
@@ -26,12 +26,6 @@ def records(number, prefix="r"):
     moments = pl.Series([START + timedelta(hours=hour) for hour in range(number)], dtype=UTC_TIME)
     ids = [f"{prefix}{index}" for index in range(number)]
     return pl.DataFrame({"request_id": ids, "event_timestamp": moments, "served_at": moments, "value": 1.5})
-
-
-@pytest.fixture(scope="module")
-def s3():
-    with moto_server() as endpoint:
-        yield endpoint
 
 
 @pytest.fixture
