@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from fti import servers
+from fti.dagster_home import dagster_home
 from fti.errors import NotReadyError
 from fti.periods import days_between
 from fti.project import Project
@@ -127,7 +128,7 @@ def open_loop(settings: Settings, project: Project, console: Console, share: flo
     reading.setLevel(logging.INFO)
     with console.status("opening the stores ..."):
         instance = dg.DagsterInstance.from_ref(
-            InstanceRef.from_dir(str(servers.dagster_home(settings)), overrides={"compute_logs": UNCAPTURED})
+            InstanceRef.from_dir(str(dagster_home(settings)), overrides={"compute_logs": UNCAPTURED})
         )
         end_dead_runs(instance)
         return Loop(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.resources
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fti import ports
+from fti.dagster_home import dagster_home
 from fti.errors import NotReadyError
 from fti.loading import absolute, add_folders
 from fti.settings import Settings
@@ -229,22 +228,6 @@ def environment(settings: Settings) -> dict[str, str]:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PYTHONUNBUFFERED": "1",
     }
-
-
-def dagster_home(settings: Settings) -> Path:
-    """Dagster's instance folder below the FTI home, with a dagster.yaml in it that knows where it lies."""
-    home = settings.root / "dagster"
-    home.mkdir(parents=True, exist_ok=True)
-    file = home / "dagster.yaml"
-    known = file.read_text() if file.exists() else None
-    text = known or importlib.resources.files("fti").joinpath("dagster.yaml").read_text()
-    place = f"base_dir: {json.dumps(str(home / 'history' / 'runs'))}"
-    text = re.sub(r"base_dir: .*", lambda _: place, text)
-    if text != known:
-        aside = file.with_name(f".{file.name}.{os.getpid()}")
-        aside.write_text(text)
-        os.replace(aside, file)
-    return home
 
 
 def _running_port(name: str, settings: Settings) -> int | None:

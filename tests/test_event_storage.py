@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
-from fti import servers
+from fti.dagster_home import dagster_home
 from fti.settings import Settings
+from tests.postgres_server import new_database
 
 DAYS = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-13")
 
@@ -33,7 +35,7 @@ def data_version(record: dg.EventLogRecord) -> str | None:
 
 def written(home: Path) -> tuple[object, ...]:
     """What Dagster knows after a run over twelve days, less its ids and times."""
-    with dg.DagsterInstance.from_config(str(servers.dagster_home(Settings(home=home)))) as instance:
+    with dg.DagsterInstance.from_config(str(dagster_home(Settings(home=home)))) as instance:
         tags = {
             "dagster/asset_partition_range_start": "2024-01-01",
             "dagster/asset_partition_range_end": "2024-01-12",
@@ -70,8 +72,22 @@ def test_batches_are_stored_as_single_events_are(tmp_path: Path, monkeypatch: py
 
 
 def test_a_home_that_moved_writes_where_it_is_now(tmp_path: Path) -> None:
-    servers.dagster_home(Settings(home=tmp_path / "old"))
+    dagster_home(Settings(home=tmp_path / "old"))
     (tmp_path / "old").rename(tmp_path / "new")
-    home = servers.dagster_home(Settings(home=tmp_path / "new"))
+    home = dagster_home(Settings(home=tmp_path / "new"))
     assert str(tmp_path / "new") in (home / "dagster.yaml").read_text()
     assert str(tmp_path / "old") not in (home / "dagster.yaml").read_text()
+
+
+def test_a_team_keeps_its_runs_in_the_database(postgres: Any, tmp_path: Path) -> None:
+    url = new_database(postgres)
+    for machine in ("one", "two"):
+        settings = Settings(home=tmp_path / machine, database_url=url)
+        with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
+            if machine == "one":
+                assert dg.materialize([daily], instance=instance, partition_key="2024-01-03").success
+            assert instance.get_materialized_partitions(dg.AssetKey("daily")) == {"2024-01-03"}
+        assert url not in (tmp_path / machine / "dagster" / "dagster.yaml").read_text()
+        assert not list((tmp_path / machine).rglob("*.db"))
+    home = dagster_home(Settings(home=tmp_path / "two"))
+    assert "BatchedEventLogStorage" in (home / "dagster.yaml").read_text()

@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from fti import servers
+from fti.dagster_home import dagster_home
 from fti.settings import Settings
 from fti.stores import open_stores
 
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.loop, pytest.mark.long]
 def num_runs(settings: Settings) -> tuple[int, int]:
     """Runs that Dagster and MLflow know."""
     client = open_stores(settings)["model_registry"].client
-    with dg.DagsterInstance.from_config(str(servers.dagster_home(settings))) as instance:
+    with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
         return instance.get_runs_count(), len(
             client.search_runs([client.get_experiment_by_name("flights").experiment_id])
         )
@@ -36,7 +36,7 @@ def test_a_drift_led_to_one_retraining_and_a_swap(loop: dict[str, Any], loop_set
 
 
 def test_the_retraining_says_who_asked_and_why(loop: dict[str, Any], loop_settings: Settings) -> None:
-    with dg.DagsterInstance.from_config(str(servers.dagster_home(loop_settings))) as instance:
+    with dg.DagsterInstance.from_config(str(dagster_home(loop_settings))) as instance:
         (run,) = instance.get_runs(dg.RunsFilter(tags={"fti/trigger": "drift"}))
     assert run.status == dg.DagsterRunStatus.SUCCESS
     assert run.tags["fti/reason"] == loop["retrain"]["reason"]

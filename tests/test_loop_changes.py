@@ -10,7 +10,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from fti import cli, datasets, servers
+from fti import cli, datasets
+from fti.dagster_home import dagster_home
 from fti.errors import ChangeError, DataError, NotReadyError
 from fti.lineage import changed_periods, find_version, lineage, tree
 from fti.plan import plan
@@ -197,7 +198,7 @@ def test_dagster_has_the_same_links(stores: dict[str, Any], loop_settings: Setti
         assert record.asset_materialization is not None
         return record.asset_materialization
 
-    with dg.DagsterInstance.from_config(str(servers.dagster_home(loop_settings))) as instance:
+    with dg.DagsterInstance.from_config(str(dagster_home(loop_settings))) as instance:
         raw, features = newest("raw_weather", "2013-01-05"), newest("features", "2013-01-05")
         assert raw.metadata["fingerprint"].value == manifest["created_from"]["raw"]["weather"]["2013-01-05"]
         assert features.metadata["versions"].value == manifest["versions"]

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from fti import servers
+from fti.dagster_home import dagster_home
 from fti.definitions import build
 from fti.loading import load_projects
 from fti.settings import Settings
@@ -56,7 +57,7 @@ def drift_again(settings: Settings) -> None:
         pl.col(pl.Float32) + 50,
     )
     log.append(project.name, rows)
-    with dg.DagsterInstance.from_config(str(servers.dagster_home(settings))) as instance:
+    with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
         result = build(settings).resolve_job_def(f"{project.name}_monitoring").execute_in_process(instance=instance)
     assert result.success
     assert not all(check.passed for check in result.get_asset_check_evaluations())

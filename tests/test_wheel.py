@@ -22,12 +22,13 @@ project = dataclasses.replace(flights, name={name!r})
 LOOK = """
 import dagster as dg
 from fti import servers
+from fti.dagster_home import dagster_home
 from fti.definitions import build
 from fti.settings import Settings
 
 settings = Settings()
 print(build.__code__.co_filename)
-print(servers.dagster_home(settings).joinpath("dagster.yaml").exists())
+print(dagster_home(settings).joinpath("dagster.yaml").exists())
 graph = build(settings).resolve_asset_graph()
 print(*sorted({key.path[0] for key in graph.get_all_asset_keys()}))
 """

@@ -30,6 +30,7 @@ def schema_url(url: str, schema: str) -> str:
     """`url` so that a tool which knows no schemas makes its tables in `schema`; SQLite has none."""
     if not is_postgresql(url):
         return url
+    url = f"postgresql+psycopg2://{url.partition('://')[2]}"  # the driver that Dagster's statements are written for
     mark = "&" if "?" in url else "?"
     return f"{url}{mark}options=-csearch_path%3D{schema}"
 
