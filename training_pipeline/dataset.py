@@ -74,6 +74,7 @@ def dataset_asset(project: Project) -> dg.AssetsDefinition:
         dataset_store: dg.ResourceParam[DatasetStore],
     ) -> dg.MaterializeResult:
         cut = cut_of(project, config)
+        before = table_versions(project, lake)
         for view in feature_store.feature_names(project.features.service):
             lake.require(f"{project.name}/features/{view}", cut.start, cut.until)
         rows, taken = labelled_rows(project, lake, cut)
@@ -91,9 +92,27 @@ def dataset_asset(project: Project) -> dg.AssetsDefinition:
             taken=taken,
         )
         version = dataset_store.save(project.name, splits, described)
-        return dg.MaterializeResult(metadata=metadata(version, described), data_version=dg.DataVersion(version))
+        told = {**metadata(version, described), "lake": made_from(before, table_versions(project, lake))}
+        return dg.MaterializeResult(metadata=told, data_version=dg.DataVersion(version))
 
     return training_dataset
+
+
+def table_versions(project: Project, lake: Lake) -> dict[str, int]:
+    """Lake table -> number of its version that is in force, of all that a dataset is made from."""
+    raw = (f"{project.name}/raw/{name}" for name in {*project.features.sources, *project.label.sources})
+    tables = [*raw, *lake.tables(f"{project.name}/features")]
+    return {table: lake.version(table).number for table in sorted(tables)}
+
+
+def made_from(before: Mapping[str, int], after: Mapping[str, int]) -> dg.MetadataValue:
+    """The versions of the lake's tables that a dataset was made from; where one moved meanwhile, both.
+
+    They stand beside the dataset and not in it: a table that was compacted has a new version and equal rows.
+    """
+    return dg.MetadataValue.json(
+        {table: number if after[table] == number else [number, after[table]] for table, number in before.items()}
+    )
 
 
 def metadata(version: str, described: Mapping[str, Any]) -> dict[str, Any]:
