@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-PID = "fti/pid"
+PROCESS = "fti/process"
 """Tag of a run: the process that executes it."""
 UNCAPTURED = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
 """What a run prints goes to the terminal: two processes per step that copy it into files would meet Ctrl-C too."""
@@ -99,7 +100,7 @@ class Loop:
         result = self.defs.resolve_job_def(f"{self.name}_{job}").execute_in_process(
             instance=self.instance,
             run_config={"loggers": {"console": {}}, "ops": config or {}},
-            tags={**(tags or {}), PID: str(os.getpid())},
+            tags={**(tags or {}), PROCESS: f"{socket.gethostname()}:{os.getpid()}"},
             asset_selection=[dg.AssetKey(self.project.key(noun)) for noun in assets] or None,
             raise_on_error=False,
         )
@@ -266,11 +267,13 @@ def retraining(loop: Loop, now: datetime) -> tuple[dg.DagsterRun, dict[str, Any]
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> None:
-    """Runs whose process was killed stay started for ever, and the sensor would wait for them: cancel them."""
+    """Runs whose process was killed stay started for ever, and the sensor would wait for them: cancel them. What other
+    machines do is their own."""
     import dagster as dg
     import psutil
 
     unfinished = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED]
     for run in instance.get_runs(dg.RunsFilter(statuses=unfinished)):
-        if PID in run.tags and not psutil.pid_exists(int(run.tags[PID])):
+        host, _, number = run.tags.get(PROCESS, "").rpartition(":")
+        if host == socket.gethostname() and not psutil.pid_exists(int(number)):
             instance.report_run_canceled(run, message="The process that executed this run is gone.")
