@@ -1,19 +1,12 @@
-"""What a prediction is answered with, and the models of that for the OpenAPI document."""
+"""The models of answers, for the OpenAPI document. The predictor makes the answers themselves."""
 
 from collections.abc import Mapping
 from typing import Any
 
-import polars as pl
 from pydantic import BaseModel, Field, create_model
 
-from fti import prediction
 from fti.project import Project
-from inference_pipeline.predict import LATER, STALE, UNKNOWN
-from inference_pipeline.request import REQUEST_ID, Problem
-
-UNKNOWN_FLAG, STALE_FLAG, LATER_FLAG = "unknown_entities", "stale_views", "later_views"
-"""Flags of an answer: the feature views that had never seen its entity, whose values were too old, and whose values
-happened after the moment of prediction."""
+from inference_pipeline.request import Problem
 
 
 class Flags(BaseModel):
@@ -85,25 +78,3 @@ def answers_model(project: Project) -> type[BaseModel]:
     one: Any = list[answer_model(project) | Refusal]  # type: ignore[misc]
     model: type[BaseModel] = create_model(f"{project.name}_answers", predictions=(one, ...))
     return model
-
-
-def answers(records: pl.DataFrame, info: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The JSON answer of every record; `info` is the bundle's. Probabilities of classes come by the classes' names."""
-    names = [REQUEST_ID, *prediction.COLUMNS[prediction.task_of(info)], "model_version", "latency_ms"]
-    columns = {name: records[name].to_list() for name in names}
-    if prediction.PROBABILITIES in columns:
-        columns[prediction.PROBABILITIES] = [
-            dict(zip(info["classes"], row, strict=True)) for row in columns[prediction.PROBABILITIES]
-        ]
-    later = records[LATER].to_list() if LATER in records.columns else [[]] * records.height
-    flags = zip(records[UNKNOWN].to_list(), records[STALE].to_list(), later, strict=True)
-    return [
-        {**dict(zip(names, row, strict=True)), "flags": flags_of(*views)}
-        for row, views in zip(zip(*columns.values(), strict=True), flags, strict=True)
-    ]
-
-
-def flags_of(unknown: list[str], stale: list[str], later: list[str]) -> dict[str, list[str]]:
-    """The flags that are set."""
-    flags = {UNKNOWN_FLAG: unknown, STALE_FLAG: stale, LATER_FLAG: later}
-    return {name: views for name, views in flags.items() if views}

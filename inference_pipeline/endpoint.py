@@ -14,14 +14,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fti.http.app import JsonEndpoint, read_body
 from fti.http.batching import MicroBatcher
-from inference_pipeline.answer import STALE_FLAG
 from inference_pipeline.predict import StaleFeatures
-from inference_pipeline.predictor import Answer, Arrival, Predictor
+from inference_pipeline.predictor import STALE_FLAG, Answer, Arrival, Predictor
 from inference_pipeline.request import MAX_BODY_BYTES, REQUEST_ID, Problem
 
 BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0)
 """Seconds."""
-TOO_LARGE = Problem("", "too large", f"at most {MAX_BODY_BYTES // 2**20} MiB; send smaller batches")
+TOO_LARGE = [asdict(Problem("", "too large", f"at most {MAX_BODY_BYTES // 2**20} MiB; send smaller batches"))]
 
 
 class ServiceMetrics:
@@ -134,7 +133,6 @@ def _reading(answer: Callable[[bytes], Awaitable[dict[str, Any]]]) -> Callable[[
     """`answer` to the body of a request."""
 
     async def read_and_answer(request: Request) -> dict[str, Any]:
-        details = [asdict(TOO_LARGE)]
-        return await answer(await read_body(request, MAX_BODY_BYTES, "the body is too large", details=details))
+        return await answer(await read_body(request, MAX_BODY_BYTES, "the body is too large", details=TOO_LARGE))
 
     return read_and_answer

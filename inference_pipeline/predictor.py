@@ -3,22 +3,22 @@
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
+from fti import prediction
 from fti.errors import NotReadyError
 from fti.project import Project
 from fti.stores.feature_store import FeatureStore
 from fti.stores.model_bundle import ModelBundle
 from fti.stores.model_registry import ModelRegistry, ModelVersion
 from fti.stores.prediction_log import PredictionLog
-from inference_pipeline.answer import answers
-from inference_pipeline.predict import UTC_TIME, StaleFeatures, predict, refuse
-from inference_pipeline.request import RequestSchema, Row
+from inference_pipeline.predict import LATER, STALE, UNKNOWN, UTC_TIME, StaleFeatures, predict, refuse
+from inference_pipeline.request import REQUEST_ID, RequestSchema, Row
 
 logger = logging.getLogger("fti.service")
 
@@ -26,6 +26,9 @@ POLL_SECONDS = 1.0
 RETRY_SECONDS = 30.0
 """A version that did not load is tried again after this long."""
 WARM_UP_ROWS = (1, 64, 1)
+UNKNOWN_FLAG, STALE_FLAG, LATER_FLAG = "unknown_entities", "stale_views", "later_views"
+"""Flags of an answer: the feature views that had never seen its entity, whose values were too old, and whose values
+happened after the moment of prediction."""
 
 Answer = dict[str, Any] | StaleFeatures
 
@@ -198,3 +201,25 @@ class Predictor:
         return (
             f"{name} has no champion that serves{reason}. Materialize {name}/champion; it is picked up within seconds."
         )
+
+
+def answers(records: pl.DataFrame, info: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The JSON answer of every record; `info` is the bundle's. Probabilities of classes come by the classes' names."""
+    names = [REQUEST_ID, *prediction.COLUMNS[prediction.task_of(info)], "model_version", "latency_ms"]
+    columns = {name: records[name].to_list() for name in names}
+    if prediction.PROBABILITIES in columns:
+        columns[prediction.PROBABILITIES] = [
+            dict(zip(info["classes"], row, strict=True)) for row in columns[prediction.PROBABILITIES]
+        ]
+    later = records[LATER].to_list() if LATER in records.columns else [[]] * records.height
+    flags = zip(records[UNKNOWN].to_list(), records[STALE].to_list(), later, strict=True)
+    return [
+        {**dict(zip(names, row, strict=True)), "flags": flags_of(*views)}
+        for row, views in zip(zip(*columns.values(), strict=True), flags, strict=True)
+    ]
+
+
+def flags_of(unknown: list[str], stale: list[str], later: list[str]) -> dict[str, list[str]]:
+    """The flags that are set."""
+    flags = {UNKNOWN_FLAG: unknown, STALE_FLAG: stale, LATER_FLAG: later}
+    return {name: views for name, views in flags.items() if views}

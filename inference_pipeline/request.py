@@ -18,7 +18,6 @@ from fti.errors import DataError
 from fti.http.app import RequestError, decoded
 from fti.http.fields import iso_moment, json_type, kind_of, model_of, name_of, path_of, problem_of
 from fti.project import Project, RequestField
-from fti.times import last_moment
 
 REQUEST_ID = "request_id"
 INSTANCES = "instances"
@@ -43,7 +42,7 @@ class Problem:
     expected: str
 
 
-UNREADABLE = Problem("", "unreadable", "JSON in UTF-8; NaN is not JSON")
+UNREADABLE = [asdict(Problem("", "unreadable", "JSON in UTF-8; NaN is not JSON"))]
 _ID = Problem(REQUEST_ID, "", f"text of 1 to {MAX_ID} characters; a request sent twice under one id is logged once")
 
 
@@ -114,7 +113,7 @@ class RequestSchema:
         """Refuse a predicted moment too far ahead of the project's clock: nothing is known of it yet."""
         start = moment if isinstance(moment, datetime) else datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
         ahead = self.project.service.max_ahead
-        last = last_moment(ahead, self.project.now())
+        last = self.project.now() + ahead
         if start > last:
             raise ValueError(
                 f"is {moment.isoformat()}, after {last:%Y-%m-%d %H:%M} UTC, which is {ahead} ahead of the clock "
@@ -160,7 +159,7 @@ def describe(field: RequestField) -> str:
 
 
 def _content(body: bytes) -> Any:
-    return decoded(body, details=[asdict(UNREADABLE)])
+    return decoded(body, details=UNREADABLE)
 
 
 def _type(name: str, field: RequestField) -> Any:

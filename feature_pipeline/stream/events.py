@@ -14,7 +14,7 @@ from pydantic import AfterValidator, ValidationError
 
 from fti.http.fields import bounds, iso_moment, json_type, kind_of, model_of
 from fti.project import Project, Source
-from fti.times import last_moment, micros
+from fti.times import micros
 
 MAX_ID = 200
 LARGEST = 2**63 - 1
@@ -148,7 +148,7 @@ def _timely(project: Project, source: Source) -> tuple[Callable[[int], int], str
     first, last = micros(start), micros(end) if end else None
 
     def near(moment: int) -> int:
-        latest = micros(last_moment(source.max_ahead, project.now()))
+        latest = micros(project.now() + source.max_ahead)
         if moment < first or (last is not None and moment >= last) or moment > latest:
             raise ValueError("too far away")
         return moment
