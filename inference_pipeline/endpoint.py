@@ -1,27 +1,57 @@
-"""The hot path over HTTP, plain ASGI in front of BentoML's application: `/predict`, `/predict_batch`, `/status`."""
+"""The hot path over HTTP, in front of BentoML's application: `/predict`, `/predict_batch`, `/status`."""
 
 import asyncio
-import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
-import orjson
+from starlette.requests import Request
+from starlette.routing import BaseRoute, Mount, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fti.errors import NotReadyError
-from inference_pipeline.metrics import ServiceMetrics
-from inference_pipeline.microbatch import MicroBatcher
+from fti.http.app import JsonEndpoint, read_body
+from fti.http.batching import MicroBatcher
+from inference_pipeline.predict import StaleFeatures
 from inference_pipeline.predictor import STALE_FLAG, Answer, Arrival, Predictor
-from inference_pipeline.refuse import StaleFeatures
-from inference_pipeline.request import MAX_BODY_BYTES, REQUEST_ID, Problem, RequestError, parse_batch, parse_one
+from inference_pipeline.request import MAX_BODY_BYTES, REQUEST_ID, Problem
 
-logger = logging.getLogger("fti.service")
+BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0)
+"""Seconds."""
+TOO_LARGE = [asdict(Problem("", "too large", f"at most {MAX_BODY_BYTES // 2**20} MiB; send smaller batches"))]
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+class ServiceMetrics:
+    """What Prometheus sees of the hot path of one process, beside BentoML's own metrics on `/metrics`."""
+
+    def __init__(self, project: str) -> None:
+        # Imported here: prometheus_client decides at import whether several processes share their metrics.
+        from prometheus_client import Counter, Histogram
+
+        labels = ("project", "path", "status")
+        self._project = project
+        self._requests = Counter("fti_requests", "Answered requests.", labels, registry=None)
+        self._stale = Counter(
+            "fti_stale_features",
+            "Requests by feature view whose values were too old.",
+            ("project", "view"),
+            registry=None,
+        )
+        self._seconds = Histogram(
+            "fti_request_seconds", "Seconds until the answer.", ("project", "path"), buckets=BUCKETS, registry=None
+        )
+
+    def stale(self, views: Iterable[str]) -> None:
+        """Count one request whose values of `views` were too old."""
+        for view in views:
+            self._stale.labels(self._project, view).inc()
+
+    def observe(self, path: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        self._requests.labels(self._project, path, str(status)).inc()
+        self._seconds.labels(self._project, path).observe(seconds)
 
 
 class Endpoint:
@@ -36,7 +66,7 @@ class Endpoint:
     async def predict(self, body: bytes) -> dict[str, Any]:
         """One request in, its answer out."""
         arrived = time.perf_counter()
-        answer = await self._singles.submit(Arrival(parse_one(self.predictor.project, body), arrived))
+        answer = await self._singles.submit(Arrival(self.predictor.schema.one(body), arrived))
         if isinstance(answer, StaleFeatures):
             raise answer
         return answer
@@ -48,13 +78,13 @@ class Endpoint:
         """
         return await asyncio.get_running_loop().run_in_executor(self._batches, self._answer_batch, body)
 
-    async def status(self, body: bytes) -> dict[str, Any]:
+    async def status(self) -> dict[str, Any]:
         """What is serving."""
-        return await asyncio.get_running_loop().run_in_executor(None, self.predictor.status)
+        return await asyncio.to_thread(self.predictor.status)
 
     def _answer_batch(self, body: bytes) -> dict[str, Any]:
         arrived = time.perf_counter()
-        rows = parse_batch(self.predictor.project, body)
+        rows = self.predictor.schema.many(body)
         answers = self._answer([Arrival(row, arrived) for row in rows])
         return {
             "predictions": [
@@ -74,63 +104,35 @@ class Endpoint:
         return answers
 
 
-class HotPath:
-    """ASGI middleware: the endpoint's own routes are answered here, everything else is passed on to `app`."""
+class HotPath(Router):
+    """ASGI middleware: the endpoint's own routes and `pages` are answered here, everything else by `app`."""
 
-    def __init__(self, app: Asgi, endpoint: Endpoint) -> None:
-        self.app = app
-        self.endpoint = endpoint
-        self._routes = {
-            ("POST", "/predict"): endpoint.predict,
-            ("POST", "/predict_batch"): endpoint.predict_batch,
-            ("GET", "/status"): endpoint.status,
-        }
+    def __init__(self, app: ASGIApp, endpoint: Endpoint, pages: Sequence[BaseRoute] = ()) -> None:
+        serve = partial(
+            JsonEndpoint,
+            failure="the prediction failed; the service's log says why",
+            observe=endpoint.metrics.observe,
+        )
+        super().__init__(
+            [
+                Route("/predict", serve(_reading(endpoint.predict)), methods=["POST"]),
+                Route("/predict_batch", serve(_reading(endpoint.predict_batch)), methods=["POST"]),
+                Route("/status", serve(lambda _: endpoint.status()), methods=["GET"]),
+                *pages,
+                Mount("/", app),
+            ]
+        )
+        self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One ASGI connection."""
-        route = self._routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
-        if route is None:
-            await self.app(scope, receive, send)
-            return
-        started = time.perf_counter()
-        status, answer = await answer_or_error(route, receive)
-        self.endpoint.metrics.observe(scope["path"], status, time.perf_counter() - started)
-        await _respond(send, status, answer)
-
-
-async def answer_or_error(
-    route: Callable[[bytes], Awaitable[dict[str, Any]]], receive: Receive
-) -> tuple[int, dict[str, Any]]:
-    """HTTP status and JSON of one request. Every error becomes an answer: if one escaped, the client would hang."""
-    try:
-        return 200, await route(await _body(receive))
-    except RequestError as error:
-        return error.status, error.body()
-    except NotReadyError as error:
-        return 503, {"error": str(error)}
-    except Exception:
-        logger.exception("a request failed")
-        return 500, {"error": "the prediction failed; the service's log says why"}
+    async def lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application's own."""
+        await self._app(scope, receive, send)
 
 
-async def _body(receive: Receive) -> bytes:
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    while message.get("more_body"):
-        if len(body) > MAX_BODY_BYTES:
-            break
-        message = await receive()
-        body += message.get("body", b"")
-    if len(body) > MAX_BODY_BYTES:
-        expected = f"at most {MAX_BODY_BYTES // 2**20} MiB; send smaller batches"
-        raise RequestError(413, "the body is too large", [Problem("", "too large", expected)])
-    return body
+def _reading(answer: Callable[[bytes], Awaitable[dict[str, Any]]]) -> Callable[[Request], Awaitable[dict[str, Any]]]:
+    """`answer` to the body of a request."""
 
+    async def read_and_answer(request: Request) -> dict[str, Any]:
+        return await answer(await read_body(request, MAX_BODY_BYTES, "the body is too large", details=TOO_LARGE))
 
-async def _respond(send: Send, status: int, answer: dict[str, Any]) -> None:
-    body = orjson.dumps(answer)
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if status == 413:
-        headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    return read_and_answer

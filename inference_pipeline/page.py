@@ -6,6 +6,9 @@ Nothing comes from another host: the page that BentoML has for this loads badges
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
 
 from fti.project import Project, RequestField
 from inference_pipeline.request import REQUEST_ID, describe
@@ -13,7 +16,6 @@ from inference_pipeline.request import REQUEST_ID, describe
 if TYPE_CHECKING:
     import bentoml
 
-    from inference_pipeline.endpoint import Asgi, Receive, Scope, Send
     from inference_pipeline.predictor import Predictor
 
 HTML = """<!DOCTYPE html>
@@ -33,25 +35,22 @@ HTML = """<!DOCTYPE html>
 </body>
 </html>
 """
-POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
+POLICY = {"content-security-policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"}
 JSON = "application/json"
 
 
-class Page:
-    """ASGI middleware: `GET /` and `GET /docs.json` are answered here, everything else is passed on to `app`."""
+def pages(service: "bentoml.Service[Any]", predictor: "Predictor") -> list[Route]:
+    """The routes `/` and `/docs.json`."""
 
-    def __init__(self, app: "Asgi", *, service: "bentoml.Service[Any]", predictor: "Predictor") -> None:
-        self.app, self.service, self.predictor = app, service, predictor
+    async def page(request: Request) -> Response:
+        return HTMLResponse(HTML.format(name=predictor.project.name), headers=POLICY)
 
-    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        """One ASGI connection."""
-        asked = (scope.get("method"), scope.get("path")) if scope["type"] == "http" else None
-        if asked == ("GET", "/"):
-            await _respond(send, HTML.format(name=self.predictor.project.name).encode(), "text/html; charset=utf-8")
-        elif asked == ("GET", "/docs.json"):
-            await _respond(send, _json(specification(self.service, self.predictor)), JSON)
-        else:
-            await self.app(scope, receive, send)
+    async def document(request: Request) -> Response:
+        """BentoML has HTTP statuses as numbers among its keys."""
+        content = orjson.dumps(specification(service, predictor), option=orjson.OPT_NON_STR_KEYS)
+        return Response(content, headers=POLICY, media_type=JSON)
+
+    return [Route("/", page), Route("/docs.json", document)]
 
 
 def specification(service: "bentoml.Service[Any]", predictor: "Predictor") -> dict[str, Any]:
@@ -94,15 +93,3 @@ def words(project: Project, version: int | None) -> str:
 def _row(field: RequestField) -> str:
     """Whether a field must be given, and what it takes, as cells of a table."""
     return f"{'optional' if field.optional else 'required'} | {describe(field)}".replace("\n", " ")
-
-
-def _json(document: dict[str, Any]) -> bytes:
-    """BentoML has HTTP statuses as numbers among its keys."""
-    return orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS)
-
-
-async def _respond(send: "Send", body: bytes, kind: str) -> None:
-    headers = {"content-type": kind, "content-length": str(len(body)), "content-security-policy": POLICY}
-    start = {"type": "http.response.start", "status": 200}
-    await send({**start, "headers": [(name.encode(), value.encode()) for name, value in headers.items()]})
-    await send({"type": "http.response.body", "body": body})

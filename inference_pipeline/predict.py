@@ -1,13 +1,19 @@
-"""Requests in, predictions out: the same function behind the prediction service and the batch predictions."""
+"""Requests in, predictions out: the same function behind the prediction service and the batch predictions.
 
-from datetime import datetime
+Requests that are not answered: a view's policy is `reject` and its values are too old.
+"""
+
+from dataclasses import asdict
+from datetime import datetime, timedelta
 
 import polars as pl
 
 from fti import prediction
+from fti.http.app import RequestError
 from fti.project import Project
 from fti.stores.feature_store import FeatureStore
 from fti.stores.model_bundle import ModelBundle
+from inference_pipeline.request import Problem
 
 TIME = "event_timestamp"
 UTC_TIME = pl.Datetime("us", "UTC")
@@ -17,6 +23,8 @@ STALE = "stale_views"
 """Feature views whose values were too old at the moment of prediction; their features are null, or defaults."""
 LATER = "later_views"
 """Feature views whose values happened after the moment of prediction; a column that is there where there are some."""
+CONFLICT = 409
+"""The request is well-formed; the state of the feature store forbids an answer."""
 
 
 def predict(project: Project, feature_store: FeatureStore, bundle: ModelBundle, requests: pl.DataFrame) -> pl.DataFrame:
@@ -56,3 +64,38 @@ def completed(project: Project, rows: pl.DataFrame, features: pl.DataFrame) -> t
 def score(project: Project, bundle: ModelBundle, rows: pl.DataFrame) -> pl.DataFrame:
     """`rows`, which hold every feature, with the prediction's columns."""
     return rows.hstack(prediction.columns(bundle.predict(rows), bundle.info, threshold=project.service.threshold))
+
+
+class StaleFeatures(RequestError):
+    """Values of `views` are older than their policy allows."""
+
+    def __init__(self, views: list[str], problems: list[Problem]) -> None:
+        details = [asdict(problem) for problem in problems]
+        error = "features are too old for a prediction; materialize them, then ask again"
+        super().__init__(CONFLICT, error, details=details)
+        self.views = views
+
+
+def refuse(project: Project, store: FeatureStore, service: str, rows: pl.DataFrame) -> dict[int, StaleFeatures]:
+    """Place of each row of `rows` that must not be answered -> what its client is told."""
+    rejecting = {view for view, policy in project.features.freshness.items() if policy.on_stale == "reject"}
+    if not rejecting:
+        return {}
+    stale = {place: views for place, views in enumerate(rows[STALE].to_list()) if rejecting.intersection(views)}
+    if not stale:
+        return {}
+    events = store.online_events(service, rows[list(stale)])
+    moments = rows[TIME][list(stale)].to_list()
+    found = {}
+    for (place, views), event, moment in zip(stale.items(), events.iter_rows(named=True), moments, strict=True):
+        problems = []
+        for view in views:
+            if view in rejecting:
+                age, most = moment - event[view], project.features.freshness[view].max_age
+                problems.append(Problem(view, f"is {_words(age)} old", f"at most {_words(most)}"))
+        found[place] = StaleFeatures(views, problems)
+    return found
+
+
+def _words(age: timedelta) -> str:
+    return str(timedelta(seconds=round(age.total_seconds())))

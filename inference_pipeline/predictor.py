@@ -18,9 +18,8 @@ from fti.stores.log_upload import LogUpload
 from fti.stores.model_bundle import ModelBundle
 from fti.stores.model_registry import ModelRegistry, ModelVersion
 from fti.stores.prediction_log import PredictionLog
-from inference_pipeline.predict import LATER, STALE, UNKNOWN, UTC_TIME, predict
-from inference_pipeline.refuse import StaleFeatures, refuse
-from inference_pipeline.request import REQUEST_ID, Row, example, schema
+from inference_pipeline.predict import LATER, STALE, UNKNOWN, UTC_TIME, StaleFeatures, predict, refuse
+from inference_pipeline.request import REQUEST_ID, RequestSchema, Row
 
 logger = logging.getLogger("fti.service")
 
@@ -60,6 +59,7 @@ class Predictor:
     feature_store: FeatureStore
     registry: ModelRegistry
     log: PredictionLog
+    schema: RequestSchema = field(init=False)
     poll_seconds: float = POLL_SECONDS
     champion: Champion | None = None
     served: int = 0
@@ -73,6 +73,9 @@ class Predictor:
 
     def __post_init__(self) -> None:
         self._uploads = LogUpload(self.log)
+
+    def __post_init__(self) -> None:
+        self.schema = RequestSchema(self.project)
 
     def start(self) -> None:
         """Load the champion, if there is one; from now on follow its alias, and upload the log, in the background."""
@@ -93,7 +96,7 @@ class Predictor:
         champion = self.champion
         if champion is None:
             raise NotReadyError(self._remedy())
-        requests = pl.DataFrame([arrival.row for arrival in arrivals], schema=schema(self.project), orient="row")
+        requests = pl.DataFrame([arrival.row for arrival in arrivals], schema=self.schema.frame, orient="row")
         rows = predict(self.project, self.feature_store, champion.bundle, requests)
         refused = refuse(self.project, self.feature_store, champion.bundle.info["feature_service"], rows)
         if refused:
@@ -170,9 +173,9 @@ class Predictor:
 
     def _load(self, version: ModelVersion) -> Champion:
         bundle = self.registry.bundle(version)
-        row = example(self.project)
+        row = self.schema.example()
         for number in WARM_UP_ROWS:
-            requests = pl.DataFrame([row] * number, schema=schema(self.project), orient="row")
+            requests = pl.DataFrame([row] * number, schema=self.schema.frame, orient="row")
             predict(self.project, self.feature_store, bundle, requests)
         return Champion(version=version, bundle=bundle, loaded_at=datetime.now(UTC))
 

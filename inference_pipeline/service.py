@@ -16,14 +16,17 @@ import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from fti.loading import find_project, load_projects
 from fti.settings import Settings
 from fti.stores import open_stores
 
 if TYPE_CHECKING:
     import bentoml
+    from starlette.types import ASGIApp
 
-    from inference_pipeline.endpoint import Asgi, Endpoint
+    from inference_pipeline.endpoint import Endpoint
     from inference_pipeline.predictor import Predictor
 
 SWITCH_SECONDS = 0.0005
@@ -44,9 +47,9 @@ def bento_service(endpoint: "Endpoint") -> "bentoml.Service[Any]":
     """The BentoML service of one project; its life is the predictor's life."""
     import bentoml
 
-    from inference_pipeline import openapi
+    from inference_pipeline.answer import answer_model, answers_model
 
-    predictor, project = endpoint.predictor, endpoint.predictor.project
+    predictor, project, schema = endpoint.predictor, endpoint.predictor.project, endpoint.predictor.schema
 
     class PredictionService:
         def __init__(self) -> None:
@@ -54,13 +57,13 @@ def bento_service(endpoint: "Endpoint") -> "bentoml.Service[Any]":
             gc.collect()
             gc.freeze()  # what is loaded now stays: collections need not look at it while requests wait
 
-        @bentoml.api(input_spec=openapi.request(project), output_spec=openapi.answer(project))  # type: ignore[untyped-decorator]
+        @bentoml.api(input_spec=schema.request, output_spec=answer_model(project))  # type: ignore[untyped-decorator]
         async def predict(self, **fields: Any) -> dict[str, Any]:
-            return await endpoint.predict(openapi.body(fields))
+            return await endpoint.predict(_body(fields))
 
-        @bentoml.api(input_spec=openapi.batch(project), output_spec=openapi.answers(project))  # type: ignore[untyped-decorator]
+        @bentoml.api(input_spec=schema.batch, output_spec=answers_model(project))  # type: ignore[untyped-decorator]
         async def predict_batch(self, **fields: Any) -> dict[str, Any]:
-            return await endpoint.predict_batch(openapi.body(fields))
+            return await endpoint.predict_batch(_body(fields))
 
         def __is_ready__(self) -> bool:
             return predictor.champion is not None
@@ -74,14 +77,19 @@ def bento_service(endpoint: "Endpoint") -> "bentoml.Service[Any]":
     return svc
 
 
-def application(predictor: "Predictor") -> "Asgi":
+def _body(fields: dict[str, Any]) -> bytes:
+    """A validated model's fields as the JSON that the endpoint parses."""
+    return orjson.dumps(fields, default=lambda model: model.model_dump(mode="json", exclude_unset=True))
+
+
+def application(predictor: "Predictor") -> "ASGIApp":
     """The whole ASGI application, the hot path outermost."""
     from inference_pipeline.endpoint import Endpoint, HotPath
-    from inference_pipeline.page import Page
+    from inference_pipeline.page import pages
 
     endpoint = Endpoint(predictor)
     service = bento_service(endpoint)
-    return HotPath(Page(service.to_asgi(), service=service, predictor=predictor), endpoint)
+    return HotPath(service.to_asgi(), endpoint, pages(service, predictor))
 
 
 def prepare_process(settings: Settings) -> None:
@@ -117,14 +125,13 @@ def __getattr__(name: str) -> Any:
     if name != "svc":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from inference_pipeline.endpoint import Endpoint, HotPath
-    from inference_pipeline.page import Page
+    from inference_pipeline.page import pages
 
     settings = Settings()
     prepare_process(settings)
     endpoint = Endpoint(open_predictor(settings, os.environ.get("FTI_SERVICE_PROJECT")))
     svc = bento_service(endpoint)
-    svc.add_asgi_middleware(Page, service=svc, predictor=endpoint.predictor)
-    svc.add_asgi_middleware(HotPath, endpoint=endpoint)
+    svc.add_asgi_middleware(HotPath, endpoint=endpoint, pages=pages(svc, endpoint.predictor))
     globals()["svc"] = svc
     return svc
 

@@ -14,6 +14,7 @@ import pytest
 from fti.project import Project, Task
 from fti.settings import Settings
 from fti.stores import open_stores
+from inference_pipeline.answer import answers_model
 from inference_pipeline.batch import labels_asset, predictions_asset
 from inference_pipeline.drift import drift_asset
 from inference_pipeline.endpoint import Endpoint
@@ -177,9 +178,7 @@ def test_some_of_a_batch_give_values_and_some_do_not(home: Home) -> None:
 
 
 def test_openapi_and_status_tell_the_task(home: Home) -> None:
-    from inference_pipeline import openapi
-
-    schema = openapi.answers(home.project).model_json_schema()
+    schema = answers_model(home.project).model_json_schema()
     named = {name for definition in schema["$defs"].values() for name in definition["properties"]}
     expected = {
         "binary": {"probability", "label"},
@@ -190,7 +189,8 @@ def test_openapi_and_status_tell_the_task(home: Home) -> None:
     assert expected[task] <= named
     assert ("prediction" in named) == (task == "regression")
     assert home.endpoint.predictor.status()["task"] == task
-    assert openapi.request(home.project)(house_id=3).model_dump(exclude_unset=True) == {"house_id": 3}
+    request = home.endpoint.predictor.schema.request(house_id=3)
+    assert request.model_dump(exclude_unset=True) == {"house_id": 3}
 
 
 def test_online_equals_offline(home: Home) -> None:

@@ -3,19 +3,31 @@
 A row is a whole row of the source; a later event with the same key replaces it. Columns that are left out are null.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 import polars as pl
+from pydantic import AfterValidator, ValidationError
 
+from fti.http.fields import bounds, iso_moment, json_type, kind_of, model_of
 from fti.project import Project, Source
-from fti.times import last_moment, micros
+from fti.times import micros
 
 MAX_ID = 200
+LARGEST = 2**63 - 1
+"""Whole numbers are 64 bits with a sign in between."""
+PLAIN = {"text": pl.String, "boolean": pl.Boolean, "integer": pl.Int64, "number": pl.Float64}
+"""Type of the parsed values of each kind; those of datetimes are microseconds."""
+EXPECTED = {
+    "text": "a text",
+    "boolean": "true or false",
+    "integer": "a whole number from {low} to {high}",
+    "number": "a number",
+    "moment": "a time as ISO 8601 with its offset, for example 2013-01-31T09:05:00Z",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,123 +75,83 @@ class EventSchema:
             raise EventError("source", f"one of the streamed sources {', '.join(self._columns)}", status=404)
         if not isinstance(row, dict):
             raise EventError("row", "an object with the columns of the source")
-        if len(row.keys() - columns.keys()):
-            unknown = min(row.keys() - columns.keys())
-            raise EventError(f"row.{unknown}", f"no such column; the columns are {', '.join(columns)}")
         accepted = content.get("accepted")
-        values = tuple(column.value(row.get(column.name)) for column in columns.values())
-        return Event(name, str(source), values, accepted if isinstance(accepted, int) else None)
+        return Event(name, str(source), columns.values(row), accepted if isinstance(accepted, int) else None)
 
     def rows(self, source: str, events: Iterable[Event]) -> pl.DataFrame:
         """The rows of events of one source, in their order."""
-        columns = self._columns[source].values()
-        values = zip(*(event.values for event in events), strict=True)
-        series = (pl.Series(c.name, v, dtype=c.plain) for c, v in zip(columns, values, strict=True))
-        return pl.DataFrame(list(series)).cast({column.name: column.dtype for column in columns})
+        return self._columns[source].frame(event.values for event in events)
 
     @cached_property
-    def _columns(self) -> Mapping[str, Mapping[str, "Column"]]:
-        found = {}
-        for name, source in self.project.streamed.items():
-            columns = {column.name: column for column in columns_of(source)}
-            time = str(source.timestamp)
-            found[name] = columns | {time: _timely(columns[time], self.project, source)}
-        return found
+    def _columns(self) -> Mapping[str, "Columns"]:
+        return {name: Columns(self.project, source) for name, source in self.project.streamed.items()}
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column of a source and the JSON values that it takes."""
+class Columns:
+    """The columns of a source, and the JSON values that they take; left out, one that is not of the key is null."""
 
-    name: str
-    dtype: Any
-    required: bool
-    plain: Any
-    """Type of the parsed values."""
-    parse: Callable[[Any], Any]
-    expected: str
+    def __init__(self, project: Project, source: Source) -> None:
+        self.dtypes = {name: pl.Series(dtype=dtype).dtype for name, dtype in source.schema.items()}
+        self._expected = {name: _expected(dtype) for name, dtype in self.dtypes.items()}
+        fields = {name: json_type(dtype, _micros, LARGEST) for name, dtype in self.dtypes.items()}
+        if time := source.timestamp:
+            near, words = _timely(project, source)
+            fields[time] = Annotated[fields[time], AfterValidator(near)]
+            self._expected[time] += words
+        required = {name: (kind, ...) if name in source.key else (kind | None, None) for name, kind in fields.items()}
+        self._model = model_of(f"{source.name}_row", required)
 
-    def value(self, given: Any) -> Any:
-        """The parsed value; raises EventError."""
-        if given is None:
-            if self.required:
-                raise EventError(f"row.{self.name}", f"{self.expected}; it is part of the key")
-            return None
+    def values(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The parsed values of a row, in the order of the schema; EventError names the first that is wrong."""
         try:
-            return self.parse(given)
-        except (ValueError, TypeError):
-            raise EventError(f"row.{self.name}", self.expected) from None
+            return tuple(vars(self._model.model_validate(row)).values())
+        except ValidationError as error:
+            raise self._error(error) from None
+
+    def frame(self, values: Iterable[tuple[Any, ...]]) -> pl.DataFrame:
+        """The rows of which these are the values."""
+        columns = zip(self.dtypes.items(), zip(*values, strict=True), strict=True)
+        return pl.DataFrame([pl.Series(n, column, dtype=_plain(dtype)).cast(dtype) for (n, dtype), column in columns])
+
+    def _error(self, error: ValidationError) -> EventError:
+        problems = error.errors(include_url=False)
+        unknown = [str(found["loc"][0]) for found in problems if found["type"] == "extra_forbidden"]
+        if unknown:
+            return EventError(f"row.{min(unknown)}", f"no such column; the columns are {', '.join(self.dtypes)}")
+        name = str(problems[0]["loc"][0])
+        is_null = problems[0]["type"] == "missing" or problems[0]["input"] is None
+        return EventError(f"row.{name}", self._expected[name] + ("; it is part of the key" if is_null else ""))
 
 
-def columns_of(source: Source) -> Sequence[Column]:
-    """The columns of a source's schema."""
-    columns = []
-    for name, dtype in source.schema.items():
-        plain, parse, expected = _kind(pl.Series(dtype=dtype).dtype)
-        columns.append(Column(name, dtype, name in source.key, plain, parse, expected))
-    return columns
+def _expected(dtype: pl.DataType) -> str:
+    """What a column takes, in words; ValueError for a type that events cannot have."""
+    kind = kind_of(dtype)
+    if kind is None or kind not in EXPECTED:
+        raise ValueError(f"a streamed source has no columns of type {dtype}: events are JSON")
+    low, high = bounds(dtype, LARGEST) if kind == "integer" else (0, 0)
+    return EXPECTED[kind].format(low=low, high=high)
 
 
-def _kind(dtype: pl.DataType) -> tuple[Any, Callable[[Any], Any], str]:
+def _plain(dtype: pl.DataType) -> Any:
     if isinstance(dtype, pl.Datetime):
-        return pl.Int64, _moment, "a time as ISO 8601 with its offset, for example 2013-01-31T09:05:00Z"
-    if dtype.is_integer():
-        kind: Any = type(dtype)
-        low, high = pl.select(kind.min(), max=kind.max()).row(0)
-        low, high = max(low, -(2**63)), min(high, 2**63 - 1)
-        return pl.Int64, _integer(low, high), f"a whole number from {low} to {high}"
-    if dtype.is_float():
-        return pl.Float64, _number, "a number"
-    if dtype == pl.Boolean:
-        return pl.Boolean, _exactly(bool), "true or false"
-    if dtype == pl.String:
-        return pl.String, _exactly(str), "a text"
-    raise ValueError(f"a streamed source has no columns of type {dtype}: events are JSON")
+        return pl.Datetime("us", dtype.time_zone)
+    return PLAIN[str(kind_of(dtype))]
 
 
-def _moment(value: str) -> int:
-    moment = datetime.fromisoformat(value)
-    if moment.tzinfo is None:
-        raise ValueError(value)
-    return micros(moment)
+def _micros(value: Any) -> int:
+    return micros(iso_moment(value))
 
 
-def _timely(column: Column, project: Project, source: Source) -> Column:
-    """The time of a row, which lies in the project's partitions, as it does in a batch, and near its clock."""
+def _timely(project: Project, source: Source) -> tuple[Callable[[int], int], str]:
+    """The time of a row lies in the project's partitions, as it does in a batch, and near its clock: reader, words."""
     start, end = project.partitions_start, project.partitions_end
+    first, last = micros(start), micros(end) if end else None
 
-    def parse(value: str) -> int:
-        moment = _moment(value)
-        if moment < micros(start) or (end is not None and moment >= micros(end)):
-            raise ValueError(value)
-        if moment > micros(last_moment(source.max_ahead, project.now())):
-            raise ValueError(value)
+    def near(moment: int) -> int:
+        latest = micros(project.now() + source.max_ahead)
+        if moment < first or (last is not None and moment >= last) or moment > latest:
+            raise ValueError("too far away")
         return moment
 
     span = f"in the project's partitions: from {start:%Y-%m-%d}" + (f" to before {end:%Y-%m-%d}" if end else " on")
-    ahead = f"at most {source.max_ahead} ahead of the clock (Source.max_ahead)"
-    return replace(column, parse=parse, expected=f"{column.expected}, {span}, {ahead}")
-
-
-def _integer(low: int, high: int) -> Callable[[Any], int]:
-    def parse(value: Any) -> int:
-        if type(value) is not int or not low <= value <= high:
-            raise ValueError(value)
-        return value
-
-    return parse
-
-
-def _number(value: Any) -> float:
-    if type(value) not in (int, float):
-        raise ValueError(value)
-    return float(value)
-
-
-def _exactly(kind: type) -> Callable[[Any], Any]:
-    def parse(value: Any) -> Any:
-        if type(value) is not kind:
-            raise ValueError(value)
-        return value
-
-    return parse
+    return near, f", {span}, at most {source.max_ahead} ahead of the clock (Source.max_ahead)"

@@ -13,74 +13,109 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
 
 from feature_pipeline.stream.checkpoint import Checkpoint
 from feature_pipeline.stream.consumer import checkpoint_of, project_named, report
 from feature_pipeline.stream.events import EventError, EventSchema
-from feature_pipeline.stream.group_commit import GroupCommit
-from fti.errors import FtiError
+from fti.errors import FtiError, NotReadyError
+from fti.http.app import JsonEndpoint, JsonResponse, RequestError, decoded, read_body
+from fti.http.batching import MicroBatcher
 from fti.project import Project
 from fti.settings import Settings
 from fti.stores.event_log import EventLog, open_event_log
 
 MAX_BODY_BYTES = 4 * 2**20
+MAX_WAITING = 200_000
+"""Events that may wait in memory; over it new ones are refused until the log has caught up."""
+MAX_PROBLEMS = 100
 RESTART_SECONDS = 1.0
+NUMBERS = ("accepted", "applied", "duplicates", "rejected", "lag", "freshness_seconds", "last_applied")
+"""Of `status`, those that are metrics too."""
 
-logger = logging.getLogger("fti.stream")
-
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-Answer = tuple[int, Any]
+Handler = Callable[[Request], Awaitable[Any]]
 
 
-class RequestError(Exception):
-    """A request that is refused: HTTP status and JSON body."""
+class IngestService(Router):
+    """The ASGI application of one project. What arrives while one group is being made durable is written at once."""
 
-    def __init__(self, status: int, **body: Any) -> None:
-        super().__init__(body.get("error"))
-        self.answer: Answer = (status, body)
-
-
-class IngestService:
-    """The ASGI application of one project."""
-
-    def __init__(self, project: Project, log: EventLog, checkpoint: Checkpoint, *, token: str = "") -> None:
+    def __init__(
+        self,
+        project: Project,
+        log: EventLog,
+        checkpoint: Checkpoint,
+        *,
+        token: str = "",
+        max_waiting: int = MAX_WAITING,
+    ) -> None:
         self.project, self.log, self.checkpoint = project, log, checkpoint
-        self.accepted = 0
+        self.accepted = self._num_waiting = 0
         self._schema = EventSchema(project)
+        self._max_waiting = max_waiting
         self._token = token.encode()
-        self._commit = GroupCommit(log.append)
-        self._routes: dict[tuple[str, str], Callable[[Scope, Receive], Awaitable[Answer]]] = {
+        self._commit = MicroBatcher(self._write, max_size=MAX_WAITING, retry=False)
+        handlers: dict[tuple[str, str], Handler] = {
             ("POST", "/events"): self.events,
             ("GET", "/status"): self.status,
             ("GET", "/rejected"): self.rejected,
             ("GET", "/metrics"): self.metrics,
             ("GET", "/livez"): self.live,
         }
+        self._pages = ", ".join(f"{method} {path}" for method, path in handlers)
+        serve = partial(JsonEndpoint, failure="the request failed; the service's log says why", unavailable=FtiError)
+        routes = [Route(path, serve(handler), methods=[method]) for (method, path), handler in handlers.items()]
+        super().__init__([*routes, Route("/{path:path}", serve(self.nothing))])
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One ASGI connection."""
-        if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
-            return
-        status, content = await self._answer(scope, receive)
-        body = content if isinstance(content, bytes) else orjson.dumps(content)
-        kind = b"text/plain; version=0.0.4" if isinstance(content, bytes) else b"application/json"
-        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
-        if status == 413:
-            headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-    async def events(self, scope: Scope, receive: Receive) -> Answer:
+    async def events(self, request: Request) -> Response:
         """Accept events: all of the request's or none."""
-        self._authorize(scope)
-        contents = _contents(await _body(receive), _header(scope, b"content-type"))
+        self._authorize(request)
+        too_large = f"at most {MAX_BODY_BYTES // 2**20} MiB a request; send smaller batches"
+        body = await read_body(request, MAX_BODY_BYTES, too_large)
+        lines = self._lines(_contents(body, request.headers.get("content-type", "")))
+        if self._num_waiting > self._max_waiting:
+            raise NotReadyError("more events come than the log can take: send them again later")
+        self._num_waiting += len(lines)
+        try:
+            await self._commit.submit(lines)
+        finally:
+            self._num_waiting -= len(lines)
+        self.accepted += len(lines)
+        return JsonResponse({"accepted": len(lines)}, 202)
+
+    async def status(self, request: Request) -> dict[str, Any]:
+        """How far the consumer is; `lag` is the number of accepted events that are not applied yet."""
+        return await asyncio.to_thread(self._status)
+
+    async def rejected(self, request: Request) -> dict[str, Any]:
+        """The events that were set aside last."""
+        self._authorize(request)
+        return {"rejected": await asyncio.to_thread(self.checkpoint.rejected)}
+
+    async def metrics(self, request: Request) -> Response:
+        """The numbers of `status` for Prometheus."""
+        gauges = Gauges(self.project.name, await asyncio.to_thread(self._status))
+        return Response(generate_latest(gauges), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    async def live(self, request: Request) -> dict[str, Any]:
+        """That the process answers."""
+        return {"project": self.project.name}
+
+    async def nothing(self, request: Request) -> None:
+        """Any other path or method."""
+        raise RequestError(404, f"no such page; there are {self._pages}")
+
+    def _lines(self, contents: Sequence[Any]) -> list[bytes]:
+        """The events as lines of the log; RequestError when one is wrong."""
         now = time.time_ns() // 1000
         lines, problems, status = [], [], 202
         for place, content in enumerate(contents):
@@ -93,93 +128,49 @@ class IngestService:
                 kept = {"id": event.id, "source": event.source, "row": content["row"], "accepted": now}
                 lines.append(orjson.dumps(kept))
         if problems:
-            raise RequestError(status, error="no event was accepted", problems=problems[:100])
-        await self._commit.append(lines)
-        self.accepted += len(lines)
-        return 202, {"accepted": len(lines)}
+            raise RequestError(status, "no event was accepted", problems=problems[:MAX_PROBLEMS])
+        return lines
 
-    async def status(self, scope: Scope, receive: Receive) -> Answer:
-        """How far the consumer is; `lag` is the number of accepted events that are not applied yet."""
-        return 200, await asyncio.to_thread(self._status)
-
-    async def rejected(self, scope: Scope, receive: Receive) -> Answer:
-        """The events that were set aside last."""
-        self._authorize(scope)
-        return 200, {"rejected": await asyncio.to_thread(self.checkpoint.rejected)}
-
-    async def metrics(self, scope: Scope, receive: Receive) -> Answer:
-        """The numbers of `status` for Prometheus."""
-        numbers = await asyncio.to_thread(self._status)
-        return 200, "".join(
-            f'fti_events_{name}{{project="{self.project.name}"}} {numbers[name]}\n'
-            for name in ("accepted", "applied", "duplicates", "rejected", "lag", "freshness_seconds", "last_applied")
-            if numbers[name] is not None
-        ).encode()
-
-    async def live(self, scope: Scope, receive: Receive) -> Answer:
-        return 200, {"project": self.project.name}
+    def _write(self, requests: Sequence[list[bytes]]) -> Sequence[None]:
+        """Make the events of several requests durable."""
+        self.log.append([line for lines in requests for line in lines])
+        return [None] * len(requests)
 
     def _status(self) -> dict[str, Any]:
         facts = self.checkpoint.facts()
         lag = self.log.backlog(facts.pop("position"))
         return {"project": self.project.name, "accepted": self.accepted, "lag": lag, **facts}
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
-        route = self._routes.get((scope["method"], scope["path"]))
-        if route is None:
-            return 404, {"error": f"no such page; there are {', '.join(f'{m} {p}' for m, p in self._routes)}"}
-        try:
-            return await route(scope, receive)
-        except RequestError as error:
-            return error.answer
-        except FtiError as error:
-            return 503, {"error": str(error)}
-        except Exception:
-            logger.exception("a request failed")
-            return 500, {"error": "the request failed; the service's log says why"}
-
-    def _authorize(self, scope: Scope) -> None:
-        given = _header(scope, b"authorization").removeprefix(b"Bearer ")
+    def _authorize(self, request: Request) -> None:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode("latin-1")
         if self._token and not hmac.compare_digest(given, self._token):
-            raise RequestError(401, error="send `authorization: Bearer <FTI_EVENTS_TOKEN>`")
+            raise RequestError(401, "send `authorization: Bearer <FTI_EVENTS_TOKEN>`")
 
 
-def _header(scope: Scope, name: bytes) -> bytes:
-    found: bytes = next((value for key, value in scope["headers"] if key == name), b"")
-    return found
+class Gauges(Collector):
+    """The numbers of a service's status as metrics; one that is not known yet is left out."""
+
+    def __init__(self, project: str, numbers: dict[str, Any]) -> None:
+        self._project, self._numbers = project, numbers
+
+    def collect(self) -> Iterator[Metric]:
+        """A gauge for each number."""
+        for name in NUMBERS:
+            if self._numbers[name] is not None:
+                gauge = GaugeMetricFamily(f"fti_events_{name}", f"`{name}` of GET /status.", labels=["project"])
+                gauge.add_metric([self._project], self._numbers[name])
+                yield gauge
 
 
-async def _body(receive: Receive) -> bytes:
-    body, more = b"", True
-    while more:
-        message = await receive()
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-        if len(body) > MAX_BODY_BYTES:
-            raise RequestError(413, error=f"at most {MAX_BODY_BYTES // 2**20} MiB a request; send smaller batches")
-    return body
-
-
-def _contents(body: bytes, kind: bytes) -> list[Any]:
+def _contents(body: bytes, kind: str) -> list[Any]:
     """The decoded events of a request."""
-    try:
-        if kind.startswith(b"application/x-ndjson"):
-            return [orjson.loads(line) for line in body.splitlines() if line.strip()]
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise RequestError(400, error=f"the body is not JSON: {error}") from None
+    if kind.startswith("application/x-ndjson"):
+        return [decoded(line) for line in body.splitlines() if line.strip()]
+    content = decoded(body)
     events = content.get("events", [content]) if isinstance(content, dict) else content
     if not isinstance(events, list):
-        raise RequestError(400, error='`events` is not a list; send {"events": [...]}')
+        raise RequestError(400, '`events` is not a list; send {"events": [...]}')
     return events
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
 
 
 async def keep_consumer(project: str) -> None:

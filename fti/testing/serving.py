@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from fti.testing.result import Broken
 from fti.testing.sample import TIME
 
 if TYPE_CHECKING:
-    from inference_pipeline.endpoint import Asgi
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 ASKED = 300
 REAL = 20
@@ -49,12 +49,13 @@ def online_equals_offline(rehearsal: Rehearsal) -> None:
 
 def service_answers(rehearsal: Rehearsal) -> None:
     """The request made of the fields' examples, and real ones, over the service's ASGI application."""
-    from inference_pipeline.request import RequestError, parse_one
+    from fti.http.app import RequestError
+    from inference_pipeline.request import RequestSchema
 
     project = rehearsal.project
     example = {name: field.example for name, field in project.service.request.items()}
     try:
-        parse_one(project, orjson.dumps(example))
+        RequestSchema(project).one(orjson.dumps(example))
     except RequestError as error:
         raise Broken(
             f"the fields' examples are no request: {_error(error.body())}. Mend RequestField.example."
@@ -77,7 +78,7 @@ def service_refuses(rehearsal: Rehearsal) -> None:
     require_refusals(rehearsal.project, application(rehearsal))
 
 
-def require_refusals(project: Project, app: Asgi) -> None:
+def require_refusals(project: Project, app: ASGIApp) -> None:
     """Ask `app` what it must not answer."""
     for name, what, body in bad_requests(project):
         status, answer = ask(app, body)
@@ -128,36 +129,29 @@ def _windows(rows: pl.DataFrame, width: timedelta) -> list[pl.DataFrame]:
     return numbered.partition_by("__window", include_key=False, maintain_order=True)
 
 
-def application(rehearsal: Rehearsal) -> Asgi:
+def application(rehearsal: Rehearsal) -> ASGIApp:
     """The service's hot path with the trained model as champion, without a server around it."""
-    from inference_pipeline import openapi
     from inference_pipeline.endpoint import Endpoint, HotPath
     from inference_pipeline.predictor import Predictor
 
     assert rehearsal.champion
-    assert openapi.request(rehearsal.project)
     stores = rehearsal.stores
     predictor = Predictor(rehearsal.project, rehearsal.online, rehearsal.registry, stores["prediction_log"])
     predictor.refresh()
     return HotPath(_nothing_else, Endpoint(predictor))
 
 
-def ask(app: Asgi, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+def ask(app: ASGIApp, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     """Status and answer of `POST /predict`."""
 
-    async def exchange() -> tuple[int, dict[str, Any]]:
-        sent: list[dict[str, Any]] = []
+    import httpx
 
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": orjson.dumps(body), "more_body": False}
+    async def exchange() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+            return await client.post("/predict", content=orjson.dumps(body))
 
-        async def send(message: dict[str, Any]) -> None:
-            sent.append(message)
-
-        await app({"type": "http", "method": "POST", "path": "/predict"}, receive, send)
-        return sent[0]["status"], orjson.loads(b"".join(message.get("body", b"") for message in sent[1:]))
-
-    return asyncio.run(exchange())
+    response = asyncio.run(exchange())
+    return response.status_code, response.json()
 
 
 def bad_requests(project: Project) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -193,7 +187,5 @@ def _error(answer: dict[str, Any]) -> str:
     return details or str(answer.get("error"))
 
 
-async def _nothing_else(
-    scope: dict[str, Any], receive: Callable[..., Awaitable[Any]], send: Callable[..., Awaitable[Any]]
-) -> None:
+async def _nothing_else(scope: Scope, receive: Receive, send: Send) -> None:
     raise AssertionError(f"{scope} is not of the hot path")

@@ -4,12 +4,13 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import httpx
 import orjson
 import polars as pl
 import pytest
 
 from feature_pipeline.stream.checkpoint import Checkpoint
-from feature_pipeline.stream.events import EventError, EventSchema, columns_of
+from feature_pipeline.stream.events import Columns, EventError, EventSchema
 from feature_pipeline.stream.service import MAX_BODY_BYTES, IngestService
 from fti.errors import ConflictError, DataError
 from fti.projects.flights import project
@@ -25,29 +26,22 @@ def event(name="1", source="weather", **row):
 class Client:
     """Requests to the ASGI application, without a socket."""
 
-    def __init__(self, folder, token=""):
+    def __init__(self, folder, **options):
         self.log = LocalEventLog(folder / "events")
-        self.service = IngestService(
-            project, self.log, Checkpoint(f"sqlite:///{folder}/fti.db", project.name), token=token
-        )
+        checkpoint = Checkpoint(f"sqlite:///{folder}/fti.db", project.name)
+        self.service = IngestService(project, self.log, checkpoint, **options)
 
     def __call__(self, method, path, body=b"", **headers):
-        body = body if isinstance(body, bytes) else orjson.dumps(body)
-        parts = [body[start : start + 2**20] for start in range(0, max(len(body), 1), 2**20)]
-        messages = [{"body": part, "more_body": place + 1 < len(parts)} for place, part in enumerate(parts)]
-        sent = []
+        content = body if isinstance(body, bytes) else orjson.dumps(body)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
 
-        async def receive():
-            return messages.pop(0)
+        async def exchange():
+            transport = httpx.ASGITransport(self.service)
+            async with httpx.AsyncClient(transport=transport, base_url="http://service") as own:
+                return await own.request(method, path, content=content, headers=named)
 
-        async def send(message):
-            sent.append(message)
-
-        named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-        scope = {"type": "http", "method": method, "path": path, "headers": named}
-        asyncio.run(self.service(scope, receive, send))
-        content = sent[1]["body"]
-        return sent[0]["status"], orjson.loads(content) if content[:1] in b"{[" else content.decode()
+        answer = asyncio.run(exchange())
+        return answer.status_code, answer.json() if answer.text[:1] in "{[" else answer.text
 
 
 @pytest.fixture
@@ -95,11 +89,20 @@ def test_a_wrong_event_is_named_and_none_of_its_request_is_accepted(client, wron
 @pytest.mark.parametrize(("dtype", "low", "high"), [(pl.Int8, -128, 127), (pl.UInt64, 0, 2**63 - 1)])
 def test_a_whole_number_fits_its_column(dtype, low, high):
     source = replace(project.source("weather"), schema={"n": dtype}, key=("n",), timestamp=None, streamed=False)
-    (column,) = columns_of(source)
-    assert [column.value(number) for number in (low, high)] == [low, high]
+    columns = Columns(project, source)
+    assert [columns.values({"n": number}) for number in (low, high)] == [(low,), (high,)]
     for wrong in (low - 1, high + 1, True, 1.0):
         with pytest.raises(EventError, match=f"row.n: expected a whole number from {low} to {high}"):
-            column.value(wrong)
+            columns.values({"n": wrong})
+
+
+def test_a_column_of_milliseconds_holds_the_moment_that_the_event_names():
+    schema = {"at": pl.Datetime("ms", "UTC"), "_id": pl.String, "copy": pl.Int64, "a b": pl.Float32}
+    source = replace(project.source("weather"), schema=schema, key=("_id",), timestamp=None, streamed=False)
+    columns = Columns(project, source)
+    rows = columns.frame([columns.values({"at": "2013-01-05T01:00:00+01:00", "_id": "x", "copy": 3, "a b": 1})])
+    assert rows.schema == schema
+    assert rows.row(0) == (datetime(2013, 1, 5, tzinfo=UTC), "x", 3, 1.0)
 
 
 def test_a_source_that_is_not_streamed_is_not_found(client):
@@ -114,6 +117,18 @@ def test_bodies_that_are_too_large_or_no_json_are_refused(client):
     assert client("GET", "/nothing")[0] == 404
 
 
+def test_more_events_than_may_wait_are_refused(tmp_path):
+    client = Client(tmp_path, max_waiting=-1)
+    status, answer = client("POST", "/events", event())
+    assert (status, answer["error"]) == (503, "more events come than the log can take: send them again later")
+
+
+def test_another_method_is_no_page_either(client):
+    status, answer = client("GET", "/events")
+    assert status == 404
+    assert answer["error"].startswith("no such page; there are POST /events, GET /status")
+
+
 def test_a_token_is_asked_for(tmp_path):
     client = Client(tmp_path, token="secret")
     assert client("POST", "/events", event())[0] == 401
@@ -126,7 +141,7 @@ def test_status_and_metrics_tell_the_lag(client):
     client("POST", "/events", {"events": [event("1"), event("2")]})
     status, answer = client("GET", "/status")
     assert (status, answer["accepted"], answer["lag"], answer["applied"]) == (200, 2, 2, 0)
-    assert 'fti_events_lag{project="flights"} 2\n' in client("GET", "/metrics")[1]
+    assert 'fti_events_lag{project="flights"} 2.0\n' in client("GET", "/metrics")[1]
 
 
 def test_a_torn_last_line_is_nobodys_event_and_a_log_has_one_writer(tmp_path):

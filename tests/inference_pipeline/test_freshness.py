@@ -12,8 +12,8 @@ from fti.errors import DataError
 from fti.project import Freshness
 from fti.projects.flights import project as flights
 from inference_pipeline.endpoint import Endpoint
+from inference_pipeline.predict import StaleFeatures
 from inference_pipeline.predictor import Predictor
-from inference_pipeline.refuse import StaleFeatures
 from tests.inference_pipeline.world import LIVE
 
 WEATHER = "origin_weather"
@@ -112,7 +112,7 @@ def test_in_a_batch_only_the_stale_row_is_refused(endpoint, bodies, log):
 
 def test_status_shows_policy_and_newest_event_of_each_view(endpoint):
     own = endpoint(**{WEATHER: Freshness(max_age=2 * HOUR, on_stale="reject")})
-    features = asyncio.run(own.status(b""))["features"]
+    features = asyncio.run(own.status())["features"]
     assert features[WEATHER]["max_age_seconds"] == 7200
     assert features[WEATHER]["on_stale"] == "reject"
     assert features[WEATHER]["newest_event"] == LIVE.isoformat()

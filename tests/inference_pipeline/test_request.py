@@ -11,17 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fti.http.app import RequestError
 from fti.project import Project, Service
 from fti.projects.flights import project
-from inference_pipeline.request import MAX_PROBLEMS, RequestError, example, parse_batch, parse_one
+from inference_pipeline.request import MAX_PROBLEMS, RequestSchema
 
+REQUESTS = RequestSchema(project)
 GOOD = {name: field.example for name, field in project.service.request.items()}
 
 
 def refused(body: bytes | dict[str, Any], *, batch: bool = False) -> RequestError:
     """The error of a body that must be refused."""
     with pytest.raises(RequestError) as caught:
-        (parse_batch if batch else parse_one)(project, body if isinstance(body, bytes) else json.dumps(body).encode())
+        (REQUESTS.many if batch else REQUESTS.one)(body if isinstance(body, bytes) else json.dumps(body).encode())
     return caught.value
 
 
@@ -60,7 +62,7 @@ def test_a_malformed_field_is_named(change: dict[str, Any], field: str, problem:
 def test_a_missing_field_is_named_and_an_optional_one_is_not_missed() -> None:
     body = {name: value for name, value in GOOD.items() if name not in ("origin", "tailnum")}
     assert [found["field"] for found in refused(body).body()["details"]] == ["origin"]
-    assert parse_one(project, orjson.dumps(body | {"origin": "EWR"}))["tailnum"] is None
+    assert REQUESTS.one(orjson.dumps(body | {"origin": "EWR"}))["tailnum"] is None
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b'{"flight": NaN}', b'{"flight": Infinity}', b"'a'"])
@@ -95,7 +97,7 @@ def test_problems_of_a_batch_name_the_instance_and_are_not_endless() -> None:
 
 
 def test_the_examples_of_the_fields_make_a_request() -> None:
-    row = example(project)
+    row = REQUESTS.example()
     assert row["sched_dep"].tzinfo is not None
     assert row["flight"] == GOOD["flight"]
     assert row["request_id"]
@@ -114,12 +116,12 @@ JSON = st.recursive(
 
 def statuses(body: bytes) -> Iterator[int]:
     """What each way of parsing says of `body`."""
-    for parse in (parse_one, parse_batch):
+    for parse in (REQUESTS.one, REQUESTS.many):
         try:
-            parse(project, body)
+            parse(body)
             yield 200
         except RequestError as error:
-            yield error.status if error.problems else 500
+            yield error.status if error.body()["details"] else 500
 
 
 @given(JSON)
@@ -136,16 +138,16 @@ def later(project: Project, days: int) -> dict[str, Any]:
 def test_a_moment_far_ahead_of_the_clock_is_refused_with_the_limit(asked: Project) -> None:
     for moment in ("2199-01-01T00:00:00Z", later(asked, 368)["sched_dep"]):
         with pytest.raises(RequestError) as caught:
-            parse_one(asked, orjson.dumps(GOOD | {"sched_dep": moment}))
+            RequestSchema(asked).one(orjson.dumps(GOOD | {"sched_dep": moment}))
         assert caught.value.status == 422
         (found,) = caught.value.body()["details"]
         assert found["field"] == "sched_dep"
         assert f"{asked.now() + timedelta(days=366):%Y-%m-%d}" in found["problem"]
         assert "Service.max_ahead" in found["problem"]
-    assert parse_one(asked, orjson.dumps(later(asked, 365)))["sched_dep"] > asked.now()
+    assert RequestSchema(asked).one(orjson.dumps(later(asked, 365)))["sched_dep"] > asked.now()
     near = replace(asked, service=replace(asked.service, max_ahead=timedelta(hours=1)))
     with pytest.raises(RequestError):
-        parse_one(near, orjson.dumps(later(near, 1)))
+        RequestSchema(near).one(orjson.dumps(later(near, 1)))
 
 
 def test_the_clock_of_data_that_is_played_again_ends_with_it() -> None:
@@ -162,4 +164,4 @@ def test_one_moment_in_2199_refuses_its_batch_and_is_named() -> None:
 
 
 def test_other_moments_of_a_request_may_be_far() -> None:
-    assert parse_one(project, orjson.dumps(GOOD | {"sched_arr": "2031-01-01T00:00:00Z"}))["sched_arr"].year == 2031
+    assert REQUESTS.one(orjson.dumps(GOOD | {"sched_arr": "2031-01-01T00:00:00Z"}))["sched_arr"].year == 2031

@@ -16,7 +16,7 @@ from fti.new.profiles import Profile
 from fti.new.read import read
 from fti.new.show import print_profile
 from fti.new.tables import open_table
-from inference_pipeline.request import example
+from inference_pipeline.request import RequestSchema
 from tests.new.generated import feast_schemas, feature_rows, imported, new, raw_rows
 
 
@@ -246,7 +246,7 @@ def test_a_hostile_table_becomes_a_project_whose_rows_fit_its_feast_objects(name
         labels = project.label.rows({"made": rows})
         assert set(labels["churned"].unique().drop_nulls()) == {0, 1}
         assert set(project.service.request) <= set(labels.columns)
-        assert set(example(project)) == {*project.service.request, "request_id"}
+        assert set(RequestSchema(project).example()) == {*project.service.request, "request_id"}
 
 
 @pytest.mark.parametrize("name", [*STOPPED, *REFUSED])

@@ -10,7 +10,6 @@ import redis
 from fti.errors import NotReadyError
 from fti.stores.feature_store import FeatureStore
 from fti.stores.online.redis_backend import RedisBackend
-from fti.stores.online.redis_line import Line, packed_mget
 from tests.redis_server import free_port, redis_server
 from tests.stores.test_online_store import NOON, ROWS, driver, moods, read, store_at, trips, write
 
@@ -137,25 +136,3 @@ def test_many_threads_read_at_once(empty_redis):
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda name: backend.get([name, name]), names * 5)) == [[name, name] for name in names * 5]
     backend.close()
-
-
-def test_a_read_is_the_command_that_redis_py_would_send():
-    from redis.connection import Connection
-
-    keys = [b"", b"a\r\nb", "Zürich".encode() * 300, *(str(number).encode() for number in range(1200))]
-    assert packed_mget(keys) == b"".join(Connection().pack_command("MGET", *keys))
-
-
-def test_a_slow_server_is_looked_at_less_and_less(empty_redis):
-    with redis.Redis.from_url(empty_redis) as client:
-        client.set("key", "value")
-        line = Line(client.connection_pool.get_connection())
-        for late in (1, 3):
-            client.execute_command("CLIENT", "PAUSE", 500, "ALL")
-            assert line.mget([b"key"], eager=True) == [b"value"]
-            assert line.num_asleep == late, "the answer came late"
-            for left in range(late - 1, -1, -1):
-                assert line.mget([b"key"], eager=True) == [b"value"]
-                assert line.num_asleep == left
-        line.connection.disconnect()
-        client.connection_pool.release(line.connection)

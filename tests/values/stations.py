@@ -26,6 +26,7 @@ from feature_pipeline.validate import REASON
 from fti import drift
 from fti.errors import FtiError
 from fti.fingerprint import fingerprint
+from fti.http.app import RequestError
 from fti.new import read
 from fti.new.strict import typed
 from fti.new.tables import open_table
@@ -36,8 +37,7 @@ from fti.stores.lake import Lake
 from fti.stores.prediction_log import PredictionLog
 from fti.values import as_numbers
 from fti.windows import rolling_statistics
-from inference_pipeline.request import RequestError, parse_batch, parse_one
-from inference_pipeline.request import schema as request_schema
+from inference_pipeline.request import RequestSchema
 from tests.values.feast_house import NOON, House
 from tests.values.kinds import KINDS, Kind
 from tests.values.same import of_python, plain
@@ -197,11 +197,9 @@ def request(kind: Kind, values: pl.Series, many: bool) -> Carried:
     fields = {"value": RequestField(dtype=values.dtype, description="a value", example=None, optional=True)}
     project = replace(flights, service=replace(flights.service, request=fields))
     given = [{"value": value} for value in _json(values)]
-    if many:
-        rows = parse_batch(project, _body({"instances": given}))
-    else:
-        rows = [parse_one(project, _body(one)) for one in given]
-    return plain(pl.DataFrame(rows, schema=request_schema(project), orient="row")["value"]), plain(values)
+    requests = RequestSchema(project)
+    rows = requests.many(_body({"instances": given})) if many else [requests.one(_body(one)) for one in given]
+    return plain(pl.DataFrame(rows, schema=requests.frame, orient="row")["value"]), plain(values)
 
 
 def _body(content: Any) -> bytes:

@@ -5,19 +5,16 @@ Redis Cluster is not supported: one request's keys lie in many slots. A server w
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import orjson
-import polars as pl
 import redis
 
 from fti.errors import NotReadyError
 from fti.stores.online.backend import Written
 from fti.stores.online.layout import Layout
-from fti.stores.online.redis_line import Line
 from fti.stores.online.sections import DamagedError, without
 
 CHUNK = 512
@@ -93,11 +90,6 @@ class RedisBackend:
         self._url, self._expiry = url, key_ttl_seconds or 0
         self._facts = orjson.dumps([project]) + b"facts"
         self._layouts: dict[int, Layout] = {}
-        self._idle: list[Line] = []
-        """Connections that are kept for reading: to ask the client's pool for one costs half as much as a read."""
-        self._asking: list[Line] = []
-        """Those that wait for an answer; only one at a time may keep a processor busy with that."""
-        self._several_processors = pl.thread_pool_size() > 1
 
     @cached_property
     def client(self) -> redis.Redis:
@@ -112,32 +104,11 @@ class RedisBackend:
 
     def _get(self, client: Any, keys: Sequence[bytes]) -> list[bytes | None]:
         if len(keys) <= MGET:
-            return self._mget(client, keys)
+            return list(client.mget(keys))
         with client.pipeline(transaction=True) as pipeline:
             for first in range(0, len(keys), MGET):
                 pipeline.mget(keys[first : first + MGET])
             return [value for values in pipeline.execute() for value in values]
-
-    def _mget(self, client: Any, keys: Sequence[bytes]) -> list[bytes | None]:
-        """One command on a connection of our own. When the server has closed that meanwhile, the client asks anew."""
-        pool = client.connection_pool
-        line = self._idle.pop() if self._idle else Line(pool.get_connection())
-        if line.connection.pid != os.getpid():  # after a fork, the socket is the parent's
-            return self._mget(client, keys)
-        alone, found = self._several_processors and not self._asking, None
-        self._asking.append(line)
-        try:
-            found = line.mget(keys, eager=alone)
-        except redis.exceptions.ConnectionError:
-            return list(client.mget(keys))
-        finally:
-            self._asking.remove(line)
-            if found is None:
-                line.connection.disconnect()
-                pool.release(line.connection)
-            else:
-                self._idle.append(line)
-        return found
 
     def write(self, rows: Written) -> None:
         """A script call for every `CHUNK` rows: each row is put or left as a whole."""
@@ -198,8 +169,6 @@ class RedisBackend:
 
     def close(self) -> None:
         """All connections."""
-        while self._idle:
-            self._idle.pop().connection.disconnect()
         if "client" in self.__dict__:
             self.client.close()
             del self.__dict__["client"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from inference_pipeline.microbatch import MicroBatcher
+from fti.http.batching import MicroBatcher
 
 
 def test_what_waits_is_one_group() -> None:
@@ -57,3 +57,18 @@ def test_a_client_that_leaves_hurts_nobody() -> None:
         return await staying
 
     assert asyncio.run(run()) == 2
+
+
+def test_without_a_retry_a_group_runs_once_and_shares_its_error() -> None:
+    groups: list[list[int]] = []
+
+    def answer(items: Sequence[int]) -> list[int]:
+        groups.append(list(items))
+        raise ArithmeticError("the disk is full")
+
+    async def run() -> list[int | BaseException]:
+        batcher = MicroBatcher(answer, retry=False)
+        return await asyncio.gather(*(batcher.submit(item) for item in range(3)), return_exceptions=True)
+
+    assert [type(error) for error in asyncio.run(run())] == [ArithmeticError] * 3
+    assert groups == [[0, 1, 2]]
