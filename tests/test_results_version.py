@@ -13,7 +13,9 @@ from fti.calendar import PARTS, calendar
 from fti.new.source import read_rows
 from fti.new.spec import UTC_TIME, TableSpec
 from fti.table import Column, Table
-from fti.windows import rolling_statistics, window_names
+from fti.versions import view_hash
+from fti.view import View, make_views
+from fti.windows import Rolling, rolling_statistics, window_names
 
 START = datetime(2024, 2, 28, 23, tzinfo=UTC)
 PINNED = {
@@ -21,6 +23,7 @@ PINNED = {
     ("fti.calendar", 1): "c7d602b01b26",
     ("fti.table", 2): "f75736f5d348",
     ("fti.new.source", 2): "1d380b667ca1",
+    ("fti.view", 1): "afb770404ffb",
 }
 TEXT = """id,at,amount,share,open,day,made,note
 1,2024-02-28 23:30:00,"1.234,5",10,yes,28.02.24,1709200000,a
@@ -100,13 +103,39 @@ def of_table(path):
     return table.read(START, START + timedelta(days=1))
 
 
-@pytest.mark.parametrize("module", ["fti.windows", "fti.calendar", "fti.new.source", "fti.table"])
+def events(readings):
+    return readings.rename({"at": "event_timestamp"})
+
+
+def with_names(past, names):
+    return past.join(names, on="id", how="left")
+
+
+VIEW = View(
+    name="view",
+    entity=("id",),
+    inputs=(events, "names"),
+    rolling=Rolling(prefix="x", statistics={"value": ("value", "mean")}, windows=("1h",), dtype=pl.Float32),
+    rows=with_names,
+    lookback=timedelta(hours=1),
+)
+
+
+def of_view() -> pl.DataFrame:
+    times = [START + timedelta(minutes=17 * at * at % 300) for at in range(12)]
+    readings = pl.DataFrame({"id": [*"aabbabaaabb", None], "at": times, "value": range(12)})
+    tables = {"readings": readings.cast({"at": UTC_TIME}), "names": pl.DataFrame({"id": ["a"], "name": ["A"]})}
+    return make_views([VIEW], tables, START + timedelta(hours=1), START + timedelta(hours=4))["view"]
+
+
+@pytest.mark.parametrize("module", ["fti.windows", "fti.calendar", "fti.new.source", "fti.table", "fti.view"])
 def test_another_answer_has_another_number(module, tmp_path):
     made = {
         "fti.windows": of_windows,
         "fti.calendar": of_calendar,
         "fti.new.source": partial(of_rows, tmp_path / "t.csv"),
         "fti.table": partial(of_table, tmp_path / "t.csv"),
+        "fti.view": of_view,
     }[module]()
     number = source_hash.RESULTS[module]
     assert said(made) == PINNED.get((module, number)), (
@@ -115,18 +144,25 @@ def test_another_answer_has_another_number(module, tmp_path):
     )
 
 
-def by_hour(tables, start, end):
-    """A transform that uses a tool of FTI."""
-    return {"view": rolling_statistics(tables["t"], entity=["id"], statistics={}, windows=["1h"], prefix="x")}
+def by_hour(rows):
+    """A view's function that uses a tool of FTI."""
+    return rolling_statistics(rows, entity=["id"], statistics={}, windows=["1h"], prefix="x")
 
 
 def test_a_tool_counts_by_its_number_and_not_by_its_source(monkeypatch):
-    before = source_hash.view_hash(by_hour, "view")[0]
+    before = source_hash.source_hash(by_hour)
     walk = source_hash._Walk({})
     walk.function(by_hour)
     assert [name for name in walk.found if name.startswith("fti.")] == ["fti.windows:rolling_statistics"]
     monkeypatch.setitem(source_hash.RESULTS, "fti.windows", windows_number() + 1)
-    assert source_hash.view_hash(by_hour, "view")[0] != before
+    assert source_hash.source_hash(by_hour) != before
+
+
+@pytest.mark.parametrize("module", ["fti.view", "fti.windows"])
+def test_a_rolling_view_counts_by_the_numbers_of_what_makes_it(module, monkeypatch):
+    before = view_hash(VIEW)
+    monkeypatch.setitem(source_hash.RESULTS, module, source_hash.RESULTS[module] + 1)
+    assert view_hash(VIEW) != before
 
 
 def windows_number() -> int:

@@ -1,4 +1,4 @@
-"""What counts as a change of a transform and what does not."""
+"""What counts as a change of a view and what does not."""
 
 import importlib
 import os
@@ -12,36 +12,40 @@ import pytest
 from fti import source_hash, syntax
 from fti.errors import DataError
 from fti.source_hash import value_text
+from fti.versions import view_hash
 
 FEATURES = '''
 """Features of a shop."""
+from datetime import timedelta
+from fti.view import View
+from fti.windows import Rolling
 from shop_project.helpers import discount, unrelated
 from shop_project import helpers as more
 import polars as pl
 
 LIMIT = 30
-RULES = {"daily": ("day", 1), "weekly": ("day", 7)}
+DAY = timedelta(days=1)
 
 
-def rolling(events, name, days):
-    """Windows."""
-    return events.filter(pl.col("amount") < LIMIT).with_columns(pl.lit(days))
+def events(sales):
+    """What was sold."""
+    return discount(sales).filter(pl.col("amount") < LIMIT)
 
 
-def transform(tables, start, end):
-    """Views of the shop."""
-    events = discount(tables["sales"])
-    views = {view: rolling(events, name, days) for view, (name, days) in RULES.items()}
-    facts = tables["facts"]
-    views["weekly"] = views["weekly"].join(facts, on="id")
-    views["prices"] = more.prices(tables["prices"])
-    return {view: rows.head(end) for view, rows in views.items()}
+def newest(events):
+    return events.tail(1)
 
 
-def tangled(tables, start, end):
-    views = {"a": discount(tables["sales"])}
-    views["b"] = more.prices(views)
-    return views
+def with_facts(past, facts):
+    return past.join(facts, on="id")
+
+
+WEEK = Rolling(prefix="week", statistics={"amount": ("amount", "mean")}, windows=("7d",))
+VIEWS = (
+    View(name="daily", entity=("id",), inputs=(events,), rows=newest, lookback=DAY),
+    View(name="weekly", entity=("id",), inputs=(events, "facts"), rolling=WEEK, rows=with_facts, lookback=8 * DAY),
+    View(name="prices", entity=("id",), inputs=("prices",), rows=more.prices, lookback=DAY),
+)
 
 
 def by_default(rows, *, factor=LIMIT):
@@ -98,14 +102,13 @@ class Shop:
         importlib.invalidate_caches()
         self.module = importlib.import_module("shop_project.features")
 
-    def versions(self, function="transform"):
-        transform = getattr(self.module, function)
-        return {view: source_hash.view_hash(transform, view)[0] for view in ("daily", "weekly", "prices")}
+    def versions(self):
+        return {view.name: view_hash(view) for view in self.module.VIEWS}
 
     def changed(self, old, new, file="features.py"):
         before = self.versions()
         self.write((old, new), file)
-        return {view for view, version in self.versions().items() if version != before[view]}
+        return {view for view, version in self.versions().items() if version != before.get(view, version)}
 
 
 @pytest.fixture
@@ -114,7 +117,7 @@ def shop(tmp_path, monkeypatch):
     return Shop(tmp_path)
 
 
-ALL = {"daily", "weekly", "prices"}
+MONTHLY = '    View(name="monthly", entity=("id",), inputs=(events,), rows=newest, lookback=31 * DAY),'
 
 
 @pytest.mark.parametrize(
@@ -122,47 +125,24 @@ ALL = {"daily", "weekly", "prices"}
     [
         ("LIMIT = 30", "LIMIT = 31", "features.py", {"daily", "weekly"}),
         ("SHARE = 0.9", "SHARE = 0.8", "helpers.py", {"daily", "weekly"}),
-        ('("day", 7)', '("day", 8)', "features.py", {"weekly"}),
-        ('"weekly": (', '"monthly": ("day", 30), "weekly": (', "features.py", set()),
+        ('windows=("7d",)', 'windows=("5d",)', "features.py", {"weekly"}),
+        ("lookback=8 * DAY", "lookback=9 * DAY", "features.py", {"weekly"}),
+        ('name="prices", entity=("id",)', 'name="prices", entity=("price",)', "features.py", {"prices"}),
+        ("VIEWS = (", f"VIEWS = (\n{MONTHLY}", "features.py", set()),
         ('.join(facts, on="id")', '.join(facts, on="key")', "features.py", {"weekly"}),
-        ('tables["facts"]', 'tables["facts"].head(1)', "features.py", {"weekly"}),
+        ("events.tail(1)", "events.tail(2)", "features.py", {"daily"}),
+        ('(events, "facts")', '(events, "prices")', "features.py", {"weekly"}),
         ("def prices(rows):\n    return rows", "def prices(rows):\n    return rows * 2", "helpers.py", {"prices"}),
-        ("rows.head(end)", "rows.tail(end)", "features.py", ALL),
         ("return rows + 1", "return rows + 2", "helpers.py", set()),
-        ('"""Views of the shop."""', '"""Other words."""', "features.py", set()),
+        ('"""What was sold."""', '"""Other words."""', "features.py", set()),
         ("LIMIT = 30", "LIMIT: int = 30  # in euro", "features.py", set()),
-        (
-            "def rolling(events, name, days):",
-            "def rolling(events, name: str, days: int) -> list:",
-            "features.py",
-            set(),
-        ),
-        ('discount(tables["sales"])', 'discount(\n        tables["sales"]\n    )', "features.py", set()),
+        ("def events(sales):", "def events(sales: object) -> list:", "features.py", set()),
+        ("discount(sales)", "discount(\n        sales\n    )", "features.py", set()),
         ("class Scaler", "def newcomer():\n    return 1\n\n\nclass Scaler", "features.py", set()),
     ],
 )
 def test_a_view_changes_with_what_makes_it_and_with_nothing_else(shop, old, new, file, changed):
     assert shop.changed(old, new, file) == changed
-
-
-def test_a_view_made_of_other_views_changes_with_them(shop):
-    before = {view: source_hash.view_hash(shop.module.tangled, view)[0] for view in ("a", "b")}
-    shop.write(("SHARE = 0.9", "SHARE = 0.8"), "helpers.py")
-    after = {view: source_hash.view_hash(shop.module.tangled, view)[0] for view in ("a", "b")}
-    assert before["a"] != after["a"]
-    assert before["b"] != after["b"]
-
-
-def test_a_transform_of_another_shape_is_taken_whole(shop):
-    shop.write(("return {view: rows.head(end) for view, rows in views.items()}", "return dict(views)"))
-    assert len(set(shop.versions().values())) == 1
-
-
-def test_the_tables_that_a_view_reads_are_told(shop):
-    transform = shop.module.transform
-    assert source_hash.view_hash(transform, "prices")[1] == {"prices"}
-    assert source_hash.view_hash(transform, "weekly")[1] == {"sales", "facts"}
-    assert source_hash.view_hash(shop.module.by_default, "any")[1] is None
 
 
 def test_what_a_function_holds_counts(shop):
@@ -187,8 +167,8 @@ def test_a_field_more_with_a_default_is_no_change():
 
 def test_other_processes_and_hash_seeds_give_the_same(shop):
     code = (
-        "from shop_project.features import transform; from fti.source_hash import view_hash;"
-        "print({view: view_hash(transform, view)[0] for view in ('daily', 'weekly', 'prices')})"
+        "from shop_project.features import VIEWS; from fti.versions import view_hash;"
+        "print({view.name: view_hash(view) for view in VIEWS})"
     )
     paths = os.pathsep.join([str(shop.package.parent), str(Path(__file__).parents[1])])
     for seed in ("0", "1"):
@@ -201,6 +181,6 @@ def test_other_processes_and_hash_seeds_give_the_same(shop):
 
 def test_a_function_without_a_source_says_what_to_do():
     namespace = {"__name__": "fti.nowhere"}
-    exec("def transform(tables, start, end): return {}", namespace)
+    exec("def rows(sales): return sales", namespace)
     with pytest.raises(DataError, match="Define it in a file"):
-        source_hash.source_hash(namespace["transform"])
+        source_hash.source_hash(namespace["rows"])
