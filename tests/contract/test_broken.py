@@ -30,7 +30,9 @@ def features(**changes):
 def viewed(change, name="machine_now"):
     """The project with other rows in one view: `change(made, rows)` of what the view makes of the readings."""
     view = project.features.view(name)
-    return with_view(project, name, rows=lambda rows: change(view.rows(rows), rows.rename({"read_at": TIME})))
+    return with_view(
+        project, name, lookback=6 * HOUR, rows=lambda rows: change(view.rows(rows), rows.rename({"read_at": TIME}))
+    )
 
 
 def labelled(**changes):

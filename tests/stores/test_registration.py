@@ -10,13 +10,14 @@ import polars as pl
 import pytest
 
 from fti import syntax
-from fti.errors import ChangeError
+from fti.errors import ChangeError, NotReadyError
 from fti.project import Features, Source, View
 from fti.projects.flights import project as flights
 from fti.stores.feature_store import FeatureStore
 from fti.stores.registration import pending
 from fti.versions import VERSION, model_tags, services_of, view_versions
 from tests.registries import empty_registry
+from tests.views import with_view
 
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 MODULE = """
@@ -185,6 +186,14 @@ def test_a_change_of_a_source_is_a_change_of_every_view(world):
     world.serve()
     found = {change.name: change.kinds for change in pending(world.store.feast, world.change(UPSTREAM))}
     assert found == {"sales": ("upstream",), "visits": ("upstream",)}
+
+
+def test_join_keys_that_feast_and_the_declared_view_have_differently_are_refused(world):
+    before = world.registered()
+    project = with_view(world.project, "visits", entity=("shop", "till"))
+    with pytest.raises(NotReadyError, match="'visits' has the join keys shop in shop_repo, but the entity shop, till"):
+        world.store.apply(project)
+    assert world.registered() == before
 
 
 def test_new_names_go_on_and_the_old_features_stay_servable(world):
