@@ -46,7 +46,7 @@ def ingest(lake: Lake) -> None:
 
 
 def features(lake: Lake, store: FeatureStore) -> None:
-    """What the asset `features` does: read, transform, validate, write."""
+    """What the asset `features` does: read, make, validate, write."""
     views = make_features(project, raw_tables(project, lake, START, END), START, END)
     verdicts, problems = judge_views(project, views, store.schemas(SERVICE), START, END)
     assert not problems, problems

@@ -17,6 +17,8 @@ Made by `docs/reference.py` from the docstrings; change those. `fti/projects/fli
 """
 PARTS = {
     "project.py": "A project says what a use case is: `from fti.project import Project`. Its parts are frozen values.",
+    "view.py": "A feature view as a value: `from fti.project import View`.",
+    "windows.py": "Rolling statistics of a view: `from fti.windows import Rolling`.",
     "service.py": "What is asked of a project, and how fresh its features must be: `from fti.project import Service`.",
     "source.py": "Where raw rows come from: `from fti.project import Source, expect`.",
     "table.py": "One table as a source, as `fti new` writes it: `from fti.table import Column, Table`.",

@@ -24,8 +24,8 @@ from fti.checksums import sealed, unsealed
 from fti.errors import DataError
 from fti.periods import DAY, Period, by_stem, end_day, first_day, midnight, period_of, stem_of, touches
 from fti.project import Project
-from fti.source_hash import digest, source_hash
 from fti.stores.lake import STATIC, Lake
+from fti.versions import features_version
 
 NEVER_MADE, OTHER_CODE = "never made", "the code changed"
 Files = dict[str, str]
@@ -76,9 +76,8 @@ class Journal:
 
     @cached_property
     def version(self) -> str:
-        """Version of the transform: another one makes every day stale. What the sources read is in their files."""
-        features = self.project.features
-        return digest(source_hash(features.transform), str(features.lookback))
+        """Version of the views: another one makes every day stale. What the sources read is in their files."""
+        return features_version(self.project.features)
 
     def stale(self, days: Collection[date]) -> dict[date, list[str]]:
         """Days that are not done -> why, for example `flights 2013-01-03`."""
@@ -132,12 +131,12 @@ class Journal:
         return sorted(day for stem, record in self._records().items() for day in _days(stem, record))
 
     def versions(self) -> Iterator[tuple[list[date], str]]:
-        """The days of each record, and the version of the transform that made them."""
+        """The days of each record, and the version of the views that made them."""
         for stem, record in self._records().items():
             yield _days(stem, record), record["version"]
 
     def inputs(self, first: date, last: date) -> dict[str, Files]:
-        """Fingerprints of the raw files, as they lie in the lake, that the transform reads for these days."""
+        """Fingerprints of the raw files, as they lie in the lake, that the views read for these days."""
         first = self._since(stem_of(first, self.project.partition_by))
         tables = {name: f"{self.project.name}/raw/{name}" for name in self.project.features.sources}
         return {name: fingerprints(self.lake, table, first, last) for name, table in tables.items()}

@@ -33,7 +33,7 @@ class FeatureRange(ChunkedRange):
 
 
 def raw_tables(project: Project, lake: Lake, start: datetime, end: datetime) -> dict[str, pl.DataFrame]:
-    """What the transform may read for `[start, end)`: raw rows of `[start - lookback, end)`, reference tables whole."""
+    """What the views may read for `[start, end)`: raw rows of `[start - lookback, end)`, reference tables whole."""
     since = start - project.features.lookback
     tables = {}
     for name in project.features.sources:
@@ -51,7 +51,7 @@ def make_features(
     project: Project, tables: Mapping[str, pl.DataFrame], start: datetime, end: datetime
 ) -> dict[str, pl.DataFrame]:
     """Feature view -> its rows that became known in `[start, end)`."""
-    return project.features.transform(tables, start, end)
+    return project.features.rows(tables, start, end)
 
 
 def judge_views(

@@ -91,7 +91,7 @@ def _days(project: Project, lake: Any, change: Change) -> int:
 
 
 def _stale_days(project: Project, lake: Any) -> int:
-    """Days of `features` in the lake that another transform made."""
+    """Days of `features` in the lake that other code made."""
     from feature_pipeline.chunks import Journal
 
     journal = Journal(lake, project)

@@ -16,6 +16,8 @@ from fti.service import Service as Service
 from fti.source import Expectation as Expectation
 from fti.source import Source as Source
 from fti.source import expect as expect
+from fti.view import View as View
+from fti.view import make_views
 
 if TYPE_CHECKING:
     import optuna
@@ -33,23 +35,14 @@ def _unchanged(requests: pl.DataFrame) -> pl.DataFrame:
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """The feature views of the project and how their rows are made.
-
-    `transform(tables, start, end)` is a pure function: raw rows of `[start - lookback, end)` in, one frame per feature
-    view out, holding the entity columns, `event_timestamp` (UTC, when the row became known) with
-    `start <= event_timestamp < end`, and the features.
-    """
+    """The feature views of the project, and the Feast service that the model reads of them."""
 
     repo: str
     """Module with the Feast objects, for example `feature_repo.flights`; imported only where Feast is needed."""
     service: str
     """Name, with its version, of the Feast FeatureService that the model reads, for example `delay_model_v1`."""
-    sources: tuple[str, ...]
-    """Sources the transform reads; every one of them becomes an upstream asset of `features`."""
-    transform: Callable[[Tables, datetime, datetime], dict[str, pl.DataFrame]]
-    """See above. It draws no random numbers, reads no clock, and does not depend on the order of raw rows."""
-    lookback: timedelta
-    """How much older the oldest raw row is that a feature row may need: at least the longest window."""
+    views: tuple[View, ...]
+    """What is made: the views of every service in `repo`."""
     on_demand: Callable[[pl.DataFrame], pl.DataFrame] = _unchanged
     """Request columns in, the same frame with the on-demand features added out; used offline and by the service."""
     on_demand_names: tuple[str, ...] = ()
@@ -62,6 +55,31 @@ class Features:
     """As in `Source`, for the rows of each view."""
     freshness: Mapping[str, Freshness] = field(default_factory=dict)
     """Feature view -> how old its values may be when they are served."""
+
+    def __post_init__(self) -> None:
+        if twice := {view.name for view in self.views if [other.name for other in self.views].count(view.name) > 1}:
+            raise ValueError(f"Features.views has {', '.join(sorted(twice))} twice: give each view a name of its own")
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the sources that the views read; every one of them is an upstream asset of `features`."""
+        return tuple(dict.fromkeys(name for view in self.views for name in view.sources))
+
+    @property
+    def lookback(self) -> timedelta:
+        """The longest lookback of a view."""
+        return max((view.lookback for view in self.views), default=timedelta(0))
+
+    def view(self, name: str) -> View:
+        """The view called `name`."""
+        for view in self.views:
+            if view.name == name:
+                return view
+        raise DataError(f"Features.views has no view {name!r}, which {self.repo} has: correct its name, or declare it")
+
+    def rows(self, tables: Tables, start: datetime, end: datetime) -> dict[str, pl.DataFrame]:
+        """View -> its rows that became known in `[start, end)`, of the raw rows of `[start - lookback, end)`."""
+        return make_views(self.views, tables, start, end)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,6 +239,13 @@ class Project:
         require_measurable(self.gates, self.model.task)
         if self.chunk_days < 1:
             raise ValueError(f"project {self.name}: chunk_days must be 1 or more, not {self.chunk_days}")
+        declared = {source.name for source in self.sources}
+        for view in self.features.views:
+            if unknown := [name for name in view.sources if name not in declared]:
+                raise ValueError(
+                    f"project {self.name}: view {view.name} reads {unknown[0]!r}, which is no source: correct the "
+                    "input, or the parameter of the shared frame"
+                )
 
     def key(self, noun: str) -> list[str]:
         """Asset key of `noun`."""

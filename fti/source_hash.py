@@ -12,17 +12,17 @@ import ast
 import functools
 import hashlib
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from types import CellType, FunctionType, MethodType
 from typing import Any
 
 from fti.errors import DataError
 from fti.syntax import Module, is_local, module_of, significant, spec_of, text_of
-from fti.view_slice import slice_for, tables_read
 
 RESULTS = {
-    "fti.calendar": 1, "fti.errors": 1, "fti.new.source": 2, "fti.new.spec": 3, "fti.table": 2, "fti.windows": 2
+    "fti.calendar": 1, "fti.errors": 1, "fti.new.source": 2, "fti.new.spec": 3, "fti.table": 2, "fti.view": 1,
+    "fti.windows": 2,
 }  # fmt: skip
 """Modules of FTI that count by a number, to be raised when one of their functions gives other values than before."""
 LENGTH = 12
@@ -40,19 +40,6 @@ def source_hash(*functions: Callable[..., Any]) -> str:
     walk = _Walk({})
     roots = [walk.function(function) for function in functions]
     return digest(*roots, *(f"{name}={text}" for name, text in sorted(walk.found.items())))
-
-
-def view_hash(transform: Callable[..., Any], view: str) -> tuple[str, set[str] | None]:
-    """Short hash of the part of a transform that makes `view`, and the raw tables which that part reads; None in their
-    place when it may read any. A transform that cannot be told apart is hashed as a whole."""
-    walk = _Walk({})
-    found = walk.definitions(transform) if isinstance(transform, FunctionType) else None
-    node = found[1][0] if found and len(found[1]) == 1 and not _numbered(found[0]) else None
-    if found is None or not isinstance(transform, FunctionType) or not isinstance(node, ast.FunctionDef):
-        return source_hash(transform), None
-    part = slice_for(node, view, found[0].dict_literal)
-    text = walk.used(transform, found[0], [part])
-    return digest(text, *(f"{name}={text}" for name, text in sorted(walk.found.items()))), tables_read(part)
 
 
 def value_text(value: Any, walk: _Walk | None = None) -> str:
@@ -97,21 +84,12 @@ class _Walk:
         function = getattr(function, "__wrapped__", function)
         if not isinstance(function, FunctionType):
             return self._object(function)
-        found = self.definitions(function)
-        return self.used(function, *found) if found else f"{function.__module__}:{function.__qualname__}"
-
-    def definitions(self, function: FunctionType) -> tuple[Module, list[ast.AST]] | None:
-        """The module and the syntax of a function of the project's own; None of somebody else's."""
         if not is_local(function.__module__, function.__module__):
-            return None
+            return f"{function.__module__}:{function.__qualname__}"
         module = module_of(function.__module__, function.__code__.co_filename)
         nodes = list(_nodes_at(module.tree, function))
         if not nodes:
             raise DataError(f"the source of {function.__qualname__} cannot be found in {module.name}: define it there")
-        return module, nodes
-
-    def used(self, function: FunctionType, module: Module, nodes: Sequence[ast.AST]) -> str:
-        """The text of `nodes`, with what the function holds in its closure; what they use goes to `found`."""
         number = _numbered(module)
         for node in [] if number else nodes:
             self._names(node, module)

@@ -31,12 +31,6 @@ class Module:
     tree: ast.Module
     bindings: dict[str, list[ast.stmt]]
 
-    def dict_literal(self, name: str) -> ast.Dict | None:
-        """The dict literal that `name` is bound to, once and for good."""
-        bound = self.bindings.get(name, [])
-        value = bound[0].value if len(bound) == 1 and isinstance(bound[0], ast.Assign | ast.AnnAssign) else None
-        return value if isinstance(value, ast.Dict) else None
-
 
 @functools.cache
 def module_of(name: str, file: str | None = None) -> Module:

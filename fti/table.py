@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -14,10 +14,7 @@ from fti.new.source import read_rows
 from fti.new.spec import AS_STORED, UTC_TIME, TableSpec, usual_rule
 from fti.project import Expectation, RequestField, Source, expect
 
-if TYPE_CHECKING:
-    from feast import Field
-
-__all__ = ["NO_TIME", "ONE_SERIES", "ROW_NUMBER", "UTC_TIME", "Column", "Table", "TableSpec", "feast_fields"]
+__all__ = ["NO_TIME", "ONE_SERIES", "ROW_NUMBER", "UTC_TIME", "Column", "Table", "TableSpec"]
 
 ROW_NUMBER, ONE_SERIES, NO_TIME = "row number", "one series", "no time"
 """Rules for what a table lacks: a row's number in the file, one name for all rows, one moment for all rows."""
@@ -161,12 +158,3 @@ class Table:
         """The rule for a column's values."""
         usual = AS_STORED if column.days_before else usual_rule(self.data.format, column.dtype)
         return column.how or usual
-
-
-def feast_fields(columns: Mapping[str, Column]) -> list[Field]:
-    """Columns as fields of a feature view."""
-    from feast import Field
-    from feast.types import Bool, Float64, Int64, String
-
-    types = {pl.Boolean: Bool, pl.Float64: Float64, pl.Int64: Int64, pl.String: String}
-    return [Field(name=name, dtype=types[column.dtype]) for name, column in columns.items()]

@@ -1,9 +1,9 @@
 """Versions of feature views and services: short hashes of what decides a feature's values.
 
 A view's version is made of four parts: its `schema` (features, keys, types, where its rows lie), its `ttl`, the
-`transform` (source of the part that makes the view and of all it uses, the lookback) and the `upstream` (schemas and
-read functions of the raw sources which that part reads). A service's is made of its `members` and of the `on_demand`
-features. Equal code has equal versions in every process, on every machine, under every hash seed.
+`transform` (the declaration of the view with the source of its functions and of all they use) and the `upstream`
+(schemas and read functions of the raw sources that it reads). A service's is made of its `members` and of the
+`on_demand` features. Equal code has equal versions in every process, on every machine, under every hash seed.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fti.errors import NotReadyError
-from fti.source_hash import digest, source_hash, view_hash
+from fti.source_hash import digest, source_hash
+from fti.windows import rolling_statistics
 
 if TYPE_CHECKING:
-    from fti.project import Project
+    from fti.project import Features, Project
+    from fti.view import View
 
 VERSION, PARTS, OWNER = "fti_version", "fti_parts", "fti_project"
 """Feast tags: the version, its parts as JSON, the project that registered it."""
@@ -90,12 +92,16 @@ def views_of(project: Project) -> dict[str, Version]:
 
     found = {}
     for view in feast_objects(project, feast.FeatureView):
-        transform, tables = view_hash(project.features.transform, view.name)
-        lookback = str(project.features.lookback.total_seconds())
-        found[view.name] = view_version(view, digest(transform, lookback), upstream_version(project, tables))
+        declared = project.features.view(view.name)
+        found[view.name] = view_version(view, view_hash(declared), upstream_version(project, declared.sources))
     for view in feast_objects(project, feast.OnDemandFeatureView):
-        found[view.name] = _on_demand_view(view, upstream_version(project))
+        found[view.name] = _on_demand_view(view, upstream_version(project, project.features.sources))
     return found
+
+
+def view_hash(view: View) -> str:
+    """Hash of a declared view: its function, the shared frames it names, its windows, entity, lookback."""
+    return source_hash(view.make, *([rolling_statistics] if view.rolling else []))
 
 
 def services_of(project: Project) -> dict[str, Version]:
@@ -122,11 +128,18 @@ def own_service(project: Project) -> Any:
 
 
 def require_features(project: Project) -> None:
-    """Raise NotReadyError unless the project has its service, and reads its views from where it writes them."""
+    """Raise NotReadyError unless the project has its service, has declared its views with the join keys that they
+    have in Feast, and reads them from where it writes them."""
     import feast
 
     own_service(project)
     for view in feast_objects(project, feast.FeatureView):
+        entity = project.features.view(view.name).entity
+        if set(view.join_keys) != set(entity):
+            raise NotReadyError(
+                f"The feature view {view.name!r} has the join keys {', '.join(view.join_keys)} in "
+                f"{project.features.repo}, but the entity {', '.join(entity)} in Features.views: let them be the same."
+            )
         path, made = str(getattr(view.batch_source, "path", "")), f"{project.name}/features/{view.name}"
         if path != made and re.fullmatch(rf"\w+/features/{re.escape(view.name)}", path):
             raise NotReadyError(
@@ -145,7 +158,7 @@ def feast_objects(project: Project, *kinds: type) -> list[Any]:
 
 
 def view_version(view: Any, transform: str, upstream: str) -> Version:
-    """Version of a `feast.FeatureView` whose rows `transform` makes."""
+    """Version of a `feast.FeatureView`, of the hashes of its declaration and of its sources."""
     columns = {column.name: str(column.dtype) for column in view.schema}
     ttl = str(int(view.ttl.total_seconds()) if view.ttl else 0)
     parts = {
@@ -170,10 +183,9 @@ def service_version(service: Any, on_demand: str) -> Version:
     )
 
 
-def upstream_version(project: Project, tables: Collection[str] | None = None) -> str:
-    """Hash of the raw sources `tables`, or of all that the transform gets: columns, keys and how they are read."""
-    names = project.features.sources if tables is None else tables
-    return digest(*(source_version(project.source(name)) for name in sorted(names)))
+def upstream_version(project: Project, sources: Collection[str]) -> str:
+    """Hash of raw sources: columns, keys and how they are read."""
+    return digest(*(source_version(project.source(name)) for name in sorted(sources)))
 
 
 def source_version(source: Any) -> str:
@@ -187,10 +199,14 @@ def on_demand_version(project: Project) -> str:
     return digest(source_hash(project.features.on_demand), *project.features.on_demand_names)
 
 
+def features_version(features: Features) -> str:
+    """All declared views in one hash, without importing Feast."""
+    return digest(*sorted(map(view_hash, features.views)))
+
+
 def code_version(project: Project) -> str:
-    """Transform and sources in one hash, without importing Feast: the `code_version` of the asset `features`."""
-    features = project.features
-    return digest(source_hash(features.transform), str(features.lookback.total_seconds()), upstream_version(project))
+    """Views and sources in one hash: the `code_version` of the asset `features`."""
+    return digest(features_version(project.features), upstream_version(project, project.features.sources))
 
 
 def _on_demand_view(view: Any, upstream: str) -> Version:

@@ -88,6 +88,44 @@ def rolling_statistics(
         return keys.result().hstack(list(found))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rolling:
+    """Rolling statistics as a value: all that `rolling_statistics` is told but the events and their entity."""
+
+    prefix: str
+    """First part of the names of the features."""
+    statistics: Mapping[str, Statistic]
+    """Name -> a column and what to say of it."""
+    windows: tuple[str, ...]
+    """`"90m"`, `"6h"` or `"30d"`."""
+    time: str = "event_timestamp"
+    """Column that says when an event became known."""
+    dtype: Any = pl.Float64
+    """Type of the features, counts included."""
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the features."""
+        return window_names(self.prefix, self.statistics, self.windows)
+
+    @property
+    def longest(self) -> timedelta:
+        """The longest window."""
+        return max(map(parse_window, self.windows), default=timedelta(0))
+
+    def of(self, events: pl.DataFrame, entity: Sequence[str]) -> pl.DataFrame:
+        """The statistics of every entity at each moment it saw an event."""
+        made = rolling_statistics(
+            events,
+            entity=entity,
+            statistics=self.statistics,
+            windows=self.windows,
+            prefix=self.prefix,
+            time=self.time,
+        )
+        return made.cast(dict.fromkeys(self.names, self.dtype))
+
+
 @dataclass(frozen=True)
 class _Piece:
     """Rows of whole entities, few enough for a cache, and how many each has."""

@@ -1,7 +1,6 @@
 """Houses at one constant moment: a project of each task over the same table, whose rows have no time of their own."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,7 +9,7 @@ from feast.types import Float64, Int64, String
 from feast.value_type import ValueType
 
 from fti.gate import Gate, NoWorseThanBaseline
-from fti.project import Dataset, Features, Label, Model, Monitor, Project, RequestField, Service, Source, Task
+from fti.project import Dataset, Features, Label, Model, Monitor, Project, RequestField, Service, Source, Task, View
 
 MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
 UTC_TIME = pl.Datetime("us", "UTC")
@@ -58,9 +57,8 @@ def houses(start: datetime = MOMENT, end: datetime = MOMENT + timedelta(days=1))
     return table.filter(pl.col("seen_at").is_between(start, end, closed="left"))
 
 
-def transform(tables: Any, start: datetime, end: datetime) -> dict[str, pl.DataFrame]:
-    rows = tables["houses"].select("house_id", "area", "rooms", "kind", event_timestamp="seen_at")
-    return {"houses_latest": rows.filter(pl.col("event_timestamp").is_between(start, end, closed="left"))}
+def newest(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.select("house_id", "area", "rooms", "kind", event_timestamp="seen_at")
 
 
 def rooms_each(rows: pl.DataFrame) -> pl.DataFrame:
@@ -79,9 +77,15 @@ def project(task: Task, *gates: Gate) -> Project:
         features=Features(
             repo="tests.houses",
             service="houses_v1",
-            sources=("houses",),
-            transform=transform,
-            lookback=timedelta(0),
+            views=(
+                View(
+                    name="houses_latest",
+                    entity=("house_id",),
+                    inputs=("houses",),
+                    rows=newest,
+                    lookback=timedelta(0),
+                ),
+            ),
             on_demand=rooms_each,
             on_demand_names=("area_each",),
         ),

@@ -20,9 +20,10 @@ from fti.stores import open_stores
 from fti.stores.feature_store import FeatureStore
 from fti.versions import services_of, view_versions
 from tests.small import project
+from tests.views import with_view
 
 pytestmark = [pytest.mark.loop, pytest.mark.long]
-CHANGED = replace(project, features=replace(project.features, lookback=timedelta(days=40)))
+CHANGED = with_view(project, "dest_delays", lookback=timedelta(days=40))
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ PINNED = {
     ("fti.calendar", 1): "c7d602b01b26",
     ("fti.table", 2): "f75736f5d348",
     ("fti.new.source", 2): "1d380b667ca1",
-    ("fti.view", 1): "?",
+    ("fti.view", 1): "afb770404ffb",
 }
 TEXT = """id,at,amount,share,open,day,made,note
 1,2024-02-28 23:30:00,"1.234,5",10,yes,28.02.24,1709200000,a

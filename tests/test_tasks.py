@@ -56,7 +56,7 @@ def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     stores = open_stores(Settings(home=tmp_path_factory.mktemp(task) / "home"))
     end = MOMENT + timedelta(days=1)
     stores["lake"].write("houses/raw/houses", houses(), time="seen_at", start=MOMENT, end=end)
-    (rows,) = found.features.transform({"houses": houses()}, MOMENT, end).values()
+    (rows,) = found.features.rows({"houses": houses()}, MOMENT, end).values()
     stores["lake"].write("houses/features/houses_latest", rows, time="event_timestamp", start=MOMENT, end=end)
     stores["feature_store"].apply(found)
     stores["feature_store"].materialize("houses_v1", MOMENT, end)

@@ -56,7 +56,7 @@ class Applier:
             self._remake(*unfinished)
 
     def apply(self, lines: Sequence[bytes]) -> Applied:
-        """Apply events; those that are no events, or break a rule or the transform, are set aside with the reason."""
+        """Apply events; those that are no events, or break a rule or a view, are set aside with the reason."""
         events, rejected = self._parsed(lines)
         fresh: dict[str, tuple[Event, bytes]] = {}
         seen = self.checkpoint.known([event.id for event, _ in events])
@@ -97,7 +97,7 @@ class Applier:
         return events, rejected
 
     def _apply(self, events: list[tuple[Event, bytes]]) -> list[Rejected]:
-        """Apply all; when the transform fails on them, halve them until it is known which event it fails on."""
+        """Apply all; when a view fails on them, halve them until it is known which event it fails on."""
         if not events:
             return []
         try:
@@ -125,7 +125,7 @@ class Applier:
             if ahead.height:
                 raise DataError(
                     f"feature view {view!r}: the row of {ahead[TIME][0]:%Y-%m-%d %H:%M} UTC lies over {AHEAD} ahead of "
-                    "the clock, so its values cannot be known yet: correct the event's times, or the transform"
+                    "the clock, so its values cannot be known yet: correct the event's times, or the view"
                 )
 
     def _rows(self, events: list[tuple[Event, bytes]]) -> tuple[dict[str, pl.DataFrame], list[Rejected]]:

@@ -1,6 +1,6 @@
 """The consumer's window: raw rows and feature rows of the last days in memory, as they are in the lake.
 
-New rows are put into a copy; the project's own transform makes the features of every day that they can touch; what
+New rows are put into a copy; the project's own views make the features of every day that they can touch; what
 differs from before is the change. Nothing is written here.
 """
 
@@ -111,7 +111,7 @@ class Window:
     def remake(self, first: datetime, last: datetime, raw: Frames | None = None) -> Change:
         """Make the features of all days from `first` to `last` again."""
         start, end = midnight(first), midnight(last) + DAY
-        made = self.project.features.transform(self._visible(start, end), start, end)
+        made = self.project.features.rows(self._visible(start, end), start, end)
         changed, gone, views = {}, {}, dict(self.views)
         for view, schema in self.schemas.items():
             rows = self._checked(view, schema, made)
@@ -121,7 +121,7 @@ class Window:
         return Change(raw=raw or {}, made=changed, gone=gone, span=(first, last), window=replace(self, views=views))
 
     def _visible(self, start: datetime, end: datetime) -> Frames:
-        """What the batch gives to the transform for `[start, end)`."""
+        """What the batch gives to the views for `[start, end)`."""
         since, timed = start - self.project.features.lookback, self._timed()
         return {
             name: rows.filter(pl.col(timed[name]).is_between(since, end, closed="left")) if name in timed else rows

@@ -191,7 +191,7 @@ def _views(
             entities=tuple(view.entities),
             tags=dict(view.tags),
             used_by=_users(view.name, services),
-            made_from=tuple(project.features.sources),
+            made_from=project.features.view(view.name).sources,
         )
 
 

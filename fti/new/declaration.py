@@ -46,8 +46,9 @@ def _chunk_days(draft: Draft, days: int) -> tuple[int, size.Busiest]:
 
 
 def _features(draft: Draft) -> str:
+    latest = _view(draft, "latest", timedelta(0), "a row needs no other") if draft.features else ""
     back = choices.lookback(draft.windows)
-    why = "the longest span, and the day of the row" if draft.windows else "a row needs no other"
+    history = _view(draft, "history", back, "the longest window, and the day of the row") if draft.windows else ""
     names = [f"{draft.time}_{part}" for part in draft.parts]
     on_demand = ""
     if names:
@@ -57,10 +58,22 @@ def _features(draft: Draft) -> str:
         "    features=Features(\n"
         '        repo=f"{__package__}.features",\n'
         f"        service={text(f'{draft.name}_v1')},\n"
-        f"        sources=({text(draft.name)},),\n"
-        "        transform=transform,\n"
-        f"        lookback={span(back)},  # {why}\n"
+        f"        views=(\n{latest}{history}        ),\n"
         f"{on_demand}    ),\n"
+    )
+
+
+def _view(draft: Draft, what: str, lookback: timedelta, why: str) -> str:
+    rolling = "                rolling=PAST,\n" if what == "history" else ""
+    return (
+        "            View(\n"
+        f"                name={text(f'{draft.name}_{what}')},\n"
+        "                entity=tuple(TABLE.entity),\n"
+        f"                inputs=({text(draft.name)},),\n"
+        f"{rolling}"
+        f"                rows={what},\n"
+        f"                lookback={span(lookback)},  # {why}\n"
+        "            ),\n"
     )
 
 

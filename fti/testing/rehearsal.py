@@ -18,6 +18,7 @@ from fti.labels import label_rows
 from fti.project import Project
 from fti.settings import Settings
 from fti.testing.sample import TIME, Sample, choose, cut, of_some_entities, read
+from fti.view import make_views
 
 if TYPE_CHECKING:
     from feature_pipeline.validate import Verdict
@@ -107,16 +108,18 @@ class Rehearsal:
 
     # --- features ---
 
-    def transform(self, tables: Mapping[str, pl.DataFrame], start: datetime, end: datetime) -> dict[str, pl.DataFrame]:
-        """What the project makes of raw rows, of which it sees those before `end` and from its lookback on."""
-        features = self.project.features
-        seen = cut(self.project, tables, start=start - features.lookback, end=end)
-        return features.transform({name: seen[name] for name in features.sources}, start, end)
+    def make(self, tables: Mapping[str, pl.DataFrame], start: datetime, end: datetime) -> dict[str, pl.DataFrame]:
+        """What the views make of raw rows, of which each sees those before `end` and from its own lookback on."""
+        made: dict[str, pl.DataFrame] = {}
+        for view in self.project.features.views:
+            own = {name: tables[name] for name in view.sources}
+            made |= make_views([view], cut(self.project, own, start=start - view.lookback, end=end), start, end)
+        return made
 
     @cached_property
     def views(self) -> dict[str, pl.DataFrame]:
         """Feature rows of the sample's days."""
-        return self.transform(self.sample.tables, self.sample.start, self.sample.end)
+        return self.make(self.sample.tables, self.sample.start, self.sample.end)
 
     @cached_property
     def feature_store(self) -> FeatureStore:
@@ -135,7 +138,7 @@ class Rehearsal:
         """Columns that identify a row of a view."""
         schema = self.schemas.get(view)
         if schema is None:
-            raise DataError(f"the transform makes the view {view!r}, which no feature service of the project has")
+            raise DataError(f"Features.views has the view {view!r}, which no feature service of the project has")
         return [*schema.keys, TIME]
 
     @cached_property

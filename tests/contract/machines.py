@@ -20,6 +20,7 @@ from fti.project import (
     Source,
     Tables,
     Task,
+    View,
     expect,
 )
 from fti.windows import rolling_statistics
@@ -54,17 +55,28 @@ def read(start: datetime, end: datetime) -> pl.DataFrame:
     return readings().filter(pl.col("read_at").is_between(start, end, closed="left"))
 
 
-def transform(tables: Tables, start: datetime, end: datetime) -> dict[str, pl.DataFrame]:
-    """The newest reading, and the mean load of six hours."""
-    rows = tables["readings"].rename({"read_at": "event_timestamp"}).sort("event_timestamp", "machine")
-    inside = pl.col("event_timestamp").is_between(start, end, closed="left")
+def newest(rows: pl.DataFrame) -> pl.DataFrame:
+    """The newest reading."""
+    return rows.sort("read_at", "machine").select("machine", "load", "heat", event_timestamp="read_at")
+
+
+def load(rows: pl.DataFrame) -> pl.DataFrame:
+    """The mean load of six hours."""
     windows = rolling_statistics(
-        rows, entity=("machine",), statistics={"load": ("load", "mean")}, windows=("6h",), prefix="machine"
+        rows,
+        entity=("machine",),
+        statistics={"load": ("load", "mean")},
+        windows=("6h",),
+        prefix="machine",
+        time="read_at",
     )
-    return {
-        "machine_now": rows.filter(inside).select("machine", "event_timestamp", "load", "heat"),
-        "machine_load": windows.filter(inside).select("machine", "event_timestamp", "machine_load_6h"),
-    }
+    return windows.select("machine", "machine_load_6h", event_timestamp="read_at")
+
+
+VIEWS = (
+    View(name="machine_now", entity=("machine",), inputs=("readings",), rows=newest, lookback=timedelta(0)),
+    View(name="machine_load", entity=("machine",), inputs=("readings",), rows=load, lookback=HOUR * 6),
+)
 
 
 def on_demand(requests: pl.DataFrame) -> pl.DataFrame:
@@ -106,9 +118,7 @@ def project_of(task: Task) -> Project:
         features=Features(
             repo="tests.contract.machines_features",
             service="machines_v1",
-            sources=("readings",),
-            transform=transform,
-            lookback=HOUR * 6,
+            views=VIEWS,
             on_demand=on_demand,
             on_demand_names=("hour",),
         ),

@@ -14,8 +14,9 @@ from fti.testing.rehearsal import Size
 from fti.testing.result import Broken
 from fti.testing.run import run
 from fti.testing.serving import require_refusals
-from tests.contract.machines import DAYS, HOUR, START, label_rows, on_demand, project, source, transform
+from tests.contract.machines import DAYS, HOUR, START, VIEWS, label_rows, on_demand, project, source
 from tests.registries import empty_registry
+from tests.views import with_view
 
 SMALL = Size(rows=1_000, training_rows=600, max_raw_rows=10_000, cuts=3, trials=2, epochs=1)
 NAMES = {check.id: check.name for check in CHECKS}
@@ -26,13 +27,12 @@ def features(**changes):
     return replace(project, features=replace(project.features, **changes))
 
 
-def transformed(change):
-    """The project with other feature rows: `change(views, rows)` of what the transform makes of the readings."""
-
-    def changed(tables, start, end):
-        return change(transform(tables, start, end), tables["readings"].rename({"read_at": TIME}))
-
-    return features(transform=changed)
+def viewed(change, name="machine_now"):
+    """The project with other rows in one view: `change(made, rows)` of what the view makes of the readings."""
+    view = project.features.view(name)
+    return with_view(
+        project, name, lookback=6 * HOUR, rows=lambda rows: change(view.rows(rows), rows.rename({"read_at": TIME}))
+    )
 
 
 def labelled(**changes):
@@ -64,39 +64,30 @@ def monitored(**changes):
     return replace(project, monitor=replace(project.monitor, max_drifted_share=0.0, **changes))
 
 
-def now(views, **columns):
-    return {**views, "machine_now": views["machine_now"].with_columns(**columns)}
-
-
-def looked_up(views, rows, column):
+def looked_up(made, rows, column):
     """The newest reading with another value in `heat`."""
     heat = rows.select("machine", TIME, heat=column)
-    return {
-        **views,
-        "machine_now": views["machine_now"].drop("heat").join(heat, on=["machine", TIME], maintain_order="left"),
-    }
+    return made.drop("heat").join(heat, on=["machine", TIME], maintain_order="left")
 
 
-def of_the_whole_day(views, rows):
-    return looked_up(views, rows, pl.col("load").mean().over("machine", pl.col(TIME).dt.date()))
+def of_the_whole_day(made, rows):
+    return looked_up(made, rows, pl.col("load").mean().over("machine", pl.col(TIME).dt.date()))
 
 
-def of_the_row_before(views, rows):
-    return looked_up(views, rows, pl.col("heat").shift(1).over("machine"))
+def of_the_row_before(made, rows):
+    return looked_up(made, rows, pl.col("heat").shift(1).over("machine"))
 
 
-def of_the_label(views, rows):
-    return looked_up(views, rows, pl.col("heat") + pl.col("failed"))
+def of_the_label(made, rows):
+    return looked_up(made, rows, pl.col("heat") + pl.col("failed"))
 
 
-def stamped_early(views, rows):
-    early = views["machine_load"].with_columns(pl.col(TIME) - HOUR)
-    early = early.filter(pl.col(TIME) >= views["machine_now"][TIME].min())
-    return {**views, "machine_load": early}
+def stamped_early(made, rows):
+    return made.with_columns(pl.col(TIME) - HOUR)
 
 
-def by_chance(views, rows):
-    return now(views, heat=pl.col("heat") + np.random.default_rng().normal())
+def by_chance(made, rows):
+    return made.with_columns(heat=pl.col("heat") + np.random.default_rng().normal())
 
 
 def too_hot(start, end):
@@ -128,12 +119,8 @@ def unreadable(start, end):
     raise NotReadyError("the warehouse is closed")
 
 
-def of_another_type(views, rows):
-    return now(views, heat=pl.col("heat").cast(pl.Float32))
-
-
-def of_one_view(views, rows):
-    return {"machine_now": views["machine_now"]}
+def of_another_type(made, rows):
+    return made.with_columns(heat=pl.col("heat").cast(pl.Float32))
 
 
 REQUEST, PARAMS = project.service.request, project.model.params
@@ -142,14 +129,18 @@ NO_TIME = RequestField(dtype=ASKED_AT.dtype, description="Now", example="yesterd
 ON_DATA = {
     "raw rows break an expectation": ("raw_rows", sourced(read=too_hot), "column 'load'"),
     "raw rows cannot be read": ("raw_rows", sourced(read=unreadable), "the warehouse is closed"),
-    "a feature has another type": ("schema", transformed(of_another_type), "machine_now"),
-    "a view is not made": ("schema", transformed(of_one_view), "machine_load"),
+    "a feature has another type": ("schema", viewed(of_another_type), "machine_now"),
+    "a view is not made": ("schema", features(views=VIEWS[:1]), "machine_load"),
     "the Feast module is missing": ("schema", features(repo="no.such.module"), "no.such.module"),
-    "the transform draws numbers": ("twice", transformed(by_chance), "machine_now: heat"),
-    "the transform reads the order": ("order", transformed(of_the_row_before), "in another order, machine_now: heat"),
-    "a feature is of the whole day": ("later", transformed(of_the_whole_day), "machine_now: heat"),
-    "rows are stamped too early": ("later", transformed(stamped_early), "machine_load: "),
-    "the lookback is too short": ("lookback", features(lookback=timedelta(0)), "machine_load_6h"),
+    "a view draws numbers": ("twice", viewed(by_chance), "machine_now: heat"),
+    "a view reads the order": ("order", viewed(of_the_row_before), "in another order, machine_now: heat"),
+    "a feature is of the whole day": ("later", viewed(of_the_whole_day), "machine_now: heat"),
+    "rows are stamped too early": ("later", viewed(stamped_early, "machine_load"), "machine_load: "),
+    "the lookback is too short": (
+        "lookback",
+        with_view(project, "machine_load", lookback=timedelta(0)),
+        "machine_load_6h",
+    ),
     "label rows come twice": ("asked", labelled(rows=twice), "share their key"),
     "a request field is missing": ("asked", labelled(rows=without_machine), "lack the request field 'machine'"),
     "the label is text": ("asked", rows_of(failed=pl.format("rate {}", "failed")), "is 0 or 1, not"),
@@ -157,7 +148,7 @@ ON_DATA = {
     "a key is null": ("asked", rows_of(machine=pl.when(pl.col("machine") != "m1").then("machine")), "is null in"),
     "labels are known before": ("known_at", rows_of(known_at=pl.col("asked_at") - HOUR), "before they are asked for"),
     "labels are known too late": ("known_at", rows_of(known_at=pl.col("asked_at") + 9 * HOUR), "Raise Label.delay"),
-    "the label is a feature": ("unknown", transformed(of_the_label), "machine_now: heat"),
+    "the label is a feature": ("unknown", viewed(of_the_label), "machine_now: heat"),
     "on-demand features rank": ("on_demand", features(on_demand=ranked), "fields of its own row"),
     "on-demand features see the label": ("on_demand", features(on_demand=with_the_answer), "beside the label"),
     "the test split is empty": ("splits", split(until=START + timedelta(days=DAYS + 9)), "no rows in the"),

@@ -17,6 +17,7 @@ from feature_pipeline.chunks import chunks, spans
 from fti.stores.lake import Lake
 from tests.feature_pipeline.tiny import DAY, SCHEMA, START, backfill, journal, project, source
 from tests.lakes import contents, path_of
+from tests.views import with_view
 
 REPOSITORY = Path(__file__).parents[2]
 DEADLINE_SECONDS = 60
@@ -156,11 +157,7 @@ def test_a_day_of_features_that_is_damaged_is_made_again(lake):
 
 
 def test_other_code_makes_every_day_again_and_is_no_late_data(lake):
-    def transform(tables, start, end):
-        views = project.features.transform(tables, start, end)
-        return views | {"newest_load": views["newest_load"].with_columns(pl.col("last_load") * 2)}
-
-    used = dataclasses.replace(project, features=dataclasses.replace(project.features, transform=transform))
+    used = with_view(project, "newest_load", then=lambda rows: rows.with_columns(pl.col("last_load") * 2))
     days = journal(lake).days()
     assert set(journal(lake, used).stale(days)) == set(days)
     assert journal(lake, used).late(days) == {}

@@ -13,6 +13,7 @@ from fti.projects.flights import project
 from fti.stores.feature_store import FeatureStore
 from fti.stores.lake import Lake
 from tests.lakes import contents, path_of
+from tests.views import with_view
 
 REPO = Path(__file__).parents[2] / "feature_repo"
 SERVICE = project.features.service
@@ -70,7 +71,7 @@ def test_one_run_fills_a_range_of_days(world):
     for source in project.sources:
         assert rows(world, f"raw/{source.name}").equals(source.read(start, end).select(source.schema.keys()))
     tables = {source.name: source.read(start, end) for source in project.sources}
-    for view, made in project.features.transform(tables, start, end).items():
+    for view, made in project.features.rows(tables, start, end).items():
         assert rows(world, f"features/{view}").equals(made)
     assert world.store.materialized_until(SERVICE) == end
     assert not any(world.store.missing_online(SERVICE, start, end).values())
@@ -214,11 +215,7 @@ def test_a_missing_raw_day_is_no_quiet_day(world):
 
 
 def test_features_that_break_their_schema_are_not_written(world):
-    def transform(tables, start, end):
-        views = project.features.transform(tables, start, end)
-        return views | {"dest_delays": views["dest_delays"].drop("dest_count_6h")}
-
-    corrupt = dataclasses.replace(project, features=dataclasses.replace(project.features, transform=transform))
+    corrupt = with_view(project, "dest_delays", then=lambda rows: rows.drop("dest_count_6h"))
     before = {file: digest for file, digest in world.fingerprint().items() if "/features/" in file}
     result = world.run(corrupt, partition_key=NEXT)
     assert not result.success

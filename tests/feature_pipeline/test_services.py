@@ -4,6 +4,7 @@ import importlib
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -12,7 +13,7 @@ import polars as pl
 from feature_pipeline.definitions import definitions
 from fti import syntax
 from fti.errors import ChangeError
-from fti.project import Features, Source
+from fti.project import Features, Source, View
 from fti.projects.flights import project as flights
 from fti.stores.feature_store import FeatureStore
 from fti.stores.lake import UTC_TIME, Lake
@@ -51,22 +52,18 @@ def read(start, end):
     return rows.filter(pl.col("at").is_between(start, end, closed="left"))
 
 
-def rows_of(tables, name, factor):
+def amounts(events, name, factor):
     amount = (pl.col("amount") * factor).cast(pl.Float32).alias(f"{name}_amount")
-    return tables["events"].select("shop", amount, event_timestamp="at")
+    return events.select("shop", amount, event_timestamp="at")
 
 
-def transform(tables, start, end):
-    in_range = pl.col("event_timestamp").is_between(start, end, closed="left")
-    views = {}
-    views["sales"] = rows_of(tables, "sales", 1)
-    return {view: rows.filter(in_range) for view, rows in views.items()}
+FACTORS = {"sales": 1}
 
 
 def on_demand(rows):
     return rows
 """
-IN_PLACE = [('rows_of(tables, "sales", 1)', 'rows_of(tables, "sales", 2)')]
+IN_PLACE = [('"sales": 1', '"sales": 2')]
 BESIDE = [
     ('sales = view("sales")', 'sales = view("sales")\nsales_v2 = view("sales_v2")'),
     (
@@ -74,7 +71,7 @@ BESIDE = [
         'model_v1 = FeatureService(name="model_v1", features=[sales])\n'
         'model_v2 = FeatureService(name="model_v2", features=[sales_v2])',
     ),
-    ("    return {view:", '    views["sales_v2"] = rows_of(tables, "sales_v2", 2)\n    return {view:'),
+    ('"sales": 1', '"sales": 1, "sales_v2": 2'),
 ]
 
 
@@ -93,9 +90,16 @@ def bakery(root, changes=()):
     features = Features(
         repo="bakery_repo",
         service="model_v2" if hasattr(module, "model_v2") else "model_v1",
-        sources=("events",),
-        transform=module.transform,
-        lookback=timedelta(days=1),
+        views=tuple(
+            View(
+                name=name,
+                entity=("shop",),
+                inputs=("events",),
+                rows=partial(module.amounts, name=name, factor=factor),
+                lookback=timedelta(days=1),
+            )
+            for name, factor in module.FACTORS.items()
+        ),
         on_demand=module.on_demand,
         on_demand_names=(),
     )

@@ -10,11 +10,11 @@ import polars as pl
 from feature_pipeline.chunks import Journal
 from feature_pipeline.ingest import ingest
 from feature_pipeline.transform import make_range
-from fti.project import Features, Source
+from fti.project import Features, Source, View
 from fti.projects.flights import project as flights
 from fti.stores.feature_store import ViewSchema
 from fti.stores.lake import UTC_TIME
-from fti.windows import rolling_statistics, window_names
+from fti.windows import Rolling
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 END = START + timedelta(days=200)
@@ -46,16 +46,28 @@ def _made(start, end):
     )
 
 
-def transform(tables, start, end):
-    rows = tables["readings"].rename({"read_at": "event_timestamp"})
-    in_range = pl.col("event_timestamp").is_between(start, end, closed="left")
-    names = window_names("machine", ("load",), ("2d",))
-    statistics = {"load": ("load", "mean")}
-    loads = rolling_statistics(rows, entity=("machine",), statistics=statistics, windows=("2d",), prefix="machine")
-    by_machine = loads.cast(dict.fromkeys(names, pl.Float32))
-    newest = rows.select("machine", "event_timestamp", last_load=pl.col("load").cast(pl.Float32))
-    views = {"machine_load": by_machine, "newest_load": newest}
-    return {view: rows.filter(in_range).sort("event_timestamp", "machine") for view, rows in views.items()}
+def newest(rows):
+    return rows.select("machine", event_timestamp="read_at", last_load=pl.col("load").cast(pl.Float32))
+
+
+def of_event(loads):
+    return loads.rename({"read_at": "event_timestamp"})
+
+
+LOADS = Rolling(
+    prefix="machine", statistics={"load": ("load", "mean")}, windows=("2d",), time="read_at", dtype=pl.Float32
+)
+VIEWS = (
+    View(
+        name="machine_load",
+        entity=("machine",),
+        inputs=("readings",),
+        rolling=LOADS,
+        rows=of_event,
+        lookback=timedelta(days=2),
+    ),
+    View(name="newest_load", entity=("machine",), inputs=("readings",), rows=newest, lookback=timedelta(0)),
+)
 
 
 def schema(*features):
@@ -63,7 +75,7 @@ def schema(*features):
 
 
 SCHEMAS = {
-    "machine_load": schema(*window_names("machine", ("load",), ("2d",))),
+    "machine_load": schema(*LOADS.names),
     "newest_load": schema("last_load"),
 }
 
@@ -82,9 +94,7 @@ project = dataclasses.replace(
     features=Features(
         repo="",
         service="tiny_v1",
-        sources=("readings",),
-        transform=transform,
-        lookback=timedelta(days=2),
+        views=VIEWS,
         on_demand=lambda rows: rows,
         on_demand_names=(),
     ),

@@ -94,7 +94,7 @@ def build(home: Path, project: Project = flights) -> World:
             stores["lake"].write(name, tables[source.name], time=source.timestamp, start=FROM, end=END)
         else:
             stores["lake"].write_static(name, tables[source.name])
-    for view, rows in project.features.transform(tables, FROM, END).items():
+    for view, rows in project.features.rows(tables, FROM, END).items():
         stores["lake"].write(f"flights/features/{view}", rows, time="event_timestamp", start=FROM, end=END)
     stores["feature_store"].apply(project)
     stores["feature_store"].materialize(project.features.service, FROM, LIVE)

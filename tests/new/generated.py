@@ -47,7 +47,7 @@ def raw_rows(project: Project) -> dict[str, pl.DataFrame]:
 def feature_rows(project: Project) -> dict[str, pl.DataFrame]:
     """All rows of its feature views."""
     assert project.partitions_end
-    return project.features.transform(raw_rows(project), project.partitions_start, project.partitions_end)
+    return project.features.rows(raw_rows(project), project.partitions_start, project.partitions_end)
 
 
 def feast_schemas(module: ModuleType) -> dict[str, dict[str, object]]:

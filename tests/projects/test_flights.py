@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from fti.errors import NotReadyError
-from fti.projects.flights import ROLLING_VIEWS, UTC_TIME, calendar, project
+from fti.projects.flights import UTC_TIME, calendar, project
 from fti.projects.nycflights import utc_times
 from fti.stores.point_in_time import History, point_in_time_join
 
@@ -112,19 +112,19 @@ def tables():
 
 @pytest.fixture(scope="module")
 def views(tables):
-    return project.features.transform(tables, START, END)
+    return project.features.rows(tables, START, END)
 
 
 def test_the_order_of_raw_rows_does_not_matter(tables, views):
     shuffled = {name: rows.sample(fraction=1, shuffle=True, seed=3) for name, rows in tables.items()}
-    again = project.features.transform(shuffled, START, END)
+    again = project.features.rows(shuffled, START, END)
     for view, rows in views.items():
         keys = [*keys_of(view), "event_timestamp"]
         assert rows.sort(keys).equals(again[view].sort(keys)), view
 
 
 def keys_of(view):
-    return {"route_facts": ("origin", "dest"), "origin_weather": ("origin",)}.get(view) or ROLLING_VIEWS[view][1]
+    return project.features.view(view).entity
 
 
 @pytest.mark.parametrize("now", [START + timedelta(days=3, hours=14, minutes=7), START + timedelta(days=5)])
@@ -145,7 +145,7 @@ def test_what_happens_later_changes_no_feature_of_now(tables, views, now):
         temp=pl.when(pl.col("time_hour") + timedelta(hours=1) <= now).then("temp").otherwise(-99.0)
     )
     future = tables | {"flights": pl.concat([invented, more]), "weather": weather}
-    for view, rows in project.features.transform(future, START, END).items():
+    for view, rows in project.features.rows(future, START, END).items():
         known = pl.col("event_timestamp") <= now
         assert rows.filter(known).equals(views[view].filter(known)), view
         assert view == "route_facts" or not rows.equals(views[view]), view
@@ -163,7 +163,7 @@ def test_a_flights_own_outcome_is_not_in_its_features(tables, views):
             air_time=pl.when(is_it).then(999).otherwise("air_time"),
             arr=pl.when(is_it).then(pl.col("dep") + timedelta(minutes=1)).otherwise("arr"),
         )
-        changed = project.features.transform(tables | {"flights": flights}, START, END)
+        changed = project.features.rows(tables | {"flights": flights}, START, END)
         assert features_at(one, changed).equals(features_at(one, views))
 
 
@@ -183,7 +183,7 @@ def history(view, rows):
 def test_days_made_one_by_one_are_the_days_of_one_range(views):
     day = START + timedelta(days=4)
     tables = {source.name: source.read(START, day + timedelta(days=1)) for source in project.sources}
-    for view, rows in project.features.transform(tables, day, day + timedelta(days=1)).items():
+    for view, rows in project.features.rows(tables, day, day + timedelta(days=1)).items():
         of_range = views[view].filter(pl.col("event_timestamp").is_between(day, day + timedelta(days=1), closed="left"))
         assert rows.equals(of_range), view
 

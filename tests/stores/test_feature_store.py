@@ -36,7 +36,7 @@ def tables():
 def lake(tmp_path_factory, tables):
     """A lake with eight days of features."""
     lake = Lake(str(tmp_path_factory.mktemp("lake")))
-    for view, rows in project.features.transform(tables, START, END).items():
+    for view, rows in project.features.rows(tables, START, END).items():
         lake.write(f"flights/features/{view}", rows, time="event_timestamp", start=START, end=END)
     return lake
 
@@ -183,7 +183,7 @@ def test_an_unregistered_service_says_what_to_do(store):
 
 
 def test_the_transform_makes_exactly_the_registered_views(store, tables):
-    views = project.features.transform(tables, NOON, END)
+    views = project.features.rows(tables, NOON, END)
     schemas = store.schemas(SERVICE)
     assert set(views) == set(schemas)
     for view, rows in views.items():

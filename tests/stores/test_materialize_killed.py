@@ -43,7 +43,7 @@ print("done", flush=True)
 def lake(tmp_path_factory):
     lake = Lake(str(tmp_path_factory.mktemp("lake")))
     tables = {source.name: source.read(START, END) for source in project.sources}
-    for view, rows in project.features.transform(tables, START, END).items():
+    for view, rows in project.features.rows(tables, START, END).items():
         lake.write(f"flights/features/{view}", rows, time="event_timestamp", start=START, end=END)
     return lake
 

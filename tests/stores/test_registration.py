@@ -10,13 +10,14 @@ import polars as pl
 import pytest
 
 from fti import syntax
-from fti.errors import ChangeError
-from fti.project import Features, Source
+from fti.errors import ChangeError, NotReadyError
+from fti.project import Features, Source, View
 from fti.projects.flights import project as flights
 from fti.stores.feature_store import FeatureStore
 from fti.stores.registration import pending
 from fti.versions import VERSION, model_tags, services_of, view_versions
 from tests.registries import empty_registry
+from tests.views import with_view
 
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 MODULE = """
@@ -46,11 +47,15 @@ def read(start, end):
     return None
 
 
-def transform(tables, start, end):
-    views = {}
-    views["sales"] = tables["events"].select("shop", "event_timestamp", amount="amount")
-    views["visits"] = tables["events"].select("shop", "event_timestamp", number="number")
-    return views
+def amounts(events):
+    return events.select("shop", "event_timestamp", amount="amount")
+
+
+def numbers(events):
+    return events.select("shop", "event_timestamp", number="number")
+
+
+ROWS = {"sales": amounts, "visits": numbers}
 
 
 def on_demand(rows):
@@ -58,7 +63,8 @@ def on_demand(rows):
 """
 TTL = ('visits = view("visits", "number")', 'visits = view("visits", "number", 12)')
 SCHEMA = ('visits = view("visits", "number")', 'visits = view("visits", "count")')
-TRANSFORM = ('number="number"', 'number=-tables["events"]["number"]')
+TRANSFORM = ('number="number"', 'number=-events["number"]')
+EXTRA = [("sales = ", 'extra = view("extra", "weight")\nsales = '), ("ROWS = {", 'ROWS = {"extra": amounts, ')]
 UPSTREAM = ("return None", "return 1")
 MEMBERS = ("features=[sales, visits]", "features=[sales]")
 ON_DEMAND = ("def on_demand(rows):\n    return rows", "def on_demand(rows):\n    return rows.head()")
@@ -66,7 +72,7 @@ RENAMED = [
     ('visits = view("visits", "number")', 'visits_v2 = view("visits_v2", "number")'),
     ('shop_model_v1 = FeatureService(name="shop_model_v1", features=[sales, visits])',
      'shop_model_v2 = FeatureService(name="shop_model_v2", features=[sales, visits_v2])'),
-    ('views["visits"]', 'views["visits_v2"]'),
+    ('"visits": numbers', '"visits_v2": numbers'),
     TRANSFORM,
 ]  # fmt: skip
 
@@ -102,9 +108,10 @@ class World:
         features = Features(
             repo=name,
             service=service,
-            sources=("events",),
-            transform=module.transform,
-            lookback=timedelta(days=1),
+            views=tuple(
+                View(name=name, entity=("shop",), inputs=("events",), rows=rows, lookback=timedelta(days=1))
+                for name, rows in module.ROWS.items()
+            ),
             on_demand=module.on_demand,
             on_demand_names=(),
         )
@@ -161,8 +168,8 @@ def test_views_and_services_are_registered_with_their_versions(world):
 )
 def test_what_a_champion_reads_is_not_changed_in_place(world, change, name, kinds):
     world.serve()
-    before, new_view = world.registered(), ("sales = ", 'extra = view("extra", "weight")\nsales = ')
-    project = world.change(change, new_view)
+    before = world.registered()
+    project = world.change(change, *EXTRA)
     named = {found.name: found.kinds for found in pending(world.store.feast, project)}
     assert named["extra"] == ("new",)
     assert named[name] == kinds
@@ -179,6 +186,14 @@ def test_a_change_of_a_source_is_a_change_of_every_view(world):
     world.serve()
     found = {change.name: change.kinds for change in pending(world.store.feast, world.change(UPSTREAM))}
     assert found == {"sales": ("upstream",), "visits": ("upstream",)}
+
+
+def test_join_keys_that_feast_and_the_declared_view_have_differently_are_refused(world):
+    before = world.registered()
+    project = with_view(world.project, "visits", entity=("shop", "till"))
+    with pytest.raises(NotReadyError, match="'visits' has the join keys shop in shop_repo, but the entity shop, till"):
+        world.store.apply(project)
+    assert world.registered() == before
 
 
 def test_new_names_go_on_and_the_old_features_stay_servable(world):
@@ -250,6 +265,7 @@ def test_projects_leave_each_others_views_alone(world):
         world.store.apply(other)
     assert world.registered() == before
     renamed = [(f'"{name}"', f'"depot_{name}"') for name in ("sales", "visits", "shop_model_v1")]
+    renamed += [(f'"{name}": ', f'"depot_{name}": ') for name in ("sales", "visits")]
     other = replace(world.change(*renamed, ('path=f"shop', 'path=f"depot'), name="depot_repo"), name="depot")
     world.store.apply(replace(other, features=replace(other.features, service="depot_shop_model_v1")))
     assert before.items() <= world.registered().items()

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from fti.gate import Floor, NoWorseThanChampion, SliceFloor
-from fti.project import Dataset, Features, Label, Model, Monitor, Project, RequestField, Service, Source
+from fti.project import Dataset, Features, Label, Model, Monitor, Project, RequestField, Service, Source, View
 from fti.settings import Settings
 from fti.stores import open_stores
 from fti.stores.dataset_store import DatasetStore
@@ -70,9 +70,7 @@ def project() -> Project:
         features=Features(
             repo="tests.training_pipeline.parcels_features",
             service="parcels_v1",
-            sources=("parcels",),
-            transform=lambda tables, start, end: {},
-            lookback=timedelta(days=1),
+            views=(View(name="depot", entity=("parcel",), inputs=("parcels",), lookback=timedelta(days=1)),),
             on_demand=lambda rows: rows,
             on_demand_names=("weekday",),
         ),

@@ -26,7 +26,7 @@ def tables():
 def store(tmp_path, tables):
     """Three days of features in the lake, online until noon of the last: the replay's state in the middle of a day."""
     lake = Lake(str(tmp_path / "lake"))
-    for view, rows in project.features.transform(tables, START, END).items():
+    for view, rows in project.features.rows(tables, START, END).items():
         lake.write(f"flights/features/{view}", rows, time="event_timestamp", start=START, end=END)
     state = tmp_path / "feast"
     made = FeatureStore(
