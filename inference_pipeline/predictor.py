@@ -73,8 +73,6 @@ class Predictor:
 
     def __post_init__(self) -> None:
         self._uploads = LogUpload(self.log)
-
-    def __post_init__(self) -> None:
         self.schema = RequestSchema(self.project)
 
     def start(self) -> None:
