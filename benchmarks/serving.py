@@ -58,7 +58,7 @@ def request_bodies(home: Path, project_name: str | None, number: int = 2000) -> 
     settings = Settings(home=home)
     projects = {project.name: project for project in load_projects(settings.project_modules)}
     project = projects[project_name or next(iter(projects))]
-    lake = open_stores(settings)["lake"]
+    lake = open_stores(settings).lake
     tables = {name: lake.read(f"{project.name}/raw/{name}").collect() for name in project.label.sources}
     rows = project.label.rows(tables).sort(project.label.time).tail(number).select(list(project.service.request))
     text = rows.with_columns(pl.col(pl.Datetime).dt.strftime("%Y-%m-%dT%H:%M:%S%:z"))

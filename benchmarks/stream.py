@@ -66,14 +66,14 @@ def events(start: datetime) -> Iterator[Event]:
 def fill(settings: Settings) -> None:
     """History, as the batch makes it."""
     stores = open_stores(settings)
-    lake = stores["lake"]
+    lake = stores.lake
     for source in project.sources:
         rows = source.read(START, DAY).select(source.schema.keys())
         write_source(lake, project, source, rows, START, DAY)
     for view, rows in make_features(project, raw_tables(project, lake, START, DAY), START, DAY).items():
         lake.write(f"{project.name}/features/{view}", rows, time="event_timestamp", start=START, end=DAY)
-    stores["feature_store"].apply(project)
-    stores["feature_store"].materialize(project.features.service, START, DAY)
+    stores.feature_store.apply(project)
+    stores.feature_store.materialize(project.features.service, START, DAY)
 
 
 @contextmanager
@@ -100,7 +100,7 @@ class Watch(threading.Thread):
         self.stop = threading.Event()
 
     def run(self) -> None:
-        store = open_stores(self.settings)["feature_store"]
+        store = open_stores(self.settings).feature_store
         while not self.stop.is_set() or self.waiting:
             newest, now = store.newest_online(project.features.service), time.monotonic()
             while self.waiting and newest is not None and self.waiting[0][0] <= newest:

@@ -125,12 +125,12 @@ def _store_of(project: Project, home: Path, views: Frames) -> Any:
         ("storage_uri", "database_url", "mlflow_uri", "feast_registry_uri", "online_store_uri", "dataset_remote"), ""
     )
     stores = open_stores(Settings(home=home, **nowhere))  # type: ignore[arg-type]
-    store = stores["feature_store"]
+    store = stores.feature_store
     store.apply(project)
     wanted = store.feature_names(project.features.service)
     _require([f"feature view {view!r} was not made" for view in wanted if view not in views])
     for view in wanted:
-        stores["lake"].write_static(f"{project.name}/features/{view}", views[view])
+        stores.lake.write_static(f"{project.name}/features/{view}", views[view])
     return store
 
 

@@ -69,7 +69,7 @@ def journal_of(loop: Loop) -> Journal:
     """What the project's feature days were made from."""
     from feature_pipeline.chunks import Journal
 
-    return Journal(loop.stores["lake"], loop.project)
+    return Journal(loop.stores.lake, loop.project)
 
 
 def told(reasons: Collection[Collection[str]]) -> str:

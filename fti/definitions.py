@@ -44,7 +44,7 @@ def build(settings: Settings) -> dg.Definitions:
 
 def root_of(settings: Settings) -> dg.Definitions:
     """What all projects share: the stores, and steps in the run's own process."""
-    return dg.Definitions(resources=open_stores(settings), executor=dg.in_process_executor)
+    return dg.Definitions(resources=vars(open_stores(settings)), executor=dg.in_process_executor)
 
 
 def of_project(project: Project, root: dg.Definitions) -> dg.Definitions:

@@ -56,14 +56,14 @@ def history(loop: Loop) -> None:
     project, until = loop.project, loop.project.dataset.until
     if missing_days(loop, project.partitions_start, until):
         features(loop, until)
-    newest = loop.stores["feature_store"].materialized_until(project.features.service)
+    newest = loop.stores.feature_store.materialized_until(project.features.service)
     if newest is None or newest < until:
         online(loop)
 
 
 def count(loop: Loop) -> None:
     """Rows of the sources and of the feature views, all weeks included."""
-    lake, views = loop.stores["lake"], loop.stores["feature_store"].feature_names(loop.project.features.service)
+    lake, views = loop.stores.lake, loop.stores.feature_store.feature_names(loop.project.features.service)
     loop.figures["rows_in"] = {
         source.name: lake.num_rows(f"{loop.name}/raw/{source.name}") for source in loop.project.sources
     }
@@ -72,7 +72,7 @@ def count(loop: Loop) -> None:
 
 def first_model(loop: Loop) -> None:
     """The first champion: dataset, study, challenger, evaluation, gates, promotion."""
-    registry = loop.stores["model_registry"]
+    registry = loop.stores.model_registry
     if registry.champion(loop.name) is None:
         promoted(loop, train(loop, tags={"fti/trigger": "demo", "fti/reason": "first model"}))
     first = registry.journal(loop.name).row(0, named=True)["version"]
@@ -102,19 +102,21 @@ def serve_week(loop: Loop, server: servers.Server, start: datetime) -> dict[str,
     import httpx
     import polars as pl
 
-    project, store, end = loop.project, loop.stores["feature_store"], start + WEEK
+    project, store, end = loop.project, loop.stores.feature_store, start + WEEK
     horizon = project.label.horizon
     with loop.step(f"week of {start:%B %d}: features"):
         if missing_days(loop, start, end):
             loop.execute("features", assets=daily_nouns(project), tags=days(loop.project, start, end))
-    requests = requests_of(project, loop.stores["lake"], start, end, share=loop.share)
-    logged = loop.stores["prediction_log"].read(loop.name, start - horizon, end)["request_id"]
+    requests = requests_of(project, loop.stores.lake, start, end, share=loop.share)
+    logged = loop.stores.prediction_log.read(loop.name, start - horizon, end)["request_id"]
     fresh = requests.filter(~pl.col("request_id").is_in(logged.implode()))
     with loop.step(f"week of {start:%B %d}: {requests.height:,} requests"):
         if fresh.height:
             servers.start(server, loop.settings, owner="demo")
             servers.wait_ready(server, loop.settings)
-            wait_for_version(server.url, loop.stores["model_registry"].champion(loop.name).version)
+            champion = loop.stores.model_registry.champion(loop.name)
+            assert champion is not None
+            wait_for_version(server.url, champion.version)
             with httpx.Client(base_url=server.url, timeout=60) as client:
                 send(project, store, fresh, client=client, start=start - horizon, end=end - horizon)
     return {"requests": requests.height}
@@ -162,7 +164,7 @@ def compare_champions(loop: Loop) -> None:
     retrained = loop.figures.get("retrain")
     if not retrained or not retrained["version"]:
         return
-    registry, log = loop.stores["model_registry"], loop.stores["prediction_log"]
+    registry, log = loop.stores.model_registry, loop.stores.prediction_log
     start = datetime.fromisoformat(retrained["until"]).replace(tzinfo=UTC)
     rows = log.labelled(loop.name, start, start + WEEKS_AFTER_RETRAINING * WEEK)
     if not rows.height:
@@ -181,7 +183,7 @@ def compare_champions(loop: Loop) -> None:
 
 def _model_figures(loop: Loop, version: Any) -> dict[str, Any]:
     """What is shown of a model version: its dataset and the metrics on its own test split."""
-    registry, datasets = loop.stores["model_registry"], loop.stores["dataset_store"]
+    registry, datasets = loop.stores.model_registry, loop.stores.dataset_store
     bundle = registry.bundle(version)
     manifest = datasets.load(bundle.info["dataset_version"]).manifest
     return {

@@ -14,6 +14,7 @@ from fti.periods import period_of
 from fti.project import Project
 from fti.settings import Settings
 from fti.source_hash import digest
+from fti.stores import Stores
 from fti.versions import served_model
 
 if TYPE_CHECKING:
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
     from fti.stores.model_registry import ModelRegistry, ModelVersion
 
 
-def lineage(project: Project, version: ModelVersion, stores: Mapping[str, Any]) -> dict[str, Any]:
+def lineage(project: Project, version: ModelVersion, stores: Stores) -> dict[str, Any]:
     """The chain of one model version: model, run, dataset, service, views, sources, git commit."""
-    registry = stores["model_registry"]
+    registry = stores.model_registry
     run = registry.client.get_run(version.run_id)
     tags = {**run.data.tags, **version.tags}
     dataset = tags.get("dataset_version") or tags["fti.dataset_version"]
-    manifest = stores["dataset_store"].manifest(dataset)
+    manifest = stores.dataset_store.manifest(dataset)
     reads = served_model(version.name, version.version, "", tags)
     return {
         "model": _model(registry, version),
@@ -41,8 +42,8 @@ def lineage(project: Project, version: ModelVersion, stores: Mapping[str, Any]) 
         },
         "dataset": {"version": dataset, "rows": manifest["rows"], "ranges": manifest["ranges"]},
         "service": {"name": manifest["feature_service"], "version": reads.service_version},
-        "views": _views(stores["feature_store"], manifest),
-        "sources": _sources(project, stores["lake"], manifest),
+        "views": _views(stores.feature_store, manifest),
+        "sources": _sources(project, stores.lake, manifest),
         "git": {"commit": tags.get("mlflow.source.git.commit", ""), "dirty": tags.get("fti.git_dirty") == "true"},
     }
 
@@ -122,7 +123,7 @@ def run(settings: Settings, model: str, project_name: str, *, as_json: bool) -> 
     name, _, wanted = model.rpartition("/")
     project = _project(settings, name or project_name)
     stores = open_stores(settings)
-    found = lineage(project, find_version(stores["model_registry"], project.name, wanted), stores)
+    found = lineage(project, find_version(stores.model_registry, project.name, wanted), stores)
     if as_json:
         print(json.dumps(found, indent=1))
     else:

@@ -20,6 +20,7 @@ from fti.errors import NotReadyError
 from fti.periods import days_between
 from fti.project import Project
 from fti.settings import Settings
+from fti.stores import Stores
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -57,7 +58,7 @@ class Loop:
 
     settings: Settings
     project: Project
-    stores: dict[str, Any]
+    stores: Stores
     defs: dg.Definitions
     instance: dg.DagsterInstance
     console: Console
@@ -256,7 +257,7 @@ def retraining(loop: Loop, now: datetime) -> tuple[dg.DagsterRun, dict[str, Any]
     if not runs:
         return None
     run, reason = runs[0], runs[0].tags["fti/reason"]
-    versions = loop.stores["model_registry"].journal(loop.name).filter(pl.col("reason") == reason)["version"].to_list()
+    versions = loop.stores.model_registry.journal(loop.name).filter(pl.col("reason") == reason)["version"].to_list()
     return run, {
         "reason": reason,
         "until": f"{now:%Y-%m-%d}",

@@ -15,6 +15,7 @@ from fti.errors import FtiError, NotReadyError
 from fti.loading import load_projects
 from fti.project import Project
 from fti.settings import Settings
+from fti.stores import Stores
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,25 +60,25 @@ class Plan:
         return {"changes": steps, "stale_days": self.stale_days, "outdated": list(self.outdated)}
 
 
-def plan(project: Project, stores: dict[str, Any]) -> Plan:
+def plan(project: Project, stores: Stores) -> Plan:
     """Compare the code of `project` with the stores; FtiError when the code does not hold together."""
     from fti.stores.registration import pending, read_by
 
-    feast = stores["feature_store"].feast
+    feast = stores.feature_store.feast
     versions.require_features(project)
     found = pending(feast, project)
-    models = read_by(feast, stores["model_registry"].served())
+    models = read_by(feast, stores.model_registry.served())
     stopped = {change.name for change, _ in refused(found, models, project.features.accept_changes)}
     steps = tuple(
         Step(
             change,
-            _days(project, stores["lake"], change),
+            _days(project, stores.lake, change),
             tuple(str(model) for model in readers(change, models)),
             change.name in stopped,
         )
         for change in found
     )
-    return Plan(project.name, steps, _stale_days(project, stores["lake"]), _outdated(project, stores, models))
+    return Plan(project.name, steps, _stale_days(project, stores.lake), _outdated(project, stores, models))
 
 
 def _days(project: Project, lake: Any, change: Change) -> int:
@@ -98,13 +99,13 @@ def _stale_days(project: Project, lake: Any) -> int:
     return sum(len(days) for days, version in journal.versions() if version != journal.version)
 
 
-def _outdated(project: Project, stores: dict[str, Any], models: Sequence[versions.ServedModel]) -> tuple[str, ...]:
+def _outdated(project: Project, stores: Stores, models: Sequence[versions.ServedModel]) -> tuple[str, ...]:
     """What holds values of other versions than the code has."""
     code = versions.view_versions(project) | {
         name: item.version for name, item in versions.services_of(project).items()
     }
     lines = []
-    datasets = stores["dataset_store"]
+    datasets = stores.dataset_store
     try:
         latest = datasets.latest(project.name)
     except NotReadyError:

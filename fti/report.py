@@ -91,9 +91,9 @@ def _project_lines(settings: Settings, names: Iterable[str]) -> Iterable[str]:
 
     stores = open_stores(settings)
     for name in names:
-        champion = stores["model_registry"].champion(name)
-        newest = stores["prediction_log"].newest(name, datetime.now(UTC))
-        days: list[date] = next((stores["lake"].days(table) for table in stores["lake"].tables(f"{name}/features")), [])
+        champion = stores.model_registry.champion(name)
+        newest = stores.prediction_log.newest(name, datetime.now(UTC))
+        days: list[date] = next((stores.lake.days(table) for table in stores.lake.tables(f"{name}/features")), [])
         yield f"{name}: champion {f'version {champion.version}' if champion else f'none yet; run `fti run {name}`'}"
         yield f"{name}: features of {len(days)} day{'s' * (len(days) != 1)}{f', the last {days[-1]}' if days else ''}"
         yield f"{name}: newest logged prediction {newest or 'none'}"

@@ -91,7 +91,7 @@ def online(loop: Loop) -> None:
 def train(loop: Loop, *, tags: dict[str, str], num_trials: int | None = None, again: bool = False) -> Model:
     """Dataset, study, training, gates; the champion when they pass. A model that was registered is not made again, and
     its gates are asked again only if they are others now."""
-    registry, datasets = loop.stores["model_registry"], loop.stores["dataset_store"]
+    registry, datasets = loop.stores.model_registry, loop.stores.dataset_store
     with loop.step("training dataset"):
         tags = stage(loop, "training_dataset", tags)
     with loop.step("study"):
@@ -126,7 +126,7 @@ def stage(loop: Loop, noun: str, tags: dict[str, str], config: dict[str, Any] | 
 def promoted(loop: Loop, model: Model) -> ModelVersion:
     """The version of `model`; GateError with what failed when it has none."""
     if model.version is None:
-        champion = loop.stores["model_registry"].champion(loop.name)
+        champion = loop.stores.model_registry.champion(loop.name)
         stays = f"version {champion.version} stays champion and serves" if champion else "there is no champion"
         raise GateError(
             f"{loop.name}: the model did not pass its gates, {stays}. {' '.join(model.failed)} Give it more to learn "
@@ -137,7 +137,7 @@ def promoted(loop: Loop, model: Model) -> ModelVersion:
 
 def champion(loop: Loop, model: ModelVersion) -> ModelVersion:
     """The version that serves: `model`, unless another one has taken its place since."""
-    found: ModelVersion | None = loop.stores["model_registry"].champion(loop.name)
+    found: ModelVersion | None = loop.stores.model_registry.champion(loop.name)
     if found is None or found.version == model.version:
         return model
     loop.console.print(
@@ -152,7 +152,7 @@ def answered(loop: Loop, version: ModelVersion) -> bool:
     """Whether the evaluation of `version` has the answers of the project's gates as they are now."""
     from training_pipeline.gates import verdicts
 
-    evaluation = loop.stores["model_registry"].evaluation(version.run_id)
+    evaluation = loop.stores.model_registry.evaluation(version.run_id)
     return bool([asdict(verdict) for verdict in verdicts(loop.project.gates, evaluation)] == evaluation["gates"])
 
 
@@ -164,7 +164,7 @@ def ask_again(loop: Loop, version: ModelVersion, tags: dict[str, str]) -> ModelV
 
 def judge(loop: Loop, tags: dict[str, str]) -> ModelVersion | None:
     """Measure the challenger and promote it; None when a gate failed. Any other failure is raised."""
-    registry = loop.stores["model_registry"]
+    registry = loop.stores.model_registry
     result = loop.execute("training", assets=("evaluation", "champion"), tags=tags, may_fail=True)
     if not passed(loop, result, tags[RUN_TAG]):
         return None
@@ -178,7 +178,7 @@ def passed(loop: Loop, result: Any, run_id: str) -> bool:
     evaluation, which ended in `result`."""
     if result.success:
         return True
-    evaluation = loop.stores["model_registry"].evaluation(run_id)
+    evaluation = loop.stores.model_registry.evaluation(run_id)
     if all(gate["passed"] for gate in evaluation["gates"]):
         raise NotReadyError(f"evaluation failed: {failure(result)}. Details: `fti up`, run {result.run_id}.")
     return False
@@ -186,7 +186,7 @@ def passed(loop: Loop, result: Any, run_id: str) -> bool:
 
 def registered(loop: Loop, key: str) -> ModelVersion | None:
     """The version that was made by the training job of this key."""
-    registry = loop.stores["model_registry"]
+    registry = loop.stores.model_registry
     found = registry.client.search_model_versions(f"name = '{loop.name}'")
     for version in sorted((int(version.version) for version in found), reverse=True):
         made: ModelVersion = registry.version(loop.name, version)
@@ -200,7 +200,7 @@ def job_of(loop: Loop, tags: dict[str, str]) -> TrainingJob:
     from training_pipeline.job import training_job
     from training_pipeline.tune import best_params
 
-    registry, datasets = loop.stores["model_registry"], loop.stores["dataset_store"]
+    registry, datasets = loop.stores.model_registry, loop.stores.dataset_store
     version = tags["fti/dataset_version"]
     _, params = best_params(loop.project, version, registry, tags["fti/study"])
     return training_job(loop.project, datasets, registry, dataset_version=version, params=params)

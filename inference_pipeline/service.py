@@ -40,7 +40,7 @@ def open_predictor(settings: Settings, name: str | None) -> "Predictor":
     entries = settings.project_modules
     project = find_project(entries, name) if name else load_projects(entries)[0]
     stores = open_stores(settings)
-    return Predictor(project, stores["feature_store"], stores["model_registry"], stores["prediction_log"])
+    return Predictor(project, stores.feature_store, stores.model_registry, stores.prediction_log)
 
 
 def bento_service(endpoint: "Endpoint") -> "bentoml.Service[Any]":

@@ -87,10 +87,10 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Entry:
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Entry:
     stores = open_stores(Settings(home=tmp_path_factory.mktemp("filled")))
-    rows_of(stores["lake"], flights)
+    rows_of(stores.lake, flights)
     champion = ModelVersion("flights", 7, "run", "source")
     registry = types.SimpleNamespace(tracking_uri="http://elsewhere", champion=lambda name: champion)
-    return entry(flights, stores | {"model_registry": registry})
+    return entry(flights, dataclasses.replace(stores, model_registry=registry))
 
 
 def shown(*entries: Entry) -> str:

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.loop, pytest.mark.long]
 
 def num_runs(settings: Settings) -> tuple[int, int]:
     """Runs that Dagster and MLflow know."""
-    client = open_stores(settings)["model_registry"].client
+    client = open_stores(settings).model_registry.client
     with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
         return instance.get_runs_count(), len(
             client.search_runs([client.get_experiment_by_name("flights").experiment_id])
@@ -25,7 +25,7 @@ def test_a_drift_led_to_one_retraining_and_a_swap(loop: dict[str, Any], loop_set
     assert loop["weeks"][0]["failed"], "the first week should have drifted"
     assert loop["retrain"]["outcome"] == "promoted"
     assert "no_" in loop["retrain"]["reason"]
-    registry = open_stores(loop_settings)["model_registry"]
+    registry = open_stores(loop_settings).model_registry
     journal = registry.journal("flights")
     assert journal["version"].to_list() == [1, 2]
     assert journal["previous"].to_list() == [None, 1]
@@ -45,7 +45,7 @@ def test_the_retraining_says_who_asked_and_why(loop: dict[str, Any], loop_settin
 def test_every_request_is_in_the_log_once_by_the_champion_of_its_time(
     loop: dict[str, Any], loop_settings: Settings
 ) -> None:
-    log = open_stores(loop_settings)["prediction_log"].read("flights")
+    log = open_stores(loop_settings).prediction_log.read("flights")
     assert log.height == loop["requests_served"]
     assert log["request_id"].is_duplicated().sum() == 0
     assert sorted(log["model_version"].unique()) == [1, 2]
@@ -62,10 +62,10 @@ def test_a_second_run_does_nothing_again(loop: dict[str, Any], loop_settings: Se
     from fti.demo import run
 
     stores = open_stores(loop_settings)
-    before, runs_before = stores["prediction_log"].read("flights"), num_runs(loop_settings)
+    before, runs_before = stores.prediction_log.read("flights"), num_runs(loop_settings)
     again = run(loop_settings, weeks=2, share=0.15)
     assert num_runs(loop_settings) == runs_before
-    assert stores["prediction_log"].read("flights").equals(before)
-    assert stores["model_registry"].journal("flights").height == 2
+    assert stores.prediction_log.read("flights").equals(before)
+    assert stores.model_registry.journal("flights").height == 2
     for figure in ("rows_in", "feature_rows", "requests_served", "weeks", "first_model", "new_model", "retrain"):
         assert again[figure] == loop[figure], figure

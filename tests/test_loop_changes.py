@@ -16,7 +16,7 @@ from fti.errors import ChangeError, DataError, NotReadyError
 from fti.lineage import changed_periods, find_version, lineage, tree
 from fti.plan import plan
 from fti.settings import Settings
-from fti.stores import open_stores
+from fti.stores import Stores, open_stores
 from fti.stores.feature_store import FeatureStore
 from fti.versions import services_of, view_versions
 from tests.small import project
@@ -27,7 +27,7 @@ CHANGED = with_view(project, "dest_delays", lookback=timedelta(days=40))
 
 
 @pytest.fixture(scope="module")
-def stores(loop: dict[str, Any], loop_settings: Settings) -> dict[str, Any]:
+def stores(loop: dict[str, Any], loop_settings: Settings) -> Stores:
     return open_stores(loop_settings)
 
 
@@ -72,17 +72,17 @@ def test_a_mistake_in_one_project_is_one_sentence_and_the_others_have_their_plan
     )
 
 
-def test_a_renamed_project_is_told_where_its_features_lie(stores: dict[str, Any]) -> None:
+def test_a_renamed_project_is_told_where_its_features_lie(stores: Stores) -> None:
     with pytest.raises(
         NotReadyError, match=r"'flights/features/.*', but departures writes it to 'departures/features/"
     ):
         plan(replace(project, name="departures"), stores)
 
 
-def test_a_changed_transform_names_days_models_and_the_refusal(stores: dict[str, Any]) -> None:
+def test_a_changed_transform_names_days_models_and_the_refusal(stores: Stores) -> None:
     found = plan(CHANGED, stores)
     steps = {step.change.name: step for step in found.steps}
-    days = len(stores["lake"].days("flights/features/origin_weather"))
+    days = len(stores.lake.days("flights/features/origin_weather"))
     assert set(steps) == set(view_versions(project))
     for step in steps.values():
         assert (step.change.kinds, step.days, step.refused) == (("transform",), days, True)
@@ -98,8 +98,8 @@ def test_a_changed_transform_names_days_models_and_the_refusal(stores: dict[str,
     assert not any(step.refused for step in plan(agreed, stores).steps)
 
 
-def test_the_asset_refuses_before_it_writes(stores: dict[str, Any], loop_settings: Settings) -> None:
-    store: FeatureStore = stores["feature_store"]
+def test_the_asset_refuses_before_it_writes(stores: Stores, loop_settings: Settings) -> None:
+    store: FeatureStore = stores.feature_store
     before = store.versions(project.features.service)
     with pytest.raises(ChangeError, match=r"which flights/2 \(champion\) reads, was changed in place: transform"):
         store.apply(CHANGED)
@@ -107,15 +107,15 @@ def test_the_asset_refuses_before_it_writes(stores: dict[str, Any], loop_setting
 
 
 def test_lineage_leads_from_the_champion_to_the_raw_days(
-    home: Settings, stores: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    home: Settings, stores: Stores, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status, found = answer(capsys, "lineage", "champion")
     assert status == 0
     assert (
         answer(capsys, "lineage", "flights/2")[1] == found == answer(capsys, "lineage", "2", "--project", "flights")[1]
     )
-    version = stores["model_registry"].champion("flights")
-    dataset = stores["dataset_store"].load(found["dataset"]["version"])
+    version = stores.model_registry.champion("flights")
+    dataset = stores.dataset_store.load(found["dataset"]["version"])
     assert found["run"]["id"] == version.run_id
     assert found["dataset"]["rows"] == {name: rows.height for name, rows in dataset.splits.items()}
     assert {view: of["version"] for view, of in found["views"].items()} == view_versions(project)
@@ -125,16 +125,16 @@ def test_lineage_leads_from_the_champion_to_the_raw_days(
     assert (sources["flights"]["from"], sources["planes"]["from"]) == ("2013-01-01", "all")
     last = sources["flights"]["to"]
     assert last >= dataset.manifest["ranges"]["test"][1][:10]
-    assert sources["flights"]["days"] == sum(str(day) <= last for day in stores["lake"].days("flights/raw/flights"))
+    assert sources["flights"]["days"] == sum(str(day) <= last for day in stores.lake.days("flights/raw/flights"))
     assert all(source["changed"] == [] for source in sources.values())
     assert cli.main(["lineage", "champion"]) == 0
     assert found["dataset"]["version"] in capsys.readouterr().out
 
 
-def test_a_model_whose_source_was_renamed_since_has_a_lineage(stores: dict[str, Any]) -> None:
+def test_a_model_whose_source_was_renamed_since_has_a_lineage(stores: Stores) -> None:
     kept = tuple(source for source in project.sources if source.name != "weather")
     renamed = replace(project, sources=(*kept, replace(project.source("weather"), name="forecast")))
-    found = lineage(renamed, stores["model_registry"].champion("flights"), stores)
+    found = lineage(renamed, stores.model_registry.champion("flights"), stores)
     assert {name for name, source in found["sources"].items() if not source["in_code"]} == {"weather"}
     assert "no such source any more" in str([child.label for child in _leaves(tree(found))])
     with pytest.raises(DataError, match="flights has no source 'weather': correct its name"):
@@ -145,8 +145,8 @@ def _leaves(node: Any) -> list[Any]:
     return [node, *(leaf for child in node.children for leaf in _leaves(child))]
 
 
-def test_a_raw_day_that_changed_since_is_named(stores: dict[str, Any]) -> None:
-    lake, manifest = stores["lake"], stores["dataset_store"].manifest(stores["dataset_store"].latest("flights"))
+def test_a_raw_day_that_changed_since_is_named(stores: Stores) -> None:
+    lake, manifest = stores.lake, stores.dataset_store.manifest(stores.dataset_store.latest("flights"))
     recorded = manifest["created_from"]["raw"]["weather"]
     day = datetime(2013, 1, 5, tzinfo=UTC)
     rows = lake.load("flights/raw/weather", start=day, end=day + timedelta(days=1))
@@ -165,19 +165,19 @@ def test_a_raw_day_that_changed_since_is_named(stores: dict[str, Any]) -> None:
         lake.write("flights/raw/weather", rows, time="time_hour", start=day, end=day + timedelta(days=1))
 
 
-def test_what_nobody_made_says_so(home: Settings, stores: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_nobody_made_says_so(home: Settings, stores: Stores, capsys: pytest.CaptureFixture[str]) -> None:
     for wanted in ("99", "best"):
         with pytest.raises(NotReadyError, match=rf"flights has no .*{wanted}"):
-            find_version(stores["model_registry"], "flights", wanted)
+            find_version(stores.model_registry, "flights", wanted)
     assert cli.main(["lineage", "parcels/1"]) == 1
     assert "FTI_PROJECTS has no project 'parcels'" in capsys.readouterr().err
 
 
-def test_mlflow_has_the_same_links(stores: dict[str, Any]) -> None:
-    registry = stores["model_registry"]
+def test_mlflow_has_the_same_links(stores: Stores) -> None:
+    registry = stores.model_registry
     version = registry.champion("flights")
     run = registry.client.get_run(version.run_id)
-    manifest = stores["dataset_store"].manifest(version.tags["dataset_version"])
+    manifest = stores.dataset_store.manifest(version.tags["dataset_version"])
     expected = {f"fti.view.{view}": found for view, found in view_versions(project).items()}
     expected |= {"fti.feature_service": "delay_model_v1", "fti.service_version": manifest["versions"]["delay_model_v1"]}
     assert expected.items() <= run.data.tags.items()
@@ -187,9 +187,9 @@ def test_mlflow_has_the_same_links(stores: dict[str, Any]) -> None:
     assert json.loads(used.dataset.profile) == {"rows": manifest["rows"], "ranges": manifest["ranges"]}
 
 
-def test_dagster_has_the_same_links(stores: dict[str, Any], loop_settings: Settings) -> None:
-    manifest = stores["dataset_store"].manifest(stores["dataset_store"].latest("flights"))
-    version = stores["model_registry"].champion("flights")
+def test_dagster_has_the_same_links(stores: Stores, loop_settings: Settings) -> None:
+    manifest = stores.dataset_store.manifest(stores.dataset_store.latest("flights"))
+    version = stores.model_registry.champion("flights")
 
     def newest(noun: str, partition: str | None = None) -> dg.AssetMaterialization:
         wanted = dg.AssetRecordsFilter(
@@ -214,15 +214,15 @@ def test_dagster_has_the_same_links(stores: dict[str, Any], loop_settings: Setti
 
 
 def test_datasets_are_listed_shown_and_compared(
-    home: Settings, stores: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    home: Settings, stores: Stores, capsys: pytest.CaptureFixture[str]
 ) -> None:
     listed = answer(capsys, "dataset", "list")[1]
     assert [entry["is_latest"] for entry in listed] == [True, False]
     new, old = (entry["version"] for entry in listed)
     shown = answer(capsys, "dataset", "show", new[:8])[1]
-    assert shown == {"version": new, **stores["dataset_store"].load(new).manifest}
+    assert shown == {"version": new, **stores.dataset_store.load(new).manifest}
     found = answer(capsys, "dataset", "diff", old[:8], new[:8])[1]
-    manifests = [stores["dataset_store"].manifest(version) for version in (old, new)]
+    manifests = [stores.dataset_store.manifest(version) for version in (old, new)]
     assert found["rows"]["train"] == [manifest["rows"]["train"] for manifest in manifests]
     assert found["columns"] == {"added": [], "removed": []}
     assert found["raw"]["flights"]["added"] > 0
@@ -234,8 +234,8 @@ def test_datasets_are_listed_shown_and_compared(
     assert new[:12] in capsys.readouterr().out
 
 
-def test_a_dataset_compared_with_itself_has_no_difference(stores: dict[str, Any]) -> None:
-    manifest = stores["dataset_store"].manifest(stores["dataset_store"].latest("flights"))
+def test_a_dataset_compared_with_itself_has_no_difference(stores: Stores) -> None:
+    manifest = stores.dataset_store.manifest(stores.dataset_store.latest("flights"))
     found = datasets.difference(manifest, manifest)
     assert not any(value for name, value in found.items() if name != "columns")
 

@@ -47,7 +47,7 @@ def ask(server: servers.Server, query: str) -> dict[str, Any]:
 def drift_again(settings: Settings) -> None:
     """Log a week of traffic whose features lie far from any, then monitor it as the hourly schedule does."""
     (project,) = load_projects(settings.project_modules)
-    log = open_stores(settings)["prediction_log"]
+    log = open_stores(settings).prediction_log
     newest = log.newest(project.name)
     assert newest is not None
     later = timedelta(days=14)
@@ -76,7 +76,7 @@ def test_the_daemon_retrains_on_drift_by_itself(dagster: servers.Server, loop_se
             break
         time.sleep(2)
     assert statuses == ["SUCCESS", "SUCCESS"]
-    assert open_stores(loop_settings)["model_registry"].journal("flights").height == 3
+    assert open_stores(loop_settings).model_registry.journal("flights").height == 3
 
 
 def test_schedules_and_sensor_are_running(dagster: servers.Server) -> None:

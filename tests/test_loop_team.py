@@ -96,23 +96,23 @@ def strip(value, names):
 def test_the_first_machine_sees_what_the_second_made(figures, machines):
     first, second = (open_stores(machine) for machine in machines)
     for stores in (first, second):
-        registry, log = stores["model_registry"], stores["prediction_log"]
+        registry, log = stores.model_registry, stores.prediction_log
         assert registry.journal("flights")["version"].to_list() == [1, 2]
         assert registry.champion("flights").version == 2
         assert log.read("flights").height == figures["requests_served"]
         assert log.read("flights")["request_id"].is_unique().all()
-        assert registry.bundle(registry.champion("flights")).info["dataset_version"] == stores["dataset_store"].latest(
+        assert registry.bundle(registry.champion("flights")).info["dataset_version"] == stores.dataset_store.latest(
             "flights"
         )
     table = "flights/features/origin_delays"
-    assert first["lake"].version(table) == second["lake"].version(table)
-    assert first["lake"].load(table).equals(second["lake"].load(table))
-    assert first["prediction_log"].labelled("flights").equals(second["prediction_log"].labelled("flights"))
+    assert first.lake.version(table) == second.lake.version(table)
+    assert first.lake.load(table).equals(second.lake.load(table))
+    assert first.prediction_log.labelled("flights").equals(second.prediction_log.labelled("flights"))
     service = "delay_model_v1"
-    asked = first["lake"].load(table).tail(5).select("origin", "event_timestamp")
-    views = {"origin_delays": first["feature_store"].feature_names(service)["origin_delays"]}
+    asked = first.lake.load(table).tail(5).select("origin", "event_timestamp")
+    views = {"origin_delays": first.feature_store.feature_names(service)["origin_delays"]}
     assert views
-    online = [stores["feature_store"].newest_online(service) for stores in (first, second)]
+    online = [stores.feature_store.newest_online(service) for stores in (first, second)]
     assert online[0] == online[1] is not None
     assert asked.height == 5
 
@@ -120,9 +120,9 @@ def test_the_first_machine_sees_what_the_second_made(figures, machines):
 def test_nothing_that_lasts_lies_on_one_machine_alone(figures, machines):
     """What a home holds is a copy, or of the machine itself: ports, logs, checkpoints."""
     for machine in machines:
-        LogUpload(open_stores(machine)["prediction_log"], quiet_seconds=0.0).once()
-        LogUpload(open_stores(machine)["prediction_log"], quiet_seconds=0.0).once()
+        LogUpload(open_stores(machine).prediction_log, quiet_seconds=0.0).once()
+        LogUpload(open_stores(machine).prediction_log, quiet_seconds=0.0).once()
     third = open_stores(machines[0].model_copy(update={"home": machines[0].root.parent / "third"}))
-    assert third["prediction_log"].read("flights").height == figures["requests_served"]
+    assert third.prediction_log.read("flights").height == figures["requests_served"]
     assert not [path for machine in machines for path in machine.root.rglob("*.db")]
     assert not [path for machine in machines for path in machine.root.rglob("*.ndjson")]

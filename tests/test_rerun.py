@@ -52,11 +52,11 @@ class Home:
 
     @property
     def champion(self) -> Any:
-        return self.loop.stores["model_registry"].champion("houses")
+        return self.loop.stores.model_registry.champion("houses")
 
     @property
     def versions(self) -> int:
-        return len(self.loop.stores["model_registry"].client.search_model_versions("name = 'houses'"))
+        return len(self.loop.stores.model_registry.client.search_model_versions("name = 'houses'"))
 
 
 def project(gates: tuple[Gate, ...], seed: int) -> Project:

@@ -13,7 +13,7 @@ import pytest
 
 from fti.project import Project, Task
 from fti.settings import Settings
-from fti.stores import open_stores
+from fti.stores import Stores, open_stores
 from inference_pipeline.answer import answers_model
 from inference_pipeline.batch import labels_asset, predictions_asset
 from inference_pipeline.drift import drift_asset
@@ -33,7 +33,7 @@ class Home:
     """A project with a champion and the stores that hold it."""
 
     project: Project
-    stores: dict[str, Any]
+    stores: Stores
     endpoint: Endpoint
     trained: dg.ExecuteInProcessResult
 
@@ -46,7 +46,7 @@ class Home:
         return found
 
     def materialize(self, asset: dg.AssetsDefinition, **options: Any) -> dg.ExecuteInProcessResult:
-        return dg.materialize([asset], resources=self.stores, **options)
+        return dg.materialize([asset], resources=vars(self.stores), **options)
 
 
 @pytest.fixture(scope="module", params=["binary", "multiclass", "regression"])
@@ -55,22 +55,22 @@ def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     found = project(task)
     stores = open_stores(Settings(home=tmp_path_factory.mktemp(task) / "home"))
     end = MOMENT + timedelta(days=1)
-    stores["lake"].write("houses/raw/houses", houses(), time="seen_at", start=MOMENT, end=end)
+    stores.lake.write("houses/raw/houses", houses(), time="seen_at", start=MOMENT, end=end)
     (rows,) = found.features.rows({"houses": houses()}, MOMENT, end).values()
-    stores["lake"].write("houses/features/houses_latest", rows, time="event_timestamp", start=MOMENT, end=end)
-    stores["feature_store"].apply(found)
-    stores["feature_store"].materialize("houses_v1", MOMENT, end)
+    stores.lake.write("houses/features/houses_latest", rows, time="event_timestamp", start=MOMENT, end=end)
+    stores.feature_store.apply(found)
+    stores.feature_store.materialize("houses_v1", MOMENT, end)
     chain = dg.AssetSelection.assets(*(found.key(noun) for noun in ("training_dataset", "challenger", "evaluation")))
     assets = list(definitions(found, InProcess()).assets or [])
     champion = chain | dg.AssetSelection.assets(found.key("champion"))
-    trained = dg.materialize(assets, selection=champion, resources=stores)
-    predictor = Predictor(found, stores["feature_store"], stores["model_registry"], stores["prediction_log"])
+    trained = dg.materialize(assets, selection=champion, resources=vars(stores))
+    predictor = Predictor(found, stores.feature_store, stores.model_registry, stores.prediction_log)
     predictor.refresh()
     return Home(found, stores, Endpoint(predictor), trained)
 
 
 def test_the_random_split_is_stable_and_holds_every_row(home: Home) -> None:
-    dataset = home.stores["dataset_store"].load(home.stores["dataset_store"].latest("houses"))
+    dataset = home.stores.dataset_store.load(home.stores.dataset_store.latest("houses"))
     rows = dataset.manifest["rows"]
     assert sum(rows.values()) == ROWS
     assert rows["train"] == pytest.approx(0.6 * ROWS, abs=60)
@@ -80,12 +80,12 @@ def test_the_random_split_is_stable_and_holds_every_row(home: Home) -> None:
         assert dataset.manifest["classes"] == ["high $", "low", "mid|dle"]
         assert sum(dataset.manifest["class_shares"]["train"].values()) == pytest.approx(1)
     home.materialize(dataset_asset(home.project))
-    assert home.stores["dataset_store"].latest("houses") == dataset.version
+    assert home.stores.dataset_store.latest("houses") == dataset.version
 
 
 def test_the_model_beats_the_prior_and_the_gate_says_so(home: Home) -> None:
     assert home.trained.success
-    metrics = home.stores["model_registry"].evaluation(home.endpoint.predictor.champion.version.run_id)["metrics"]
+    metrics = home.stores.model_registry.evaluation(home.endpoint.predictor.champion.version.run_id)["metrics"]
     task = home.project.model.task
     if task == "regression":
         assert metrics["challenger"]["rmse"] < 0.5 * metrics["prior"]["rmse"]
@@ -100,7 +100,7 @@ def test_the_model_beats_the_prior_and_the_gate_says_so(home: Home) -> None:
 
 
 def test_the_model_card_travels_with_the_version(home: Home) -> None:
-    registry, version = home.stores["model_registry"], home.endpoint.predictor.champion.version
+    registry, version = home.stores.model_registry, home.endpoint.predictor.champion.version
     folder = registry.client.get_logged_model(registry.model_id(version.run_id)).artifact_location
     card = Path(folder.removeprefix("file://"), "model_card.md").read_text()
     task = home.project.model.task
@@ -142,7 +142,7 @@ def test_a_request_without_a_time_is_about_now(home: Home) -> None:
     answer = home.ask(house_id=7, request_id="now")
     check_answer(home.project.model.task, answer)
     assert answer["flags"] == {}
-    record = home.stores["prediction_log"].read("houses").filter(request_id="now")
+    record = home.stores.prediction_log.read("houses").filter(request_id="now")
     assert before <= record["event_timestamp"][0] <= datetime.now(UTC)
     assert record["seen_at"].to_list() == record["event_timestamp"].to_list()
     truth = houses().filter(house_id=7)
@@ -154,7 +154,7 @@ def test_given_values_replace_the_stored_ones_and_are_logged_as_served(home: Hom
     task = home.project.model.task
     small, large = (home.ask(house_id=7, area=area, request_id=f"area {area}") for area in (35.0, 190.0))
     assert value(task, large) > value(task, small)
-    logged = home.stores["prediction_log"].read("houses").filter(pl.col("request_id").str.starts_with("area"))
+    logged = home.stores.prediction_log.read("houses").filter(pl.col("request_id").str.starts_with("area"))
     truth = houses().filter(house_id=7)
     assert sorted(logged["area"]) == [35.0, 190.0]
     assert logged["kind"].unique().to_list() == truth["kind"].to_list()
@@ -197,17 +197,17 @@ def test_online_equals_offline(home: Home) -> None:
     stores = home.stores
     passed, description, _ = challenger_parity(
         home.project,
-        stores["model_registry"].challenger_run("houses"),
-        stores["dataset_store"],
-        stores["feature_store"],
-        stores["model_registry"],
+        stores.model_registry.challenger_run("houses"),
+        stores.dataset_store,
+        stores.feature_store,
+        stores.model_registry,
     )
     assert passed, description
 
 
 def test_batch_predictions_come_from_offline_features(home: Home) -> None:
     assert home.materialize(predictions_asset(home.project), partition_key="2000-01-01").success
-    rows = home.stores["lake"].load("houses/predictions")
+    rows = home.stores.lake.load("houses/predictions")
     assert rows.height == ROWS
     task = home.project.model.task
     expected = {"binary": pl.Int8, "multiclass": pl.String, "regression": pl.Float64}[task]
@@ -240,7 +240,7 @@ def test_requests_about_a_rows_own_time_are_judged_by_its_label(home: Home) -> N
     until = MOMENT + timedelta(days=1)
     config = {"ops": {"houses__labels": {"config": {"until": until.isoformat()}}}}
     assert home.materialize(labels_asset(home.project), run_config=config).success
-    labelled = home.stores["prediction_log"].labelled("houses")
+    labelled = home.stores.prediction_log.labelled("houses")
     truth = houses().tail(600)
     name = home.project.label.name
     assert labelled.sort("house_id")["actual"].to_list() == truth[name].to_list()

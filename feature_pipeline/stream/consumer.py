@@ -25,6 +25,7 @@ from fti.loading import find_project, load_projects
 from fti.project import Project
 from fti.settings import Settings
 from fti.storage.locks import lock
+from fti.stores import Stores
 from fti.stores.event_log import EventLog, open_event_log, state_folder
 from fti.stores.lake import Lake
 
@@ -134,8 +135,8 @@ def run(settings: Settings, project: Project, stop: threading.Event) -> None:
     from fti.stores import open_stores
 
     stores = open_stores(settings)
-    report("ready", project=project.name, registry=str(stores["feature_store"].feast.project))
-    with only_one(stores["lake"], project, stop):
+    report("ready", project=project.name, registry=str(stores.feature_store.feast.project))
+    with only_one(stores.lake, project, stop):
         checkpoint = checkpoint_of(settings, project.name)
         log = open_event_log(settings, project.name, checkpoint.facts()["position"])
         applier = prepared(project, stores, checkpoint, stop)
@@ -146,11 +147,11 @@ def run(settings: Settings, project: Project, stop: threading.Event) -> None:
             consumer.step()
 
 
-def prepared(project: Project, stores: dict[str, Any], checkpoint: Checkpoint, stop: threading.Event) -> Applier | None:
+def prepared(project: Project, stores: Stores, checkpoint: Checkpoint, stop: threading.Event) -> Applier | None:
     """The applier, once what it reads is there (a reference table that no batch has brought yet); none at `stop`."""
     while not stop.is_set():
         try:
-            applier = Applier(project, stores["lake"], stores["feature_store"], checkpoint)
+            applier = Applier(project, stores.lake, stores.feature_store, checkpoint)
         except NotReadyError as error:
             checkpoint.note("problem", str(error))
             report("not ready", project=project.name, reason=str(error))

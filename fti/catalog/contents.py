@@ -14,6 +14,7 @@ import polars as pl
 
 from fti.errors import NotReadyError
 from fti.project import Expectation, Project
+from fti.stores import Stores
 from fti.versions import view_versions
 
 if TYPE_CHECKING:
@@ -108,13 +109,13 @@ class Entry:
     champion: str
 
 
-def entry(project: Project, stores: Mapping[str, Any]) -> Entry:
+def entry(project: Project, stores: Stores) -> Entry:
     """Everything the catalogue tells of one project."""
     objects = vars(import_module(project.features.repo)).values()
-    text = _champion(project, stores["model_registry"])
+    text = _champion(project, stores.model_registry)
     services = tuple(_services(project, objects, text))
-    online = _online(project, stores["feature_store"])
-    tables = (*_views(project, objects, services, stores["lake"], online), *_sources(project, stores["lake"]))
+    online = _online(project, stores.feature_store)
+    tables = (*_views(project, objects, services, stores.lake, online), *_sources(project, stores.lake))
     return Entry(
         name=project.name,
         description=project.description,

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fti.settings import Settings
+    from fti.stores.dataset_store import DatasetStore
+    from fti.stores.feature_store import FeatureStore
+    from fti.stores.lake import Lake
+    from fti.stores.model_registry import ModelRegistry
+    from fti.stores.prediction_log import PredictionLog
 
 
-def open_stores(settings: Settings) -> dict[str, Any]:
-    """Every store by its resource key. Opening is cheap: each store connects when it is first used."""
+@dataclass(frozen=True)
+class Stores:
+    """Every store. The names are the keys of Dagster's resources."""
+
+    lake: Lake
+    feature_store: FeatureStore
+    dataset_store: DatasetStore
+    model_registry: ModelRegistry
+    prediction_log: PredictionLog
+
+
+def open_stores(settings: Settings) -> Stores:
+    """The stores of these settings. Opening is cheap: each connects when it is first used."""
     from fti.stores.dataset_store import DatasetStore
     from fti.stores.feature_store import FeatureStore
     from fti.stores.lake import Lake
@@ -23,9 +40,9 @@ def open_stores(settings: Settings) -> dict[str, Any]:
     assert feast_repo is not None
     assert feast_repo.submodule_search_locations is not None
     registry = ModelRegistry(settings.mlflow, str(root / "mlflow"), settings.database, settings.artifacts)
-    return {
-        "lake": Lake(settings.lake, settings.database),
-        "feature_store": FeatureStore(
+    return Stores(
+        lake=Lake(settings.lake, settings.database),
+        feature_store=FeatureStore(
             repo=Path(feast_repo.submodule_search_locations[0]),
             root=str(root / "feast"),
             lake=settings.lake,
@@ -34,7 +51,7 @@ def open_stores(settings: Settings) -> dict[str, Any]:
             served=registry.served,
             database=settings.database,
         ),
-        "dataset_store": DatasetStore(str(root / "datasets"), settings.datasets, bool(settings.storage_uri)),
-        "model_registry": registry,
-        "prediction_log": PredictionLog(str(root / "log"), f"{settings.storage}/log" if settings.storage_uri else ""),
-    }
+        dataset_store=DatasetStore(str(root / "datasets"), settings.datasets, bool(settings.storage_uri)),
+        model_registry=registry,
+        prediction_log=PredictionLog(str(root / "log"), f"{settings.storage}/log" if settings.storage_uri else ""),
+    )

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -17,6 +17,7 @@ from fti.errors import DataError
 from fti.labels import label_rows
 from fti.project import Project
 from fti.settings import Settings
+from fti.stores import Stores
 from fti.testing.sample import TIME, Sample, choose, cut, of_some_entities, read
 from fti.view import make_views
 
@@ -72,7 +73,7 @@ class Rehearsal:
         )
 
     @cached_property
-    def stores(self) -> dict[str, Any]:
+    def stores(self) -> Stores:
         """Empty stores below `home`."""
         from fti.stores import open_stores
 
@@ -124,7 +125,7 @@ class Rehearsal:
     @cached_property
     def feature_store(self) -> FeatureStore:
         """The feature store with the project's Feast objects."""
-        store: FeatureStore = self.stores["feature_store"]
+        store: FeatureStore = self.stores.feature_store
         store.apply(self.project)
         return store
 
@@ -144,7 +145,7 @@ class Rehearsal:
     @cached_property
     def online(self) -> FeatureStore:
         """The feature store with the sample's features offline and online."""
-        lake, store = self.stores["lake"], self.feature_store
+        lake, store = self.stores.lake, self.feature_store
         for view, rows in self.views.items():
             lake.write_static(f"{self.project.name}/features/{view}", rows.sort(TIME, maintain_order=True))
         store.materialize(self.project.features.service, self.sample.start, self.sample.end, record=True)
@@ -202,7 +203,7 @@ class Rehearsal:
         service = self.project.features.service
         views = self.online.feature_names(service)
         described = manifest(self.project, views, splits, self.project.dataset, versions=self.online.versions(service))
-        version: str = self.stores["dataset_store"].save(self.project.name, splits, described)
+        version: str = self.stores.dataset_store.save(self.project.name, splits, described)
         return version
 
     @cached_property
@@ -211,7 +212,7 @@ class Rehearsal:
         place = pl.int_range(pl.len()) % 10
         parts = {"train": place < 8, "validation": place == 8, "test": place == 9}
         splits = {name: self.training_rows.filter(part) for name, part in parts.items()}
-        found: TrainingDataset = self.stores["dataset_store"].load(self.save_dataset(splits))
+        found: TrainingDataset = self.stores.dataset_store.load(self.save_dataset(splits))
         return found
 
     # --- model and service ---
@@ -223,8 +224,8 @@ class Rehearsal:
         stores, params = self.stores, self.project.model.params
         return training_job(
             self.project,
-            stores["dataset_store"],
-            stores["model_registry"],
+            stores.dataset_store,
+            stores.model_registry,
             dataset_version=version,
             params=params,
             max_epochs=epochs,
@@ -244,7 +245,7 @@ class Rehearsal:
         """The model registry, which also remembers every model as it was trained."""
         from fti.testing.remember import RememberingRegistry
 
-        opened = self.stores["model_registry"]
+        opened = self.stores.model_registry
         return RememberingRegistry(opened.tracking_uri, opened.root)
 
     @cached_property

@@ -136,7 +136,7 @@ def application(rehearsal: Rehearsal) -> ASGIApp:
 
     assert rehearsal.champion
     stores = rehearsal.stores
-    predictor = Predictor(rehearsal.project, rehearsal.online, rehearsal.registry, stores["prediction_log"])
+    predictor = Predictor(rehearsal.project, rehearsal.online, rehearsal.registry, stores.prediction_log)
     predictor.refresh()
     return HotPath(_nothing_else, Endpoint(predictor))
 

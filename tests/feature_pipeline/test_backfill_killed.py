@@ -8,13 +8,12 @@ import time
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fti.backfill import run
 from fti.settings import Settings
-from fti.stores import open_stores
+from fti.stores import Stores, open_stores
 from tests.contract.machines import DAYS, START, project
 from tests.lakes import contents
 
@@ -30,7 +29,7 @@ def projects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FTI_PROJECTS", "tests.contract.daily")
 
 
-def backfill(home: Path) -> dict[str, Any]:
+def backfill(home: Path) -> Stores:
     """The whole command in this process; the stores that it leaves."""
     settings = Settings(home=home)
     run(settings, "machines", (START.date(), LAST), chunk_days=1, again=False)
@@ -53,7 +52,7 @@ def killed(home: Path, reached: Callable[[], bool]) -> None:
 
 
 def feature_days(home: Path) -> list[date]:
-    return open_stores(Settings(home=home))["lake"].days("machines/features/machine_load")
+    return open_stores(Settings(home=home)).lake.days("machines/features/machine_load")
 
 
 def test_killed_twice_it_ends_as_one_that_never_was(tmp_path: Path) -> None:
@@ -61,14 +60,14 @@ def test_killed_twice_it_ends_as_one_that_never_was(tmp_path: Path) -> None:
     killed(home, lambda: len(feature_days(home)) >= 4)
     assert 4 <= len(feature_days(home)) < DAYS
 
-    store = open_stores(Settings(home=home))["feature_store"]
+    store = open_stores(Settings(home=home)).feature_store
     store.apply(project)
     killed(home, lambda: store.newest_online(SERVICE) is not None)
     assert len(feature_days(home)) == DAYS
 
     again = backfill(home)
-    assert contents(again["lake"]) == contents(whole["lake"])
-    online = [dict(stores["feature_store"]._backend.scan(b"")) for stores in (again, whole)]
+    assert contents(again.lake) == contents(whole.lake)
+    online = [dict(stores.feature_store._backend.scan(b"")) for stores in (again, whole)]
     assert online[0] == online[1]
     end = START + timedelta(days=DAYS)
-    assert set(again["feature_store"].missing_online(SERVICE, START, end).values()) == {0}
+    assert set(again.feature_store.missing_online(SERVICE, START, end).values()) == {0}

@@ -32,7 +32,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("FTI_PROJECTS", "fti.projects.flights")
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     monkeypatch.setenv("FTI_EVENTS_TOKEN", "secret")
-    fill(open_stores(Settings())["lake"], FIRST, DAY)
+    fill(open_stores(Settings()).lake, FIRST, DAY)
     return Settings()
 
 
@@ -107,10 +107,10 @@ def nothing_is_lost_or_doubled(settings, events, tmp_path):
     assert checkpoint(settings)["applied"] == len(events)
     stores, batch = open_stores(settings), Lake(str(tmp_path / "batch"))
     fill(batch, FIRST, END)
-    store = stores["feature_store"]
+    store = stores.feature_store
     for view, schema in store.schemas(SERVICE).items():
         key = [*schema.keys, "event_timestamp"]
-        ours, theirs = (lake.load(f"flights/features/{view}", start=DAY, end=END) for lake in (stores["lake"], batch))
+        ours, theirs = (lake.load(f"flights/features/{view}", start=DAY, end=END) for lake in (stores.lake, batch))
         assert canonical(ours, key).equals(canonical(theirs, key)), view
     assert not any(store.missing_online(SERVICE, DAY, END).values())
 

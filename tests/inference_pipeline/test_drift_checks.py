@@ -32,7 +32,7 @@ def report(
     """Checks by name and the asset's metadata."""
     result = dg.materialize(
         [drift_asset(project)],
-        resources=world.stores | {"prediction_log": log},
+        resources=vars(world.stores) | {"prediction_log": log},
         run_config={"ops": {"flights__drift_report": {"config": {"html": False} | config}}},
     )
     checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
@@ -42,9 +42,9 @@ def report(
 
 def as_logged(world: World, version: ModelVersion) -> pl.DataFrame:
     """The last three weeks of training rows, as if the service had answered them, on the days of the traffic."""
-    dataset = world.stores["dataset_store"].load(world.dataset_version)
+    dataset = world.stores.dataset_store.load(world.dataset_version)
     rows = dataset.splits["train"].filter(pl.col("event_timestamp") >= TRAIN + timedelta(days=7))
-    probability = world.stores["model_registry"].bundle(version).predict(rows)
+    probability = world.stores.model_registry.bundle(version).predict(rows)
     spread = pl.int_range(pl.len()) * (timedelta(days=7) / rows.height / timedelta(microseconds=1))
     return rows.drop("late", "known_at").select(
         pl.format("own-{}", pl.int_range(pl.len())).alias("request_id"),
@@ -84,7 +84,7 @@ def test_shifted_features_are_drift_and_are_named(world: World, champion: ModelV
 
 def test_labels_decide_about_performance(world: World, records: pl.DataFrame, log: PredictionLog) -> None:
     log.append("flights", records.with_columns(probability=pl.lit(0.9)))
-    label_logged(world.project, world.stores["lake"], log, None)
+    label_logged(world.project, world.stores.lake, log, None)
     checks, metadata = report(world, log, until=END.isoformat())
     performance = checks["no_performance_drift"]
     assert not performance.passed

@@ -33,7 +33,7 @@ def endpoint(world, champion, log):
     def make(**freshness):
         project = project_with(**freshness)
         stores = world.stores
-        predictor = Predictor(project, stores["feature_store"], stores["model_registry"], log)
+        predictor = Predictor(project, stores.feature_store, stores.model_registry, log)
         predictor.refresh()
         made.append(Endpoint(predictor))
         return made[-1]
@@ -130,7 +130,7 @@ def test_status_shows_policy_and_newest_event_of_each_view(endpoint):
 )
 def test_a_policy_that_cannot_be_is_refused_when_it_is_applied(world, freshness, message):
     with pytest.raises(DataError, match=message):
-        world.stores["feature_store"].apply(project_with(**freshness))
+        world.stores.feature_store.apply(project_with(**freshness))
 
 
 @pytest.mark.parametrize(

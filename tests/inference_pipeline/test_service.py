@@ -60,7 +60,7 @@ def start(world: World, output: Path) -> Service:
             stdout=file,
             stderr=file,
         )
-    return Service(process, f"http://127.0.0.1:{port}", world.stores["prediction_log"])
+    return Service(process, f"http://127.0.0.1:{port}", world.stores.prediction_log)
 
 
 def wait_for(service: Service, path: str, code: int) -> None:
@@ -144,8 +144,8 @@ def test_it_answers_what_offline_features_give(service: Service, world: World, c
 
     rows = world.requests(LIVE).head(50).with_columns(pl.lit(LIVE + world.project.label.horizon).alias("sched_dep"))
     rows = rows.with_columns(pl.lit(LIVE).alias("event_timestamp"))
-    bundle = world.stores["model_registry"].bundle(champion)
-    expected = predictions_of(world.project, world.stores["feature_store"], bundle, rows)["probability"]
+    bundle = world.stores.model_registry.bundle(champion)
+    expected = predictions_of(world.project, world.stores.feature_store, bundle, rows)["probability"]
     text = rows.select(list(world.project.service.request)).with_columns(
         pl.col("sched_dep", "sched_arr").dt.strftime("%Y-%m-%dT%H:%M:%SZ")
     )
@@ -207,7 +207,7 @@ def test_the_page_speaks_of_the_project_and_loads_nothing_from_elsewhere(service
 
 
 def test_a_version_that_does_not_load_leaves_the_old_one_serving(service: Service, world: World) -> None:
-    registry = world.stores["model_registry"]
+    registry = world.stores.model_registry
     old = registry.champion("flights")
     broken = world.register(seed=5)
     model = registry.client.get_logged_model(registry.model_id(broken.run_id))
@@ -231,7 +231,7 @@ def test_a_version_that_does_not_load_leaves_the_old_one_serving(service: Servic
 
 def test_with_a_broken_champion_the_version_before_serves_and_says_so(service: Service, world: World) -> None:
     """A service that starts: nothing serves yet."""
-    registry = world.stores["model_registry"]
+    registry = world.stores.model_registry
     old = registry.champion("flights")
     broken = world.register(seed=6)
     model = registry.client.get_logged_model(registry.model_id(broken.run_id))
@@ -242,7 +242,7 @@ def test_with_a_broken_champion_the_version_before_serves_and_says_so(service: S
         program.write_bytes(content)
     world.promote(broken)
     try:
-        stores = (world.stores["feature_store"], registry, world.stores["prediction_log"])
+        stores = (world.stores.feature_store, registry, world.stores.prediction_log)
         starting = Predictor(flights, *stores, poll_seconds=60)
         starting.start()
         starting.stop()

@@ -13,7 +13,7 @@ from fti import drift
 from fti.project import Project
 from fti.projects.flights import project as flights
 from fti.settings import Settings
-from fti.stores import open_stores
+from fti.stores import Stores, open_stores
 from fti.stores.encoder import Encoder
 from fti.stores.model_registry import ModelVersion
 from fti.stores.prediction_log import PredictionLog
@@ -46,14 +46,12 @@ class World:
 
     settings: Settings
     project: Project
-    stores: dict[str, Any]
+    stores: Stores
     dataset_version: str
 
     def requests(self, start: datetime = LIVE, end: datetime = END) -> pl.DataFrame:
         """Requests whose moment of prediction lies in the range, oldest first."""
-        tables = {
-            name: self.stores["lake"].read(f"flights/raw/{name}").collect() for name in self.project.label.sources
-        }
+        tables = {name: self.stores.lake.read(f"flights/raw/{name}").collect() for name in self.project.label.sources}
         rows = requests_of(self.project, tables)
         return rows.filter(pl.col("event_timestamp").is_between(start, end, closed="left")).sort("event_timestamp")
 
@@ -71,14 +69,14 @@ class World:
 
     def promote(self, version: ModelVersion) -> None:
         """Make `version` the champion."""
-        registry = self.stores["model_registry"]
+        registry = self.stores.model_registry
         champion = registry.champion("flights")
         expected = champion.version if champion else None
         registry.promote("flights", version.version, expected=expected, reason="test")
 
     def demote(self) -> None:
         """Take the champion away, if there is one."""
-        registry = self.stores["model_registry"]
+        registry = self.stores.model_registry
         if registry.champion("flights") is not None:
             registry.client.delete_registered_model_alias("flights", "champion")
 
@@ -91,23 +89,23 @@ def build(home: Path, project: Project = flights) -> World:
     for source in project.sources:
         name = f"flights/raw/{source.name}"
         if source.timestamp:
-            stores["lake"].write(name, tables[source.name], time=source.timestamp, start=FROM, end=END)
+            stores.lake.write(name, tables[source.name], time=source.timestamp, start=FROM, end=END)
         else:
-            stores["lake"].write_static(name, tables[source.name])
+            stores.lake.write_static(name, tables[source.name])
     for view, rows in project.features.rows(tables, FROM, END).items():
-        stores["lake"].write(f"flights/features/{view}", rows, time="event_timestamp", start=FROM, end=END)
-    stores["feature_store"].apply(project)
-    stores["feature_store"].materialize(project.features.service, FROM, LIVE)
+        stores.lake.write(f"flights/features/{view}", rows, time="event_timestamp", start=FROM, end=END)
+    stores.feature_store.apply(project)
+    stores.feature_store.materialize(project.features.service, FROM, LIVE)
     return World(settings, project, stores, save_dataset(project, stores, tables))
 
 
-def save_dataset(project: Project, stores: dict[str, Any], tables: dict[str, pl.DataFrame]) -> str:
+def save_dataset(project: Project, stores: Stores, tables: dict[str, pl.DataFrame]) -> str:
     """Training rows of `[TRAIN, LIVE)`, their manifest beside them."""
     labelled = at_prediction_time(project, project.label.rows(tables)).drop_nulls(project.label.name)
     rows = labelled.filter(pl.col("event_timestamp").is_between(TRAIN, LIVE, closed="left")).sort("event_timestamp")
-    rows = project.features.on_demand(stores["feature_store"].historical(project.features.service, rows))
+    rows = project.features.on_demand(stores.feature_store.historical(project.features.service, rows))
     looked_up = [
-        name for names in stores["feature_store"].feature_names(project.features.service).values() for name in names
+        name for names in stores.feature_store.feature_names(project.features.service).values() for name in names
     ]
     features = [*looked_up, *project.features.on_demand_names, *project.model.categorical]
     numeric = [name for name in dict.fromkeys(features) if name not in project.model.categorical]
@@ -120,13 +118,13 @@ def save_dataset(project: Project, stores: dict[str, Any], tables: dict[str, pl.
         "reference": drift.reference(rows, numeric=numeric, categorical=project.model.categorical),
     }
     splits = {"train": rows, "validation": rows.tail(500), "test": rows.tail(1000)}
-    version: str = stores["dataset_store"].save(project.name, splits, manifest)
+    version: str = stores.dataset_store.save(project.name, splits, manifest)
     return version
 
 
-def register(project: Project, stores: dict[str, Any], dataset_version: str, seed: int) -> ModelVersion:
+def register(project: Project, stores: Stores, dataset_version: str, seed: int) -> ModelVersion:
     """Fit `Logistic` on the dataset and register it."""
-    dataset = stores["dataset_store"].load(dataset_version)
+    dataset = stores.dataset_store.load(dataset_version)
     train, manifest = dataset.splits["train"], dataset.manifest
     encoder = Encoder.fit(train, numeric=manifest["numeric"], categorical=manifest["categorical"])
     torch.manual_seed(seed)
@@ -139,7 +137,7 @@ def register(project: Project, stores: dict[str, Any], dataset_version: str, see
         "categorical": manifest["categorical"],
         "params": {},
     }
-    registry = stores["model_registry"]
+    registry = stores.model_registry
     run_id = registry.client.create_run(registry.experiment(project.name)).info.run_id
     registry.log_model(run_id, network=network, encoder=encoder, info=info | {"run_id": run_id})
     scored = train.select("event_timestamp", probability=pl.Series(registry.run_bundle(run_id).predict(train)))
@@ -164,9 +162,9 @@ def fit(inputs: np.ndarray, labels: np.ndarray) -> Logistic:
 
 def log_traffic(world: World, version: ModelVersion, log: PredictionLog) -> None:
     """Log what `version` predicts for all requests of the live days, with the features known at their moments."""
-    bundle = world.stores["model_registry"].bundle(version)
+    bundle = world.stores.model_registry.bundle(version)
     requests = world.project.features.on_demand(world.requests())
-    rows = score(world.project, bundle, world.stores["feature_store"].historical("delay_model_v1", requests))
+    rows = score(world.project, bundle, world.stores.feature_store.historical("delay_model_v1", requests))
     log.append(
         "flights",
         rows.with_row_index("number").select(

@@ -11,11 +11,12 @@ import pytest
 from fti.gate import Floor, NoWorseThanChampion, SliceFloor
 from fti.project import Dataset, Features, Label, Model, Monitor, Project, RequestField, Service, Source, View
 from fti.settings import Settings
-from fti.stores import open_stores
+from fti.stores import Stores, open_stores
 from fti.stores.dataset_store import DatasetStore
 from fti.stores.feature_store import FeatureStore
 from fti.stores.lake import Lake
 from fti.stores.model_registry import ModelRegistry
+from fti.stores.prediction_log import PredictionLog
 from tests.registries import empty_registry
 from training_pipeline.dataset import manifest, split
 
@@ -134,7 +135,7 @@ def saved(project: Project, tmp_path_factory: pytest.TempPathFactory) -> tuple[D
 @pytest.fixture(scope="session")
 def feature_store(project: Project, tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """The parcels' features, offline and online."""
-    store: FeatureStore = open_stores(Settings(home=tmp_path_factory.mktemp("parcels")))["feature_store"]
+    store = open_stores(Settings(home=tmp_path_factory.mktemp("parcels"))).feature_store
     rows = parcels().select("parcel", "event_timestamp", *VIEWS["depot"])
     Lake(store.lake).write_static("parcels/features/depot", rows)
     store.apply(project)
@@ -146,3 +147,12 @@ def feature_store(project: Project, tmp_path_factory: pytest.TempPathFactory) ->
 def registry(tmp_path: Path) -> ModelRegistry:
     """A registry of its own for every test."""
     return empty_registry(tmp_path / "registry")
+
+
+@pytest.fixture
+def stores(
+    tmp_path: Path, saved: tuple[DatasetStore, str], registry: ModelRegistry, feature_store: FeatureStore
+) -> Stores:
+    """A dataset and its feature service; lake and log are empty."""
+    lake, log = Lake(str(tmp_path / "lake")), PredictionLog(str(tmp_path / "log"))
+    return Stores(lake, feature_store, saved[0], registry, log)

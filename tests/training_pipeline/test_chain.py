@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 
 from fti.project import Project
+from fti.stores import Stores
 from fti.stores.dataset_store import DatasetStore
-from fti.stores.feature_store import FeatureStore
 from fti.stores.model_registry import ModelRegistry
 from training_pipeline import chain
 from training_pipeline.definitions import definitions
@@ -22,11 +22,6 @@ from training_pipeline.tune import TuneConfig
 CHAIN = ("best_params", "challenger", "evaluation", "champion")
 ROUNDS = int(os.environ.get("FTI_TEST_RACES", "1"))
 """Races of two trainings; one takes 25 seconds."""
-
-
-@pytest.fixture
-def stores(saved: tuple[DatasetStore, str], registry: ModelRegistry, feature_store: FeatureStore) -> dict[str, Any]:
-    return {"dataset_store": saved[0], "model_registry": registry, "lake": None, "feature_store": feature_store}
 
 
 @pytest.fixture
@@ -56,7 +51,7 @@ class InProcess:
 
 def materialize(
     project: Project,
-    stores: dict[str, Any],
+    stores: Stores,
     *nouns: str,
     launcher: Launcher | None = None,
     tags: dict[str, str] | None = None,
@@ -66,7 +61,7 @@ def materialize(
     return dg.materialize(
         list(definitions(project, launcher or InProcess()).assets or []),
         selection=dg.AssetSelection.assets(*(project.key(noun) for noun in nouns)),
-        resources=stores,
+        resources=vars(stores),
         run_config={"ops": {"parcels__best_params": {"config": tune}}} if "best_params" in nouns else None,
         tags=tags,
         instance=instance,
@@ -85,9 +80,9 @@ def require_consistent(registry: ModelRegistry, run_id: str, dataset: str) -> No
 
 
 def test_what_other_trainings_make_meanwhile_is_not_taken(
-    project: Project, stores: dict[str, Any], saved: tuple[DatasetStore, str], other: str
+    project: Project, stores: Stores, saved: tuple[DatasetStore, str], other: str
 ) -> None:
-    registry = stores["model_registry"]
+    registry = stores.model_registry
     assert saved[0].latest("parcels") == other
     tags = chain.tags({chain.DATASET: saved[1]})
     result = materialize(project, stores, *CHAIN, launcher=InProcess(project, other), tags=tags)
@@ -101,7 +96,7 @@ def test_what_other_trainings_make_meanwhile_is_not_taken(
 
 
 def test_an_asset_alone_takes_the_newest_complete_chain_and_names_it(
-    project: Project, stores: dict[str, Any], saved: tuple[DatasetStore, str]
+    project: Project, stores: Stores, saved: tuple[DatasetStore, str]
 ) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         tuned = materialize(project, stores, "best_params", instance=instance)
@@ -111,23 +106,23 @@ def test_an_asset_alone_takes_the_newest_complete_chain_and_names_it(
         trained = materialize(project, stores, "challenger", instance=instance, launcher=InProcess(project, newer))
         own = chain.made_in(trained, project, "challenger")
         assert {name: own[name] for name in ids} == ids
-        assert stores["model_registry"].challenger_run("parcels") != own[chain.RUN]
+        assert stores.model_registry.challenger_run("parcels") != own[chain.RUN]
         judged = materialize(project, stores, "evaluation", instance=instance)
         assert chain.made_in(judged, project, "evaluation")[chain.RUN] == own[chain.RUN]
         assert materialize(project, stores, "champion", instance=instance).success
-        assert stores["model_registry"].champion("parcels").run_id == own[chain.RUN]
-        require_consistent(stores["model_registry"], own[chain.RUN], ids[chain.DATASET])
+        assert stores.model_registry.champion("parcels").run_id == own[chain.RUN]
+        require_consistent(stores.model_registry, own[chain.RUN], ids[chain.DATASET])
 
 
 def test_a_run_that_goes_on_from_another_takes_what_that_made(
-    project: Project, stores: dict[str, Any], saved: tuple[DatasetStore, str], other: str
+    project: Project, stores: Stores, saved: tuple[DatasetStore, str], other: str
 ) -> None:
     tags = chain.tags({chain.DATASET: saved[1]})
     with dg.DagsterInstance.ephemeral() as instance:
         first = materialize(project, stores, "best_params", "challenger", instance=instance, tags=tags)
         assert materialize(project, stores, "best_params", "challenger", instance=instance).success
         assert saved[0].latest("parcels") == other
-        defs = dg.Definitions.merge(definitions(project, InProcess()), dg.Definitions(resources=stores))
+        defs = dg.Definitions.merge(definitions(project, InProcess()), dg.Definitions(resources=vars(stores)))
         again = defs.resolve_job_def("parcels_training").execute_in_process(
             instance=instance,
             asset_selection=[dg.AssetKey(project.key("evaluation"))],
@@ -138,7 +133,7 @@ def test_a_run_that_goes_on_from_another_takes_what_that_made(
         assert found[chain.RUN] == chain.made_in(first, project, "challenger")[chain.RUN]
 
 
-def training(project: Project, stores: dict[str, Any], version: str) -> Any:
+def training(project: Project, stores: Stores, version: str) -> Any:
     """A whole training on a dataset, its model learnt in a process of its own."""
     tags = chain.tags({chain.DATASET: version})
     return materialize(project, stores, *CHAIN, tags=tags, launcher=SubprocessLauncher())
@@ -146,9 +141,9 @@ def training(project: Project, stores: dict[str, Any], version: str) -> Any:
 
 @pytest.mark.process
 def test_two_trainings_at_once_end_consistent(
-    project: Project, stores: dict[str, Any], saved: tuple[DatasetStore, str]
+    project: Project, stores: Stores, saved: tuple[DatasetStore, str]
 ) -> None:
-    registry = stores["model_registry"]
+    registry = stores.model_registry
     for turn in range(ROUNDS):
         datasets = [with_rows(saved, -10 * (2 * turn + place + 1)) for place in range(2)]
         with ThreadPoolExecutor() as pool:

@@ -8,6 +8,7 @@ import pytest
 from fti.errors import ConflictError, GateError
 from fti.gate import Floor
 from fti.project import Project
+from fti.stores import Stores
 from fti.stores.dataset_store import DatasetStore
 from fti.stores.feature_store import FeatureStore
 from fti.stores.model_registry import ModelRegistry
@@ -22,11 +23,6 @@ CHAIN = ("best_params", "challenger", "evaluation", "champion")
 TUNE = TuneConfig(num_trials=2, epochs=1, train_rows=1000)
 
 
-@pytest.fixture
-def stores(saved: tuple[DatasetStore, str], registry: ModelRegistry, feature_store: FeatureStore) -> dict[str, Any]:
-    return {"dataset_store": saved[0], "model_registry": registry, "lake": None, "feature_store": feature_store}
-
-
 class InProcess:
     """A launcher that trains in this process: quicker than one that starts another."""
 
@@ -35,12 +31,12 @@ class InProcess:
 
 
 def materialize(
-    project: Project, stores: dict[str, Any], *nouns: str, reason: str = "test", launcher: Launcher | None = None
+    project: Project, stores: Stores, *nouns: str, reason: str = "test", launcher: Launcher | None = None
 ) -> Any:
     return dg.materialize(
         list(definitions(project, launcher).assets or []),
         selection=dg.AssetSelection.assets(*(project.key(noun) for noun in nouns)),
-        resources=stores,
+        resources=vars(stores),
         run_config={"ops": {"parcels__best_params": {"config": TUNE.model_dump()}}} if "best_params" in nouns else None,
         tags={"fti/reason": reason},
         raise_on_error=False,
@@ -52,10 +48,10 @@ def nothing_to_compare() -> None:
 
 
 def test_a_champion_alone_is_refused_while_online_differs_from_offline(
-    project: Project, stores: dict[str, Any], registry: ModelRegistry, feature_store: FeatureStore
+    project: Project, stores: Stores, registry: ModelRegistry, feature_store: FeatureStore
 ) -> None:
     assert materialize(project, stores, "challenger", "evaluation", launcher=InProcess()).success
-    test = stores["dataset_store"].load(stores["dataset_store"].latest("parcels")).splits["test"]
+    test = stores.dataset_store.load(stores.dataset_store.latest("parcels")).splits["test"]
     newest = test.sort("event_timestamp").tail(1).select("parcel", "event_timestamp", "load", "backlog")
     service = project.features.service
     feature_store.write_online(service, {"depot": newest.with_columns(load=pl.col("load") + 1)})
@@ -79,10 +75,8 @@ def test_job_and_schedule_have_the_names_that_others_ask_for(project: Project) -
 
 
 @pytest.mark.process
-def test_the_chain_ends_with_a_champion_and_doing_it_again_changes_nothing(
-    project: Project, stores: dict[str, Any]
-) -> None:
-    registry = stores["model_registry"]
+def test_the_chain_ends_with_a_champion_and_doing_it_again_changes_nothing(project: Project, stores: Stores) -> None:
+    registry = stores.model_registry
     result = materialize(project, stores, *CHAIN)
     assert result.success
     checks = {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
@@ -119,12 +113,12 @@ def test_the_chain_ends_with_a_champion_and_doing_it_again_changes_nothing(
 
 
 def test_a_champion_that_changed_since_the_evaluation_is_not_overwritten(
-    project: Project, stores: dict[str, Any], registry: ModelRegistry
+    project: Project, stores: Stores, registry: ModelRegistry
 ) -> None:
     runs = []
     for seed in (1, 2):
         other = replace(project, model=replace(project.model, seed=seed, max_epochs=1))
-        datasets = stores["dataset_store"]
+        datasets = stores.dataset_store
         job = training_job(
             other, datasets, registry, dataset_version=datasets.latest("parcels"), params=project.model.params
         )
