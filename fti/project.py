@@ -239,13 +239,6 @@ class Project:
         require_measurable(self.gates, self.model.task)
         if self.chunk_days < 1:
             raise ValueError(f"project {self.name}: chunk_days must be 1 or more, not {self.chunk_days}")
-        declared = {source.name for source in self.sources}
-        for view in self.features.views:
-            if unknown := [name for name in view.sources if name not in declared]:
-                raise ValueError(
-                    f"project {self.name}: view {view.name} reads {unknown[0]!r}, which is no source: correct the "
-                    "input, or the parameter of the shared frame"
-                )
 
     def key(self, noun: str) -> list[str]:
         """Asset key of `noun`."""

@@ -79,22 +79,19 @@ def test_a_renamed_project_is_told_where_its_features_lie(stores: Stores) -> Non
         plan(replace(project, name="departures"), stores)
 
 
-def test_a_changed_transform_names_days_models_and_the_refusal(stores: Stores) -> None:
+def test_a_changed_view_names_itself_days_models_and_the_refusal(stores: Stores) -> None:
     found = plan(CHANGED, stores)
-    steps = {step.change.name: step for step in found.steps}
-    days = len(stores.lake.days("flights/features/origin_weather"))
-    assert set(steps) == set(view_versions(project))
-    for step in steps.values():
-        assert (step.change.kinds, step.days, step.refused) == (("transform",), days, True)
-        assert step.models == ("flights/2 (champion)", "flights/1 (previous)")
+    (step,) = found.steps
+    days = len(stores.lake.days("flights/features/dest_delays"))
+    assert (step.change.name, step.change.kinds, step.days, step.refused) == ("dest_delays", ("transform",), days, True)
+    assert step.models == ("flights/2 (champion)", "flights/1 (previous)")
     assert found.stale_days == days
     assert [line.partition(" was ")[0] for line in found.outdated] == [
-        f"dataset {stores['dataset_store'].latest('flights')[:12]}",
+        f"dataset {stores.dataset_store.latest('flights')[:12]}",
         "model flights/2 (champion)",
         "model flights/1 (previous)",
     ]
-    accepted = tuple(step.change.accepted_as for step in steps.values())
-    agreed = replace(CHANGED, features=replace(CHANGED.features, accept_changes=accepted))
+    agreed = replace(CHANGED, features=replace(CHANGED.features, accept_changes=(step.change.accepted_as,)))
     assert not any(step.refused for step in plan(agreed, stores).steps)
 
 

@@ -112,5 +112,5 @@ def test_a_view_reads_declared_sources_only():
     def events(sale):
         return sale
 
-    with pytest.raises(ValueError, match="view carrier_delays reads 'sale', which is no source"):
-        with_view(flights, "carrier_delays", inputs=(events,))
+    with pytest.raises(DataError, match="has no source 'sale'"):
+        feature_view(with_view(flights, "carrier_delays", inputs=(events,)), "carrier_delays", entities=ENTITIES)
