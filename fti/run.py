@@ -185,10 +185,11 @@ def passed(loop: Loop, result: Any, run_id: str) -> bool:
 
 
 def registered(loop: Loop, key: str) -> ModelVersion | None:
-    """The version that was made by the training job of this key."""
+    """The version that the training job of this key made and that was promoted. One whose promotion was killed before
+    it was written down is judged again."""
     registry = loop.stores.model_registry
-    found = registry.client.search_model_versions(f"name = '{loop.name}'")
-    for version in sorted((int(version.version) for version in found), reverse=True):
+    registry.finish_promotions(loop.name)
+    for version in sorted({promotion.version for promotion in registry.promotions.of(loop.name)}, reverse=True):
         made: ModelVersion = registry.version(loop.name, version)
         if registry.bundle(made).info.get("job_key") == key:
             return made

@@ -249,6 +249,11 @@ class ModelRegistry:
             self.promotions.add(name, version, previous=current, reason=reason)
             self._finish(name)
 
+    def finish_promotions(self, name: str) -> None:
+        """Do what is left of promotions whose process was killed."""
+        with lock(self._database, "promote"):
+            self._finish(name)
+
     @property
     def promotions(self) -> Promotions:
         """The journal of all models."""
