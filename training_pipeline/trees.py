@@ -124,14 +124,18 @@ def boost(
 def lightgbm_params(encoder: Encoder, params: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """All parameters in LightGBM's words."""
     chosen, target = tree_params(params), encoder.target
-    classes = {"num_class": target.num_outputs} if target.task == "multiclass" else {}
+    classes, step, penalty = target.num_outputs, float(chosen["tree_learning_rate"]), float(chosen["l2_regularization"])
+    several = {"num_class": classes} if target.task == "multiclass" else {}
+    if several:  # LightGBM takes steps of several classes shorter by this
+        step *= classes / (classes - 1)
     return {
         **SETTINGS,
-        **classes,
+        **several,
         "objective": OBJECTIVES[target.task],
-        "learning_rate": float(chosen["tree_learning_rate"]),
+        "learning_rate": step,
         "min_data_in_leaf": int(chosen["min_samples_leaf"]),
-        "lambda_l2": float(chosen["l2_regularization"]),
+        "lambda_l2": penalty,
+        "cat_l2": penalty,
         "num_threads": num_threads(),
         "seed": seed,
     }
