@@ -34,7 +34,7 @@ check: install  ## format, lint, types, layers, the README's table
 	$(BIN)/python docs/values.py --check
 
 test: check  ## everything CI runs
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -rs
 
 bench: install  ## every benchmark (20 minutes, after `make demo`), then the README's table
 	for name in $(BENCHMARKS); do \
