@@ -8,10 +8,11 @@ BENCHMARKS := features windows point_in_time online stream serving training
 
 install: $(STAMP)
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock requirements-torch.lock pyproject.toml
 	@echo "installing into $(VENV), about three minutes ..."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --requirement requirements-torch.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -34,7 +35,7 @@ check: install  ## format, lint, types, layers, the README's table
 	$(BIN)/python docs/values.py --check
 
 test: check  ## everything CI runs
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -rs
 
 bench: install  ## every benchmark (20 minutes, after `make demo`), then the README's table
 	for name in $(BENCHMARKS); do \

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+import typer
 
 from fti.errors import FtiError, machine_fault
 from fti.new import command as new_project
 
-Command = Callable[[argparse.Namespace], int]
+Run = TypeVar("Run", bound=Callable[..., Any])
+STOPPED = 130
+"""The exit status after Ctrl+C."""
+
+HELP = {"help_option_names": ["-h", "--help"]}
+app = typer.Typer(
+    help="Feature, training and inference pipelines of your projects.",
+    context_settings=HELP,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+dataset = typer.Typer(rich_markup_mode=None)
+
+
+def command(group: typer.Typer, text: str, name: str | None = None) -> Callable[[Run], Run]:
+    """Adds a command, whose `text` is shown whole in the list of commands too."""
+    return group.command(name, help=text, short_help=text)
+
+
+command(app, new_project.TEXT)(new_project.new)
 
 
 class FirstLine(logging.Handler):
@@ -25,84 +46,22 @@ class FirstLine(logging.Handler):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
-    arguments = parser().parse_args(argv)
     logging.captureWarnings(True)  # what one library thinks of another is not for this terminal
     logging.getLogger("py.warnings").addHandler(logging.NullHandler())
     logging.getLogger("fti.loading").addHandler(FirstLine())
     try:
-        return int(arguments.run(arguments))
+        app(argv, prog_name="fti")
+    except SystemExit as end:  # Typer always ends so
+        if end.code == STOPPED:
+            print("fti: stopped; what is done stays, the same command goes on from there", file=sys.stderr)
+        return int(end.code or 0)
     except FtiError as error:
         print(f"fti: {error}", file=sys.stderr)
-        return 1
     except Exception as error:
-        if (told := machine_fault(error)) is None:
+        if (message := machine_fault(error)) is None:
             raise
-        print(f"fti: {told}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("fti: stopped; what is done stays, the same command goes on from there", file=sys.stderr)
-        return 130
-
-
-def parser() -> argparse.ArgumentParser:
-    """All commands and their options."""
-    top = argparse.ArgumentParser(prog="fti", description="Feature, training and inference pipelines of your projects.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    whole: list[tuple[str, Command, str]] = [
-        ("new", new_project.run, new_project.TEXT),
-        ("check", check, "run the contract suite on a project; exit status 1 when it breaks it"),
-        ("run", run, "one project from its sources to an answered request"),
-        ("up", up, "start Dagster, MLflow, the prediction and the ingest services"),
-        ("down", down, "stop what was started"),
-        ("status", status, "what runs, what is in the stores, who is champion"),
-        ("demo", demo, "run the whole life of a model on a year of flights"),
-        (
-            "plan",
-            plan,
-            "compare the features in the code with what is deployed; exit status 2 when they differ, 1 on a mistake",
-        ),
-        ("backfill", backfill, "make days of features, and those whose raw days or code changed"),
-        ("lineage", lineage, "where a model version comes from, back to the raw partitions"),
-        ("catalog", catalog, "write the catalogue of sources, views and features as one HTML file"),
-    ]
-    for name, call, text in whole:
-        command = commands.add_parser(name, help=text, description=text)
-        command.set_defaults(run=call)
-        _add_options(name, command)
-    _add_dataset(commands)
-    return top
-
-
-def _add_options(name: str, command: argparse.ArgumentParser) -> None:
-    if name == "new":
-        new_project.add_options(command)
-    if name in ("check", "run", "backfill"):
-        command.add_argument("project")
-    if name == "check":
-        command.add_argument("--quick", action="store_true", help="fewer rows, half a minute")
-    if name == "run":
-        command.add_argument("--trials", type=_at_least_one, help="trials of the study (default: the project's)")
-        command.add_argument("--again", action="store_true", help="also make what is made already")
-    if name == "demo":
-        command.add_argument("--weeks", type=_at_least_one, default=7, help="weeks to replay at most (default 7)")
-        command.add_argument("--share", type=_share, default=1.0, help="share of the requests to replay (default 1)")
-    if name == "backfill":
-        _add_backfill_options(command)
-    if name == "lineage":
-        command.add_argument("model", help="flights/2, or a version or alias such as champion")
-        command.add_argument("--project", default="", help="the model's project, where there are several")
-    if name in ("plan", "lineage"):
-        command.add_argument("--json", action="store_true", help="as JSON")
-    if name == "catalog":
-        command.add_argument("--out", type=Path, help="folder of index.html (default: catalog in FTI_HOME)")
-
-
-def _add_backfill_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--from", dest="first", type=_day, help="first day, 2013-01-01 (default: all)")
-    command.add_argument("--to", dest="last", type=_day, help="last day, included")
-    command.add_argument("--chunk-days", type=_at_least_one, default=0, help="days at once (default: the project's)")
-    command.add_argument("--again", action="store_true", help="also make the days that are done")
-    command.add_argument("--changed", action="store_true", help="read no source: only days whose inputs changed")
+        print(f"fti: {message}", file=sys.stderr)
+    return 1
 
 
 def _at_least_one(text: str) -> int:
@@ -112,7 +71,7 @@ def _at_least_one(text: str) -> int:
     except ValueError:
         number = 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+        raise typer.BadParameter(f"{text!r} is no whole number from 1 on")
     return number
 
 
@@ -123,7 +82,7 @@ def _share(text: str) -> float:
     except ValueError:
         number = 0.0
     if not 0 < number <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no share: a number over 0, at most 1")
+        raise typer.BadParameter(f"{text!r} is no share: a number over 0, at most 1")
     return number
 
 
@@ -132,61 +91,42 @@ def _day(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no day: write it as 2013-01-31") from None
+        raise typer.BadParameter(f"{text!r} is no day: write it as 2013-01-31") from None
 
 
-def _add_dataset(commands: Any) -> None:
-    """`fti dataset` and its own commands."""
-    text = "versions of the training datasets, here and in the remote (FTI_DATASET_REMOTE)"
-    own = commands.add_parser("dataset", help=text, description=text).add_subparsers(required=True, metavar="COMMAND")
-    whole: list[tuple[str, tuple[str, ...], str]] = [
-        ("list", (), "every version, newest first"),
-        ("show", ("version",), "rows, ranges, views and statistics of one version"),
-        ("pull", ("version",), "bring a version here from the remote"),
-        ("diff", ("old", "new"), "what differs between two versions"),
-    ]
-    for name, positions, help_text in whole:
-        command = own.add_parser(name, help=help_text, description=help_text)
-        command.set_defaults(run=dataset, dataset_command=name)
-        for position in positions:
-            command.add_argument(position, help="a version, or the beginning of one")
-        if name == "pull":
-            command.add_argument("--to", default="", help="copy its files into this new folder")
-        else:
-            command.add_argument("--json", action="store_true", help="as JSON")
+Project = Annotated[str, typer.Argument(metavar="PROJECT", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="as JSON")]
+Version = Annotated[str, typer.Argument(help="a version, or the beginning of one", show_default=False)]
 
 
-def dataset(arguments: argparse.Namespace) -> int:
-    from fti import datasets
+@command(app, "run the contract suite on a project; exit status 1 when it breaks it")
+def check(
+    project: Project, quick: Annotated[bool, typer.Option("--quick", help="fewer rows, half a minute")] = False
+) -> None:
+    from fti.loading import find_project
     from fti.settings import Settings
+    from fti.testing import show
 
-    settings = Settings()
-    if arguments.dataset_command == "list":
-        return datasets.list_versions(settings, as_json=arguments.json)
-    if arguments.dataset_command == "show":
-        return datasets.show(settings, arguments.version, as_json=arguments.json)
-    if arguments.dataset_command == "pull":
-        return datasets.pull(settings, arguments.version, arguments.to)
-    return datasets.diff(settings, arguments.old, arguments.new, as_json=arguments.json)
+    raise typer.Exit(show.command(find_project(Settings().project_modules, project), quick=quick))
 
 
-def demo(arguments: argparse.Namespace) -> int:
-    from fti.demo import run
-    from fti.settings import Settings
-
-    run(Settings(), weeks=arguments.weeks, share=arguments.share)
-    return 0
-
-
-def run(arguments: argparse.Namespace) -> int:
+@command(app, "one project from its sources to an answered request")
+def run(
+    project: Project,
+    trials: Annotated[
+        int | None,
+        typer.Option(parser=_at_least_one, metavar="NUMBER", help="trials of the study (default: the project's)"),
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="also make what is made already")] = False,
+) -> None:
     from fti.run import run
     from fti.settings import Settings
 
-    run(Settings(), arguments.project, num_trials=arguments.trials, again=arguments.again)
-    return 0
+    run(Settings(), project, num_trials=trials, again=again)
 
 
-def up(arguments: argparse.Namespace) -> int:
+@command(app, "start Dagster, MLflow, the prediction and the ingest services")
+def up() -> None:
     from fti import servers
     from fti.loading import load
     from fti.settings import Settings
@@ -205,10 +145,11 @@ def up(arguments: argparse.Namespace) -> int:
         else:
             print(f"{server.name:<20} {server.url}", flush=True)
     print("Stop them with `fti down`.")
-    return failed
+    raise typer.Exit(failed)
 
 
-def down(arguments: argparse.Namespace) -> int:
+@command(app, "stop what was started")
+def down() -> None:
     from fti import servers
     from fti.settings import Settings
 
@@ -218,55 +159,113 @@ def down(arguments: argparse.Namespace) -> int:
         print(f"{name:<20} {'stopped' if servers.stop(name, settings) else 'was not running'}")
     if not names:
         print(f"nothing runs from {settings.root}")
-    return 0
 
 
-def backfill(arguments: argparse.Namespace) -> int:
-    from fti.backfill import run
-    from fti.settings import Settings
-
-    span = None if arguments.changed else (arguments.first, arguments.last)
-    run(Settings(), arguments.project, span, chunk_days=arguments.chunk_days, again=arguments.again)
-    return 0
-
-
-def check(arguments: argparse.Namespace) -> int:
-    from fti.loading import find_project
-    from fti.settings import Settings
-    from fti.testing.show import command
-
-    return command(find_project(Settings().project_modules, arguments.project), quick=arguments.quick)
-
-
-def catalog(arguments: argparse.Namespace) -> int:
-    from fti.catalog import write
-    from fti.settings import Settings
-
-    settings = Settings()
-    print(write(settings, arguments.out or settings.root / "catalog"))
-    return 0
-
-
-def status(arguments: argparse.Namespace) -> int:
+@command(app, "what runs, what is in the stores, who is champion")
+def status() -> None:
     from fti import report
     from fti.settings import Settings
 
     report.print_status(Settings())
-    return 0
 
 
-def plan(arguments: argparse.Namespace) -> int:
+@command(app, "run the whole life of a model on a year of flights")
+def demo(
+    weeks: Annotated[int, typer.Option(parser=_at_least_one, metavar="NUMBER", help="weeks to replay at most")] = 7,
+    share: Annotated[float, typer.Option(parser=_share, metavar="SHARE", help="share of the requests to replay")] = 1.0,
+) -> None:
+    from fti.demo import run
+    from fti.settings import Settings
+
+    run(Settings(), weeks=weeks, share=share)
+
+
+@command(app, "compare the features in the code with what is deployed; exit status 2 when they differ, 1 on a mistake")
+def plan(as_json: Json = False) -> None:
     from fti.plan import run
     from fti.settings import Settings
 
-    return run(Settings(), as_json=arguments.json)
+    raise typer.Exit(run(Settings(), as_json=as_json))
 
 
-def lineage(arguments: argparse.Namespace) -> int:
+@command(app, "make days of features, and those whose raw days or code changed")
+def backfill(
+    project: Project,
+    first: Annotated[
+        date | None,
+        typer.Option("--from", parser=_day, metavar="DAY", help="first day, 2013-01-01 (default: all)"),
+    ] = None,
+    last: Annotated[date | None, typer.Option("--to", parser=_day, metavar="DAY", help="last day, included")] = None,
+    chunk_days: Annotated[
+        int | None, typer.Option(parser=_at_least_one, metavar="NUMBER", help="days at once (default: the project's)")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="also make the days that are done")] = False,
+    changed: Annotated[bool, typer.Option("--changed", help="read no source: only days whose inputs changed")] = False,
+) -> None:
+    from fti.backfill import run
+    from fti.settings import Settings
+
+    span = None if changed else (first, last)
+    run(Settings(), project, span, chunk_days=chunk_days or 0, again=again)
+
+
+@command(app, "where a model version comes from, back to the raw partitions")
+def lineage(
+    model: Annotated[str, typer.Argument(help="flights/2, or a version or alias such as champion", show_default=False)],
+    project: Annotated[str, typer.Option(help="the model's project, where there are several")] = "",
+    as_json: Json = False,
+) -> None:
     from fti.lineage import run
     from fti.settings import Settings
 
-    return run(Settings(), arguments.model, arguments.project, as_json=arguments.json)
+    raise typer.Exit(run(Settings(), model, project, as_json=as_json))
+
+
+@command(app, "write the catalogue of sources, views and features as one HTML file")
+def catalog(
+    out: Annotated[Path | None, typer.Option(help="folder of index.html (default: catalog in FTI_HOME)")] = None,
+) -> None:
+    from fti.catalog import write
+    from fti.settings import Settings
+
+    settings = Settings()
+    print(write(settings, out or settings.root / "catalog"))
+
+
+DATASETS = "versions of the training datasets, here and in the remote (FTI_DATASET_REMOTE)"
+app.add_typer(dataset, name="dataset", help=DATASETS, short_help=DATASETS)
+
+
+@command(dataset, "every version, newest first", "list")
+def list_versions(as_json: Json = False) -> None:
+    from fti import datasets
+    from fti.settings import Settings
+
+    raise typer.Exit(datasets.list_versions(Settings(), as_json=as_json))
+
+
+@command(dataset, "rows, ranges, views and statistics of one version")
+def show(version: Version, as_json: Json = False) -> None:
+    from fti import datasets
+    from fti.settings import Settings
+
+    raise typer.Exit(datasets.show(Settings(), version, as_json=as_json))
+
+
+@command(dataset, "bring a version here from the remote")
+def pull(version: Version, to: Annotated[str, typer.Option(help="copy its files into this new folder")] = "") -> None:
+    from fti import datasets
+    from fti.settings import Settings
+
+    raise typer.Exit(datasets.pull(Settings(), version, to))
+
+
+@command(dataset, "what differs between two versions")
+def diff(old: Version, new: Version, as_json: Json = False) -> None:
+    from fti import datasets
+    from fti.settings import Settings
+
+    raise typer.Exit(datasets.diff(Settings(), old, new, as_json=as_json))
 
 
 if __name__ == "__main__":

@@ -155,20 +155,12 @@ def probabilities_and_codes(labelled: pl.DataFrame, info: Mapping[str, Any]) -> 
 
 
 def ranking(labelled: pl.DataFrame, info: Mapping[str, Any]) -> tuple[str, float]:
-    """How well the model tells the classes apart: ROC AUC of two, macro F1 of several."""
+    """How well the model tells the classes apart: ROC AUC of two (0.5 when one is missing), macro F1 of several."""
+    from sklearn import metrics
+
+    actual = labelled["actual"].to_list()
     if task_of(info) == "binary":
-        return "ROC AUC", roc_auc(labelled["actual"].to_numpy(), labelled[PROBABILITY].to_numpy())
-    from sklearn.metrics import f1_score
-
-    actual, said = labelled["actual"].to_list(), labelled[LABEL].to_list()
-    return "Macro F1", float(f1_score(actual, said, average="macro", zero_division=0))
-
-
-def roc_auc(actual: np.ndarray, probability: np.ndarray) -> float:
-    """Probability that a positive row outranks a negative one, ties counting half; 0.5 when a class is missing."""
-    positives = int(actual.sum())
-    negatives = len(actual) - positives
-    if not positives or not negatives:
-        return 0.5
-    ranks = pl.Series(probability).rank("average").to_numpy()
-    return float((ranks[actual == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+        both = len(set(actual)) == 2
+        return "ROC AUC", float(metrics.roc_auc_score(actual, labelled[PROBABILITY].to_list())) if both else 0.5
+    said = labelled[LABEL].to_list()
+    return "Macro F1", float(metrics.f1_score(actual, said, average="macro", zero_division=0))

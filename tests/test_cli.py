@@ -17,7 +17,7 @@ HEAVY = {"dagster", "feast", "mlflow", "torch", "polars", "pandas", "evidently",
 
 
 def test_help_imports_nothing_heavy() -> None:
-    code = "import sys, fti.cli; fti.cli.parser().format_help(); print('\\n'.join(sys.modules))"
+    code = "import sys, fti.cli; fti.cli.main(['--help']); print('\\n'.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not HEAVY & set(done.stdout.split())
 
@@ -29,6 +29,19 @@ def test_a_project_that_cannot_be_imported_is_named(
     monkeypatch.setenv("FTI_PROJECTS", "my_company.churn")
     assert main(["backfill", "churn"]) == 1
     assert "my_company.churn" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        ("backfill flights --from 2013", "'2013' is no day"),
+        ("dataset", "Missing command"),
+        ("new shop --data t.csv", "--label"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_told(command: str, problem: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command.split()) == 2
+    assert problem in capsys.readouterr().err
 
 
 @pytest.mark.process

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from lightgbm import Booster
 from torch import Tensor, nn
 
 from fti.project import Task
+from fti.stores.boosted import Boosted
 
 STEPS = 20
 """Weights that are tried: 0, 1/20, ... 1."""
@@ -19,20 +21,20 @@ EQUAL = 1e-7
 class Blend(nn.Module):
     """`weight` of the trees' outputs and the rest of the network's, in log-odds or standardized values."""
 
-    def __init__(self, network: nn.Module, trees: nn.Module, weight: float) -> None:
+    def __init__(self, network: nn.Module | None, weight: float) -> None:
         super().__init__()
-        self.network, self.trees, self.weight = network, trees, weight
+        self.network, self.weight = network, weight
 
-    def forward(self, rows: Tensor) -> Tensor:
-        outputs: Tensor = (1 - self.weight) * self.network(rows) + self.weight * self.trees(rows)
-        return outputs
+    def forward(self, rows: Tensor, trees: Tensor) -> Tensor:
+        outputs = self.weight * trees
+        return outputs if self.network is None else outputs + (1 - self.weight) * self.network(rows)
 
 
-def blend(network: nn.Module, trees: nn.Module, weight: float) -> nn.Module:
+def blend(network: nn.Module, booster: Booster, weight: float) -> nn.Module | Boosted:
     """The blended model; the one alone where the other has no weight."""
-    if weight in (0, 1):
-        return trees if weight else network
-    return Blend(network, trees, weight)
+    if not weight:
+        return network
+    return Boosted(Blend(network if weight < 1 else None, weight).eval(), booster)
 
 
 def row_losses(task: Task, outputs: Tensor, labels: Tensor) -> np.ndarray:

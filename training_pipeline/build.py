@@ -81,7 +81,7 @@ def _require_exportable(path: str, network: L.LightningModule, encoder: Encoder)
     if path.startswith("training_pipeline."):
         return
     try:
-        export(network.eval(), num_columns=encoder.num_columns)
+        export(network.eval(), torch.zeros(4, encoder.num_columns))
     except (torch._dynamo.exc.TorchDynamoException, RuntimeError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise DataError(

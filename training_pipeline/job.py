@@ -57,7 +57,7 @@ class TrainingJob:
         names = ("project", "build", "dataset_version", "params", "seed", "max_epochs")
         decides = {name: getattr(self, name) for name in names}
         decides["code"] = [_source_hash(name) for name in (*CODE, self.build.partition(":")[0])]
-        decides["packages"] = [version(name) for name in ("torch", "pytorch-lightning", "scikit-learn")]
+        decides["packages"] = [version(name) for name in ("torch", "pytorch-lightning", "scikit-learn", "lightgbm")]
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:20]
 
     @property

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from fti.errors import DataError
+from fti.stores.boosted import Boosted
 from fti.stores.encoder import Encoder
 from fti.stores.estimator import predictions
 from fti.stores.model_bundle import ModelBundle, outputs_of
@@ -26,7 +27,7 @@ from training_pipeline.datamodule import TabularData
 from training_pipeline.fit import fit, fit_on
 from training_pipeline.linear import Above, Start, start_of
 from training_pipeline.threads import num_threads
-from training_pipeline.trees import TREES, grown_again, tree_outputs, trees_of
+from training_pipeline.trees import TREES, grown_again, trees_of, validation_outputs
 
 
 @dataclass(frozen=True)
@@ -101,32 +102,39 @@ def with_trees(
     trees, labels = trees_of(encoder, data, params, seed), data.validation.labels
     if trees is None:
         return alone(network, encoder, data, epochs)
-    outputs, others = outputs_of(network, data.validation.rows), tree_outputs(data, trees)
+    outputs, others = outputs_of(network, data.validation.rows), validation_outputs(data, trees)
     weight = best_weight(encoder.target.task, outputs, others, labels)
     measured = {
         "network_validation_loss": mean_loss(encoder, outputs, labels),
         "trees_validation_loss": mean_loss(encoder, others, labels),
-        "num_tree_rounds": trees.num_rounds,
+        "num_tree_rounds": trees.current_iteration(),
         "blend_weight": weight,
     }
 
-    def finish() -> nn.Module:
+    def finish() -> nn.Module | Boosted:
         with ThreadPoolExecutor(1) as beside:
             final = beside.submit(grown_again, encoder, data, trees, params, seed) if weight else None
             if weight < 1:
                 fit_on(network, data, seed=seed)
-        return blend(network, final.result() if final else trees, weight).eval()
+        return blend(network.eval(), final.result() if final else trees, weight)
 
     loss = mean_loss(encoder, (1 - weight) * outputs + weight * others, labels)
     return Learned(finish, encoder, loss, epochs, measured)
 
 
 def above(start: Start, learned: Learned) -> Learned:
-    """What was learnt of the rest of a line, with the line."""
+    """A model of the residuals, with the line's prediction added back."""
     unit = start.scale**2
+
+    def finish() -> nn.Module | Boosted:
+        rest = learned.model
+        if isinstance(rest, Boosted):
+            return Boosted(Above(start.line, rest.program, start.scale).eval(), rest.booster)
+        return Above(start.line, rest, start.scale).eval()
+
     metrics = {name: value * unit if name.endswith("loss") else value for name, value in learned.metrics.items()}
     return Learned(
-        lambda: Above(start.line, learned.model, start.scale).eval(),
+        finish,
         learned.encoder,
         learned.validation_loss * unit,
         learned.epochs,

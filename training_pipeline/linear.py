@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fti.stores.encoder import Encoder
 from fti.stores.model_bundle import outputs_of
 from training_pipeline.datamodule import TabularData
-from training_pipeline.trees import tree_outputs, tree_params, trees_of
+from training_pipeline.trees import tree_params, trees_of, validation_outputs
 
 BETTER = 0.98
 """The line is taken when the trees' validation loss above it is at most this share of theirs without it, and lower by
@@ -55,14 +55,15 @@ class Line(nn.Module):
 
 
 class Above(nn.Module):
-    """The line, and what another model knows of the rest."""
+    """The line plus a model of its residuals, which takes the trees' outputs where it has trees."""
 
     def __init__(self, line: nn.Module, rest: nn.Module, scale: float) -> None:
         super().__init__()
         self.line, self.rest, self.scale = line, rest, scale
 
-    def forward(self, rows: Tensor) -> Tensor:
-        outputs: Tensor = self.line(rows) + self.scale * self.rest(rows)
+    def forward(self, rows: Tensor, trees: Tensor | None = None) -> Tensor:
+        rest = self.rest(rows) if trees is None else self.rest(rows, trees)
+        outputs: Tensor = self.line(rows) + self.scale * rest
         return outputs
 
 
@@ -103,7 +104,7 @@ def tree_errors(encoder: Encoder, data: TabularData, params: Mapping[str, Any], 
     """Absolute errors of the trees on the validation split."""
     trees = trees_of(encoder, data, params, seed)
     assert trees is not None, "a regression always has trees"
-    errors: np.ndarray = (tree_outputs(data, trees) - data.validation.labels).abs().double().numpy()
+    errors: np.ndarray = (validation_outputs(data, trees) - data.validation.labels).abs().double().numpy()
     return errors
 
 

@@ -43,7 +43,7 @@ def _binary_scores(labels: np.ndarray, probabilities: np.ndarray) -> Scores:
         "roc_auc": float(metrics.roc_auc_score(labels, probabilities)) if both else None,
         "pr_auc": float(metrics.average_precision_score(labels, probabilities)) if both else None,
         "log_loss": float(metrics.log_loss(labels, probabilities, labels=[0, 1])),
-        "brier": float(np.mean((probabilities - labels) ** 2)),
+        "brier": float(metrics.brier_score_loss(labels, probabilities, labels=[0, 1])),
         "calibration_error": calibration_error(labels, probabilities),
     }
 
@@ -57,19 +57,19 @@ def _multiclass_scores(codes: np.ndarray, probabilities: np.ndarray) -> Scores:
     areas = [metrics.roc_auc_score(codes == code, probabilities[:, code]) for code in present]
     return {
         "macro_f1": float(metrics.f1_score(codes, best, average="macro", zero_division=0)),
-        "accuracy": float((codes == best).mean()),
+        "accuracy": float(metrics.accuracy_score(codes, best)),
         "log_loss": float(drift.surprise(probabilities, codes, float(np.finfo(float).eps)).mean()),
         "roc_auc": float(np.mean(areas)) if areas else None,
     }
 
 
 def _regression_scores(labels: np.ndarray, values: np.ndarray) -> Scores:
-    errors = values - labels
-    spread = float(((labels - labels.mean()) ** 2).mean())
+    from sklearn import metrics
+
     return {
-        "rmse": float(np.sqrt((errors**2).mean())),
-        "mae": float(np.abs(errors).mean()),
-        "r2": 1 - float((errors**2).mean()) / spread if spread > 0 else None,
+        "rmse": float(metrics.root_mean_squared_error(labels, values)),
+        "mae": float(metrics.mean_absolute_error(labels, values)),
+        "r2": float(metrics.r2_score(labels, values)) if labels.min() < labels.max() else None,
     }
 
 

@@ -36,6 +36,11 @@ class Column:
     is_key: bool = False
     profile: ColumnProfile | None = None
 
+    @property
+    def short_dtype(self) -> str:
+        """The type as the page shows it."""
+        return self.dtype.replace("Datetime(time_unit='us', time_zone='UTC')", "Datetime UTC")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
@@ -89,6 +94,10 @@ class Service:
     on_demand: tuple[Column, ...] = ()
     on_demand_function: str = ""
     models: tuple[str, ...] = ()
+
+    @property
+    def num_features(self) -> int:
+        return sum(len(features) for features in self.views.values()) + len(self.on_demand)
 
 
 @dataclass(frozen=True, kw_only=True)

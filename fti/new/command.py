@@ -2,59 +2,69 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
 
 from fti.errors import DataError
 
 TEXT = "make a project from a table: read it, say what is in it and what looks wrong, write two files"
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
-    """The options of `fti new`."""
-    command.add_argument("name", help="name of the project, a Python identifier")
-    command.add_argument("--data", required=True, help="file, folder, glob, s3:// address, database URL or env:NAME")
-    command.add_argument("--query", help="SQL, where --data is a database")
-    command.add_argument("--entity", default="", help="columns that say whom a row is about, comma-separated")
-    command.add_argument("--timestamp", help="column that says when a row became known")
-    command.add_argument("--label", required=True, help="column to predict")
-    command.add_argument("--task", choices=("binary", "multiclass", "regression"), help="if the guess is wrong")
-    command.add_argument(
-        "--as", dest="rules", action="append", default=[], metavar="COLUMN=RULE",
-        help="how a column is read, if the guess is wrong: text, number, 'date %%d.%%m.%%Y' ... (may be repeated)",
-    )  # fmt: skip
-    command.add_argument(
-        "--missing", action="append", default=[], metavar="COLUMN=TEXT,TEXT",
-        help="texts of a column that mean a missing value (may be repeated)",
-    )  # fmt: skip
-    command.add_argument("--into", type=Path, default=Path("projects"), help="folder of projects (default: projects)")
-    command.add_argument("--force", action="store_true", help="write the two files again if they are there")
-
-
-def run(arguments: argparse.Namespace) -> int:
+def new(
+    name: Annotated[str, typer.Argument(help="name of the project, a Python identifier", show_default=False)],
+    *,
+    data: Annotated[str, typer.Option(help="file, folder, glob, s3:// address, database URL or env:NAME")],
+    label: Annotated[str, typer.Option(help="column to predict")],
+    query: Annotated[str | None, typer.Option(help="SQL, where --data is a database")] = None,
+    entity: Annotated[str, typer.Option(help="columns that say whom a row is about, comma-separated")] = "",
+    timestamp: Annotated[str | None, typer.Option(help="column that says when a row became known")] = None,
+    task: Annotated[
+        Literal["binary", "multiclass", "regression"] | None, typer.Option(help="if the guess is wrong")
+    ] = None,
+    rules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--as",
+            metavar="COLUMN=RULE",
+            help="how a column is read, if the guess is wrong: text, number, 'date %d.%m.%Y' ... (may be repeated)",
+        ),
+    ] = None,
+    missing: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=TEXT,TEXT", help="texts of a column that mean a missing value (may be repeated)"),
+    ] = None,
+    into: Annotated[Path, typer.Option(help="folder of projects")] = Path("projects"),
+    force: Annotated[bool, typer.Option("--force", help="write the two files again if they are there")] = False,
+) -> None:
     """Write the project and say what comes next."""
     from rich.console import Console
 
     from fti.new.write import Wish, create
 
     wish = Wish(
-        name=arguments.name,
-        data=arguments.data,
-        label=arguments.label,
-        entity=tuple(name.strip() for name in arguments.entity.split(",") if name.strip()),
-        timestamp=arguments.timestamp or None,
-        task=arguments.task,
-        query=arguments.query,
-        rules=dict(_pair("as", text) for text in arguments.rules),
+        name=name,
+        data=data,
+        label=label,
+        entity=tuple(column.strip() for column in entity.split(",") if column.strip()),
+        timestamp=timestamp or None,
+        task=task,
+        query=query,
+        rules=dict(_pair("as", text) for text in rules or ()),
         missing={
-            name: tuple(texts.split(",")) for name, texts in (_pair("missing", each) for each in arguments.missing)
+            column: tuple(texts.split(",")) for column, texts in (_pair("missing", each) for each in missing or ())
         },
-        into=arguments.into,
-        force=arguments.force,
+        into=into,
+        force=force,
     )
-    folder = create(wish, Console())
-    name, hint = arguments.name, _setting(folder)
+    print(_next_steps(name, create(wish, Console())))
+
+
+def _next_steps(name: str, folder: Path) -> str:
+    """What was written, and the commands that come next."""
+    hint = _setting(folder)
     next_commands = (
         (f"fti check {name}", "does the project hold together"),
         (f"fti run {name}", "features, model, gates, service"),
@@ -68,8 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         *([hint] if hint else []),
         *(f"{command:<{len(name) + 12}}# {what}" for command, what in next_commands),
     ]
-    print("\n".join(lines))
-    return 0
+    return "\n".join(lines)
 
 
 def _pair(option: str, text: str) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """The model bundle: what the service needs of a model version, as one folder without pickle.
 
 MLmodel                 MLflow's description; `mlflow.pyfunc.load_model` works on the folder
-data/model.pt2          the network as a `torch.export` archive: a graph in JSON and raw tensors; or
+data/model.pt2          the network as a `torch.export` archive: a graph in JSON and raw tensors
+data/trees.txt          boosted trees beside it, if it has some, as LightGBM's text; or
 data/model.skops        a scikit-learn-like estimator as skops writes it
 data/encoder.json       feature columns to network input
 data/info.json          where the model comes from: dataset version, feature service, label, features, parameters
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import polars as pl
 
+from fti.stores.boosted import Boosted, load_booster, tree_outputs
 from fti.stores.bundle_files import evaluation_in, require_whole_bundle
 from fti.stores.encoder import Encoder
 from fti.stores.estimator import dump_estimator, load_estimator, predictions
@@ -32,9 +34,12 @@ if TYPE_CHECKING:
     import torch
 
 DATA = "data"
-PROGRAM, ESTIMATOR, ENCODER, INFO = "model.pt2", "model.skops", "encoder.json", "info.json"
+PROGRAM, TREES, ESTIMATOR = "model.pt2", "trees.txt", "model.skops"
+ENCODER, INFO = "encoder.json", "info.json"
 BLOCK = 128
-"""Rows that a network reads at once: what trees compare then stays in the cache, four times quicker than 1,024 rows."""
+"""Rows that a model reads at once."""
+PACKAGES = {PROGRAM: ("torch",), TREES: ("lightgbm",), ESTIMATOR: ("scikit-learn", "skops")}
+"""File of a bundle -> the packages that read it."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,8 @@ class ModelBundle:
 
     encoder: Encoder
     info: Mapping[str, Any]
-    model: torch.nn.Module | Any = field(repr=False)
-    """A network, float32 [rows, columns] to outputs as in `Target`, or a fitted estimator."""
+    model: torch.nn.Module | Boosted | Any = field(repr=False)
+    """A network, float32 [rows, columns] to outputs as in `Target`, alone or beside trees, or a fitted estimator."""
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -62,9 +67,7 @@ class ModelBundle:
         info = json.loads(read_bytes(data / INFO))
         if (evaluation := evaluation_in(Path(folder))) is not None:
             info["reference_predictions"] = evaluation["reference_predictions"]
-        estimator = data / ESTIMATOR
-        model = load_estimator(estimator) if estimator.exists() else load_program(data / PROGRAM)
-        return cls(Encoder.from_json(read_bytes(data / ENCODER).decode()), info, model)
+        return cls(Encoder.from_json(read_bytes(data / ENCODER).decode()), info, _load_model(data))
 
     @property
     def target(self) -> Target:
@@ -85,7 +88,7 @@ class ModelBundle:
         return self.target.decode(outputs_of(self.model, torch.from_numpy(encoded)).numpy())
 
 
-def outputs_of(model: torch.nn.Module, rows: torch.Tensor) -> torch.Tensor:
+def outputs_of(model: torch.nn.Module | Boosted, rows: torch.Tensor) -> torch.Tensor:
     """Outputs for many rows, block by block into one tensor: a list of small ones, which lie between what the blocks
     needed, kept half a gigabyte of that from being used again for 120,000 rows."""
     import torch
@@ -101,16 +104,31 @@ def outputs_of(model: torch.nn.Module, rows: torch.Tensor) -> torch.Tensor:
     return outputs
 
 
-def save_bundle(folder: Path, *, network: torch.nn.Module | Any, encoder: Encoder, info: Mapping[str, Any]) -> None:
+def save_bundle(
+    folder: Path, *, network: torch.nn.Module | Boosted | Any, encoder: Encoder, info: Mapping[str, Any]
+) -> None:
     """Write `network`, or an estimator in its place, and what belongs to it as a bundle folder."""
+    import torch
+
     data = folder / DATA
     data.mkdir(parents=True)
-    if hasattr(network, "predict"):
+    rows = torch.zeros(4, encoder.num_columns)
+    if isinstance(network, Boosted):
+        (data / TREES).write_text(network.booster.model_to_string())
+        save_program(data / PROGRAM, network.program.eval(), rows, tree_outputs(network.booster, rows))
+    elif hasattr(network, "predict"):
         (data / ESTIMATOR).write_bytes(dump_estimator(network))
     else:
-        save_program(data / PROGRAM, network.eval(), num_columns=encoder.num_columns)
+        save_program(data / PROGRAM, network.eval(), rows)
     (data / ENCODER).write_text(encoder.to_json())
     (data / INFO).write_text(json.dumps(info, indent=1, sort_keys=True))
+
+
+def _load_model(data: Path) -> torch.nn.Module | Boosted | Any:
+    if (data / ESTIMATOR).exists():
+        return load_estimator(data / ESTIMATOR)
+    program = load_program(data / PROGRAM)
+    return Boosted(program, load_booster(data / TREES)) if (data / TREES).exists() else program
 
 
 def write_mlmodel(folder: Path, encoder: Encoder, *, run_id: str, model_id: str) -> None:
@@ -124,7 +142,7 @@ def write_mlmodel(folder: Path, encoder: Encoder, *, run_id: str, model_id: str)
     outputs = [ColSpec("double", name) for name in names[encoder.target.task]]
     signature = ModelSignature(Schema(columns), Schema(outputs))
     model = Model(run_id=run_id, model_id=model_id, signature=signature)
-    used = ("scikit-learn", "skops", "polars") if (folder / DATA / ESTIMATOR).exists() else ("torch", "polars")
+    used = ["polars", *(name for file in PACKAGES if (folder / DATA / file).exists() for name in PACKAGES[file])]
     (folder / "requirements.txt").write_text("".join(f"{name}=={version(name)}\n" for name in used))
     (folder / "python_env.yaml").write_text(
         f"python: {platform.python_version()}\nbuild_dependencies: []\ndependencies:\n- -r requirements.txt\n"

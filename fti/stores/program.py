@@ -17,22 +17,22 @@ _RAW_RECORDS = ("weight_", "tensor_")
 _TEXT_RECORDS = ("version", "archive_format", "archive_version", "byteorder", "serialization_id")
 
 
-def save_program(path: Path, network: torch.nn.Module, *, num_columns: int) -> None:
+def save_program(path: Path, network: torch.nn.Module, *inputs: torch.Tensor) -> None:
     """Write `network` for any number of rows. Sample inputs are left out: torch would pickle them."""
     import torch
 
-    program = export(network, num_columns=num_columns)
+    program = export(network, *inputs)
     program._example_inputs = None
     torch.export.save(program, path)
     require_pickle_free(path.read_bytes(), str(path))
 
 
-def export(network: torch.nn.Module, *, num_columns: int) -> torch.export.ExportedProgram:
-    """The graph of `network` for any number of rows."""
+def export(network: torch.nn.Module, *inputs: torch.Tensor) -> torch.export.ExportedProgram:
+    """The graph of `network` for any number of rows; `inputs` are samples of some rows each."""
     import torch
 
     rows = torch.export.Dim("rows", min=1)
-    return torch.export.export(network, (torch.zeros(4, num_columns),), dynamic_shapes=({0: rows},))
+    return torch.export.export(network, inputs, dynamic_shapes=tuple({0: rows} for _ in inputs))
 
 
 def load_program(path: Path) -> torch.nn.Module:

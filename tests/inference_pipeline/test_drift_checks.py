@@ -18,7 +18,7 @@ from fti.stores.prediction_log import PredictionLog
 from inference_pipeline.batch import label_logged
 from inference_pipeline.drift import CHECKS, drift_asset
 from inference_pipeline.drift_report import DAY, daily_distances, evidently_html
-from inference_pipeline.drift_statistics import Verdict, log_loss_excess, performance_drift, roc_auc
+from inference_pipeline.drift_statistics import Verdict, log_loss_excess, performance_drift, ranking
 from tests.inference_pipeline.world import END, TRAIN, World
 
 PROJECT = replace(flights, monitor=replace(flights.monitor, window=timedelta(days=7), min_rows=300))
@@ -200,7 +200,8 @@ def test_numbers_are_held_to_the_error_of_the_test_split() -> None:
     [([0, 1], [0.1, 0.9], 1.0), ([0, 1], [0.9, 0.1], 0.0), ([0, 1, 1], [0.5] * 3, 0.5), ([1, 1], [0.1, 0.2], 0.5)],
 )
 def test_roc_auc(actual: list[int], probability: list[float], expected: float) -> None:
-    assert roc_auc(np.array(actual), np.array(probability)) == expected
+    rows = pl.DataFrame({"actual": actual, "probability": probability})
+    assert ranking(rows, {"task": "binary"}) == ("ROC AUC", expected)
 
 
 def test_a_feature_may_be_called_day() -> None:

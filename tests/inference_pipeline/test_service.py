@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,16 +75,49 @@ def wait_for(service: Service, path: str, code: int) -> None:
     pytest.fail(f"{path} did not answer {code}")
 
 
+def wait_for_version(service: Service, version: int) -> None:
+    """Return once `version` serves."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while service.status()["model_version"] != version:
+        assert time.monotonic() < deadline, f"version {version} does not serve: {service.status()}"
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def launch(world: World, tmp_path: Path) -> Iterator[Callable[[], Service]]:
+    """Starts a service of the test's own, which ends with it."""
+    running: list[Service] = []
+
+    def begin() -> Service:
+        running.append(start(world, tmp_path / "output"))
+        return running[-1]
+
+    yield begin
+    for service in running:
+        service.process.kill()
+        service.process.wait(30)
+
+
 @pytest.fixture(scope="module")
-def service(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One service for the whole module, started while there is no champion. The tests tell its life in order."""
-    world.demote()
+def shared(world: World, champion: ModelVersion, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service for the tests that leave it alive."""
     running = start(world, tmp_path_factory.mktemp("service") / "output")
     try:
         yield running
     finally:
         running.process.kill()
         running.process.wait(30)
+
+
+@pytest.fixture
+def service(shared: Service, world: World, champion: ModelVersion) -> Service:
+    """The shared service, with `champion` serving whatever a test before has promoted."""
+    current = world.stores["model_registry"].champion("flights")
+    if current is None or current.version != champion.version:
+        world.promote(champion)
+    wait_for(shared, "/readyz", 200)
+    wait_for_version(shared, champion.version)
+    return shared
 
 
 @dataclass
@@ -110,18 +143,23 @@ class Traffic:
                 self.answers.append((answer.status_code, answer.json()))
 
 
-def test_without_a_champion_it_is_alive_and_says_what_to_do(service: Service, world: World) -> None:
+def test_without_a_champion_it_says_what_to_do_and_picks_one_up(
+    launch: Callable[[], Service], world: World, champion: ModelVersion
+) -> None:
+    world.demote()
+    service = launch()
     wait_for(service, "/livez", 200)
     assert httpx.get(f"{service.url}/readyz", timeout=30).status_code == 503
     answer = service.post("/predict", world.bodies(1)[0])
     assert answer.status_code == 503
     assert "Materialize flights/champion" in answer.json()["error"]
     assert service.status()["model_version"] is None
-
-
-def test_a_champion_is_picked_up_and_answers(service: Service, world: World, champion: ModelVersion) -> None:
     world.promote(champion)
     wait_for(service, "/readyz", 200)
+    assert service.post("/predict", world.bodies(1)[0]).json()["model_version"] == champion.version
+
+
+def test_an_answer_is_logged_once(service: Service, world: World, champion: ModelVersion) -> None:
     body = world.bodies(1)[0] | {"request_id": "the first"}
     answer = service.post("/predict", body).json()
     assert 0 < answer["probability"] < 1
@@ -185,7 +223,8 @@ def test_malformed_input_is_refused_and_not_logged(service: Service, world: Worl
     assert service.logged().height == before
 
 
-def test_bento_pages_and_metrics_are_there(service: Service) -> None:
+def test_bento_pages_and_metrics_are_there(service: Service, world: World) -> None:
+    assert service.post("/predict", world.bodies(1)[0]).status_code == 200
     for path in ("/livez", "/healthz", "/readyz", "/static_content/swagger-ui-bundle.js"):
         assert httpx.get(service.url + path, timeout=30).status_code == 200
     metrics = httpx.get(f"{service.url}/metrics", timeout=30).text
@@ -261,9 +300,7 @@ def test_a_new_champion_is_swapped_in_without_a_failed_request(service: Service,
             pool.submit(traffic.send, number)
         time.sleep(0.5)
         world.promote(new)
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while service.status()["model_version"] != new.version and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_for_version(service, new.version)
         time.sleep(0.5)
         traffic.stopped.set()
     assert not traffic.errors
@@ -273,8 +310,11 @@ def test_a_new_champion_is_swapped_in_without_a_failed_request(service: Service,
     assert versions[-1] == new.version
 
 
-def test_a_killed_service_has_logged_every_answer(service: Service, world: World) -> None:
-    """The last of the module: it ends the service."""
+def test_a_killed_service_has_logged_every_answer(
+    launch: Callable[[], Service], world: World, champion: ModelVersion
+) -> None:
+    service = launch()
+    wait_for(service, "/readyz", 200)
     traffic = Traffic(service, world.bodies(200))
     with ThreadPoolExecutor(8) as pool:
         for number in range(8):

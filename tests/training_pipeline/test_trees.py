@@ -1,25 +1,25 @@
-"""Boosted trees as tensors, alone and beside the network."""
+"""Boosted trees, alone and beside the network."""
 
 from pathlib import Path
 
+import lightgbm
 import numpy as np
 import polars as pl
 import pytest
 import torch
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from threadpoolctl import threadpool_limits
 
 from fti.project import Project
 from fti.stores.encoder import Encoder
-from fti.stores.model_bundle import BLOCK, outputs_of
+from fti.stores.model_bundle import BLOCK, ModelBundle, outputs_of, save_bundle
 from fti.stores.model_registry import ModelRegistry
 from tests.training_pipeline.tables import job_on
 from tests.training_pipeline.test_train_tasks import gain
-from training_pipeline.blend import LEAN, best_weight, row_losses
+from training_pipeline.blend import LEAN, best_weight, blend, row_losses
 from training_pipeline.datamodule import TabularData
 from training_pipeline.learn import learn
+from training_pipeline.model import TabularNetwork
 from training_pipeline.train import train
-from training_pipeline.trees import Trees, enough_rounds, grown_again, tree_arrays, trees_of
+from training_pipeline.trees import boost, enough_rounds, grown_again, trees_of
 
 
 def rows_with_everything(num_rows: int = 1500) -> tuple[np.ndarray, np.ndarray]:
@@ -35,23 +35,40 @@ def rows_with_everything(num_rows: int = 1500) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-def test_tensors_give_what_scikit_learn_gives(task: str) -> None:
+def test_a_saved_model_answers_as_before_also_for_categories_that_are_new(task: str, tmp_path: Path) -> None:
     rows, score = rows_with_everything()
-    labels = {"binary": (score > 1).astype(int), "multiclass": np.digitize(score, [0, 1, 2]), "regression": score}[task]
-    kind = HistGradientBoostingRegressor if task == "regression" else HistGradientBoostingClassifier
-    with threadpool_limits(1):
-        model = kind(categorical_features=[4, 5], max_iter=30).fit(rows, labels)
-    asked = rows.copy()
-    asked[:50, 4] = 0
-    asked[50:90, 5] = 9  # codes that the training rows had not
-    asked[90:120, 4] = 230
-    expected = model._raw_predict(asked)
-    trees = Trees(tree_arrays(model, 30), 4 if task == "multiclass" else 1).eval()
-    shapes = ({0: torch.export.Dim("rows", min=1)},)
-    program = torch.export.export(trees, (torch.zeros(4, 6),), dynamic_shapes=shapes).module()
-    for part in (slice(0, 1), slice(0, 300), slice(None)):
-        found = program(torch.from_numpy(asked[part])).numpy()
-        np.testing.assert_allclose(found.reshape(len(found), -1), expected[part], atol=1e-5)
+    frame = pl.DataFrame(rows, schema=list("abcdef")).with_columns(pl.col("e", "f").cast(pl.Int64).cast(pl.String))
+    labels = {"binary": (score > 1).astype(np.int8), "regression": score}
+    labels["multiclass"] = np.array(["none", "low", "mid", "high"])[np.digitize(score, [0, 1, 2])]
+    frame = frame.with_columns(label=pl.Series(labels[task]))
+    described = {"task": task, "label": "label", "numeric": list("abcd"), "categorical": ["e", "f"]}
+    described["classes"] = sorted(frame["label"].unique()) if task == "multiclass" else []
+    splits = {"train": frame[:1000], "validation": frame[1000:]}
+    encoder = Encoder.of(described, splits["train"])
+    data = TabularData(splits, encoder, label="label", seed=1)
+    booster = trees_of(encoder, data, {"trees": 30}, 0)
+    assert booster is not None
+    asked = frame.with_columns(pl.when(pl.int_range(pl.len()) % 3 == 0).then(pl.lit("new")).otherwise("e").alias("e"))
+    for weight in (0.4, 1):
+        network = TabularNetwork(encoder, {"hidden": 8})
+        model = ModelBundle(encoder, {}, blend(network.eval(), booster, weight))
+        folder = tmp_path / str(weight)
+        save_bundle(folder, network=model.model, encoder=encoder, info={})
+        saved = ModelBundle.load(folder)
+        for part in (slice(0, 1), slice(0, 300), slice(0, 0)):
+            np.testing.assert_allclose(saved.predict(asked[part]), model.predict(asked[part]), atol=1e-6)
+
+
+def test_a_class_that_training_has_not_seen_is_unlikely_and_not_impossible() -> None:
+    rows, score = rows_with_everything()
+    splits = {"train": pl.DataFrame({"a": rows[:, 0], "label": np.where(score > 1, "b", "d")})}
+    described = {"task": "multiclass", "label": "label", "numeric": ["a"], "categorical": [], "classes": list("abcd")}
+    encoder = Encoder.of(described, splits["train"])
+    labels = encoder.target.encode(splits["train"]["label"])
+    booster = boost(encoder, (encoder.encode(splits["train"]), labels), params={"trees": 20}, seed=0)
+    predicted = encoder.target.decode(booster.predict(rows[:, :1], raw_score=True))
+    assert predicted[:, [0, 2]].min() > 1e-6
+    assert predicted[:, [0, 2]].max() < 1e-2
 
 
 @pytest.mark.parametrize(("task", "enough"), [("binary", 0.9), ("multiclass", 0.8), ("regression", 0.25)])
@@ -90,7 +107,7 @@ def test_what_serves_has_learnt_from_the_validation_rows_too() -> None:
         build = "training_pipeline.model:TabularNetwork"
         learned = learn(encoder, data, build=build, params=params, seed=1, max_epochs=4)
         assert learned.metrics["blend_weight"] < 1
-        network = getattr(learned.model, "network", learned.model)
+        network = learned.model.program.network if learned.metrics["blend_weight"] else learned.model
         losses = row_losses("regression", outputs_of(network, data.validation.rows), data.validation.labels)
         assert losses.mean() < 0.95 * learned.metrics["network_validation_loss"]
         answers.append(outputs_of(learned.model, data.validation.rows))
@@ -102,14 +119,19 @@ def test_few_validation_rows_do_not_stop_the_trees_early(few: bool) -> None:
     """Rows of another season: their lowest loss comes at once, and more rounds cost little."""
     rows, score = rows_with_everything(6000)
     part = rows[:60] if few else np.tile(rows[:60], (100, 1))
-    labels = np.tile(score[:60] * 0.3, 1 if few else 100)
-    model = HistGradientBoostingRegressor(
-        categorical_features=[4, 5], max_iter=120, early_stopping=True, n_iter_no_change=119
+    noisy = score[:60] * 0.6 + np.random.default_rng(1).normal(size=60)
+    labels = np.tile(noisy, 1 if few else 100)
+    train = lightgbm.Dataset(rows[2500:4000], score[2500:4000], categorical_feature=[4, 5])
+    booster = lightgbm.train(
+        {"verbosity": -1, "num_threads": 1, "learning_rate": 0.1},
+        train,
+        120,
+        valid_sets=[train.create_valid(part, labels)],
+        callbacks=[lightgbm.early_stopping(119, verbose=False)],
+        keep_training_booster=True,
     )
-    with threadpool_limits(1):
-        model.fit(rows[2500:4000], score[2500:4000], X_val=part, y_val=labels)
-    lowest = int(np.argmax(model.validation_score_))
-    rounds = enough_rounds(model, part, labels, "regression")
+    lowest = booster.best_iteration
+    rounds = enough_rounds(booster, part, labels, task="regression")
     assert lowest < 50
     assert (lowest < rounds <= 100) if few else rounds == max(lowest, 1)
 
@@ -132,8 +154,8 @@ def test_few_validation_rows_of_another_kind_do_not_keep_the_trees_that_serve_sm
     for most, served in ((300, 100), (40, 40)):
         trees = trees_of(encoder, data, {"trees": most}, 0)
         assert trees is not None
-        assert trees.num_rounds < 20
-        assert grown_again(encoder, data, trees, {"trees": most}, 0).num_rounds == served
+        assert trees.current_iteration() < min(most, 40)
+        assert grown_again(encoder, data, trees, {"trees": most}, 0).current_iteration() == served
 
 
 def test_many_rows_are_answered_in_blocks_as_few_are() -> None:
