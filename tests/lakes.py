@@ -15,10 +15,9 @@ def periods(lake, table):
 
 def contents(lake):
     """Table, period and segment -> bytes, of all that somebody reads."""
-    folders = [path.parent for path in Path(lake.root).rglob("_versions")]
-    tables = sorted(str(folder.relative_to(lake.root)) for folder in folders)
+    found = [blob.key.partition("/_versions/") for blob in lake.blobs.entries() if "/_versions/" in blob.key]
     return {
-        f"{table}/{file.period}~{file.segment}": (Path(lake.root) / table / file.name).read_bytes()
-        for table in tables
+        f"{table}/{file.period}~{file.segment}": lake.blobs.at(table).read(file.name)
+        for table in sorted({table for table, *_ in found})
         for file in lake.version(table).files
     }

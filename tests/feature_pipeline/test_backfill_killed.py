@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -14,8 +15,10 @@ import pytest
 from fti.backfill import run
 from fti.settings import Settings
 from fti.stores import Stores, open_stores
+from tests import team
 from tests.contract.machines import DAYS, START, project
 from tests.lakes import contents
+from tests.redis_server import redis_server
 
 pytestmark = [pytest.mark.process, pytest.mark.long]
 REPOSITORY = Path(__file__).parents[2]
@@ -27,6 +30,23 @@ DEADLINE_SECONDS = 300
 @pytest.fixture(autouse=True)
 def projects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FTI_PROJECTS", "tests.contract.daily")
+
+
+@pytest.fixture(params=["folder", "team"])
+def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Begins a fresh place for state: none beside the home, or a team's bucket, PostgreSQL and Redis."""
+    if request.param == "folder":
+        yield lambda: None
+        return
+    s3, postgres = request.getfixturevalue("s3"), request.getfixturevalue("postgres")
+    with ExitStack() as stack:
+
+        def fresh() -> None:
+            url = stack.enter_context(redis_server())
+            for name, value in team.variables(s3, postgres, url).items():
+                monkeypatch.setenv(name, value)
+
+        yield fresh
 
 
 def backfill(home: Path) -> Stores:
@@ -55,8 +75,13 @@ def feature_days(home: Path) -> list[date]:
     return open_stores(Settings(home=home)).lake.days("machines/features/machine_load")
 
 
-def test_killed_twice_it_ends_as_one_that_never_was(tmp_path: Path) -> None:
-    whole, home = backfill(tmp_path / "whole"), tmp_path / "killed"
+def test_killed_twice_it_ends_as_one_that_never_was(tmp_path: Path, place: Callable[[], None]) -> None:
+    place()
+    whole = backfill(tmp_path / "whole")
+    wanted = contents(whole.lake), dict(whole.feature_store._backend.scan(b""))
+
+    place()
+    home = tmp_path / "killed"
     killed(home, lambda: len(feature_days(home)) >= 4)
     assert 4 <= len(feature_days(home)) < DAYS
 
@@ -65,9 +90,8 @@ def test_killed_twice_it_ends_as_one_that_never_was(tmp_path: Path) -> None:
     killed(home, lambda: store.newest_online(SERVICE) is not None)
     assert len(feature_days(home)) == DAYS
 
-    again = backfill(home)
-    assert contents(again.lake) == contents(whole.lake)
-    online = [dict(stores.feature_store._backend.scan(b"")) for stores in (again, whole)]
-    assert online[0] == online[1]
+    another = tmp_path / "another machine" if Settings(home=home).storage_uri else home
+    again = backfill(another)
+    assert (contents(again.lake), dict(again.feature_store._backend.scan(b""))) == wanted
     end = START + timedelta(days=DAYS)
     assert set(again.feature_store.missing_online(SERVICE, START, end).values()) == {0}
