@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,10 +86,28 @@ def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A PostgreSQL server."""
-    with postgres_server(tmp_path_factory.mktemp("server")) as server:
+def postgres() -> Iterator[Any]:
+    """A PostgreSQL server. It runs as another user, and pytest closes its folders to those."""
+    with tempfile.TemporaryDirectory(prefix="fti-postgres-") as folder, postgres_server(Path(folder)) as server:
         yield server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def registries_stay() -> Iterator[None]:
+    """Feast knows what it has read of a registry by the address of an object, which a process with many registries
+    soon gives to another one: none is freed."""
+    kept: list[Any] = []
+
+    def proto(registry: Any) -> Any:
+        kept.append(read(registry))
+        return kept[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        from feast.infra.registry.sql import SqlRegistry
+
+        read = SqlRegistry.proto
+        patch.setattr(SqlRegistry, "proto", proto)
+        yield
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

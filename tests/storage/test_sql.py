@@ -5,7 +5,7 @@ import os
 import signal
 import sqlite3
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -44,8 +44,8 @@ def _migrate(url):
 
 
 def test_processes_that_come_at_once_make_them_once(database):
-    with SPAWN.Pool(4) as pool:
-        assert pool.map(_migrate, [database] * 8) == [0] * 8
+    with ProcessPoolExecutor(4, mp_context=SPAWN) as pool:
+        assert list(pool.map(_migrate, [database] * 8)) == [0] * 8
 
 
 def test_a_transaction_counts_whole_or_not_at_all(database):
