@@ -244,6 +244,18 @@ class Project:
         """Asset key of `noun`."""
         return [self.name, noun]
 
+    def job(self, name: str) -> str:
+        """Dagster's name of the job, schedule or sensor `name`, for example `training`."""
+        return f"{self.name}_{name}"
+
+    def op(self, noun: str) -> str:
+        """Dagster's name of the step that makes the asset `noun`."""
+        return "__".join(self.key(noun))
+
+    def run_config(self, **configs: Mapping[str, Any]) -> dict[str, Any]:
+        """A Dagster run's configuration, of that of its assets by noun."""
+        return {"ops": {self.op(noun): {"config": dict(config)} for noun, config in configs.items()}}
+
     def now(self) -> datetime:
         """The project's clock: the present, or the end of its data where that is `replayed`."""
         present = datetime.now(UTC)
