@@ -109,7 +109,9 @@ class Label:
         """The moment of prediction, `time - horizon`, as the column `event_timestamp`."""
         import polars as pl
 
-        return (pl.col(self.time) - self.horizon).alias("event_timestamp")
+        from fti.times import TIME
+
+        return (pl.col(self.time) - self.horizon).alias(TIME)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,10 @@ from feast.monitoring.monitoring_utils import (
 )
 from feast.repo_config import RepoConfig
 
+from fti.times import UTC_TIME
+
 _QUANTILES = {"p50": 0.5, "p75": 0.75, "p90": 0.9, "p95": 0.95, "p99": 0.99}
-_MOMENT = pl.Datetime("us", "UTC")
+_MOMENT = UTC_TIME
 _TYPES: dict[str, Any] = {
     **dict.fromkeys(["computed_at", "max_event_timestamp", "started_at", "completed_at"], _MOMENT),
     **dict.fromkeys(["row_count", "null_count", "total_row_count", "total_features"], pl.Int64),
