@@ -29,7 +29,7 @@ def definitions(project: Project) -> dg.Definitions:
         online_features_asset(project),
     ]
     job = dg.define_asset_job(
-        f"{project.name}_features",
+        project.job("features"),
         selection=dg.AssetSelection.assets(*assets),
         executor_def=dg.in_process_executor,
         description="Sources to online features.",
@@ -44,7 +44,7 @@ def daily_features(project: Project, job: Any) -> dg.ScheduleDefinition:
     """Fills the partition of yesterday, every night."""
 
     @dg.schedule(
-        name=f"{project.name}_daily_features",
+        name=project.job("daily_features"),
         job=job,
         cron_schedule=f"0 {DAILY_HOUR_UTC} * * *",
         execution_timezone="UTC",

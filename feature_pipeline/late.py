@@ -20,7 +20,7 @@ def late_data_sensor(project: Project, job: Any) -> dg.SensorDefinition:
     """The sensor `<project>_late_data`: one run per range of neighbouring days, once for each state of its raw days."""
 
     @dg.sensor(
-        name=f"{project.name}_late_data",
+        name=project.job("late_data"),
         job=job,
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,

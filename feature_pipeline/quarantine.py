@@ -14,7 +14,8 @@ from feature_pipeline.validate import Rules, judge, schema_violations
 from fti.errors import DataError
 from fti.periods import Period, midnight
 from fti.project import Source
-from fti.stores.lake import UTC_TIME, Lake
+from fti.stores.lake import Lake
+from fti.times import UTC_TIME
 
 MIDNIGHT = "__day"
 """Column of quarantined rows: midnight of the partition that brought the row."""

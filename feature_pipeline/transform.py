@@ -19,10 +19,10 @@ from fti.periods import DAY, days_between
 from fti.project import Project
 from fti.source_hash import digest
 from fti.stores.feature_store import FeatureStore, ViewSchema
-from fti.stores.lake import UTC_TIME, Lake
+from fti.stores.lake import Lake
+from fti.times import TIME, UTC_TIME
 from fti.versions import code_version
 
-TIME = "event_timestamp"
 CHECK = "features_are_valid"
 
 

@@ -41,12 +41,13 @@ def fill(loop: Loop, start: datetime, end: datetime, config: Mapping[str, Any], 
     """Raw rows and features of `[start, end)`."""
     static = tuple(f"raw_{source.name}" for source in loop.project.sources if not source.timestamp)
     nouns = daily_nouns(loop.project)
-    ops = {f"{loop.name}__{noun}": {"config": dict(config)} for noun in nouns}
-    ops[f"{loop.name}__features"] = {"config": {**config, "again": again}}
+    configs = {**dict.fromkeys(nouns, config), "features": {**config, "again": again}}
     with step(loop, f"raw rows and features, {start:%Y-%m-%d} .. {end - timedelta(days=1):%Y-%m-%d}"):
         if static:
             loop.execute("features", assets=static)
-        loop.execute("features", assets=nouns, tags=days(loop.project, start, end), config=ops)
+        loop.execute(
+            "features", assets=nouns, tags=days(loop.project, start, end), run_config=loop.project.run_config(**configs)
+        )
 
 
 def changed(loop: Loop, config: Mapping[str, Any]) -> None:
@@ -61,8 +62,8 @@ def changed(loop: Loop, config: Mapping[str, Any]) -> None:
         loop.console.print(f"{len(stale)} feature days are not: {told(stale.values())}")
     for start, end in spans(stale):
         with step(loop, f"features, {start:%Y-%m-%d} .. {end - timedelta(days=1):%Y-%m-%d}"):
-            ops = {f"{loop.name}__features": {"config": dict(config)}}
-            loop.execute("features", assets=("features",), tags=days(loop.project, start, end), config=ops)
+            run_config = loop.project.run_config(features=config)
+            loop.execute("features", assets=("features",), tags=days(loop.project, start, end), run_config=run_config)
 
 
 def journal_of(loop: Loop) -> Journal:

@@ -125,7 +125,10 @@ def _add(path: Path, checksum: int, size: int, *, durable: bool) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[int]:
-    """The folder's sums, for appending, by one process at a time; they may be replaced before it is its turn."""
+    """The folder's sums, for appending, by one process at a time; they may be replaced before it is its turn.
+
+    Every write of a file waits here, so the kernel wakes the next one: a `file_lock` asks every 50 ms.
+    """
     while True:
         handle = os.open(folder / SUMS, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:

@@ -128,8 +128,8 @@ def monitor(loop: Loop, until: datetime) -> tuple[dict[str, Any], bool]:
         checks = drift_checks(loop, until)
         is_new = not checks
         if is_new:
-            config = {"config": {"until": until.isoformat()}}
-            loop.execute("monitoring", config={f"{loop.name}__{noun}": config for noun in ("labels", "drift_report")})
+            config = {"until": until.isoformat()}
+            loop.execute("monitoring", run_config=loop.project.run_config(labels=config, drift_report=config))
             checks = drift_checks(loop, until)
     failed = sorted(name for name, check in checks.items() if not check.passed)
     return {"failed": failed, "found": {name: check.description for name, check in checks.items()}}, is_new
@@ -145,9 +145,8 @@ def retrain(loop: Loop, server: servers.Server, now: datetime, *, ask: bool) -> 
         if request is None:
             return False
         tags = {name: value for name, value in request.tags.items() if name.startswith("fti/")}
-        config: Any = request.run_config["ops"]
         with loop.step("retraining that the sensor asked for"):
-            loop.execute("training", config=config, tags=tags, may_fail=True)
+            loop.execute("training", run_config=request.run_config, tags=tags, may_fail=True)
         found = retraining(loop, now)
         assert found is not None
         if (version := found[1]["version"]) and servers.pid(server.name, loop.settings):

@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from fti import histogram
+from fti.times import TIME
 
 BLOCK = "7d"
 MIN_BLOCK_ROWS = 100
@@ -43,7 +44,7 @@ versions before lack."""
 
 
 def reference(
-    frame: pl.DataFrame, *, numeric: Sequence[str], categorical: Sequence[str], time: str = "event_timestamp"
+    frame: pl.DataFrame, *, numeric: Sequence[str], categorical: Sequence[str], time: str = TIME
 ) -> dict[str, Any]:
     """Histogram of every feature, and the distances that the weeks of `frame` have from the whole. JSON-able.
 

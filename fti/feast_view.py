@@ -12,7 +12,8 @@ from feast.types import Array, Bool, Bytes, FeastType, Float32, Float64, Int32, 
 from fti.errors import DataError
 from fti.project import Project
 from fti.stores.online.types import polars_type
-from fti.view import TIME, View, make_views
+from fti.times import TIME
+from fti.view import View, make_views
 
 TYPES: tuple[FeastType, ...] = (Bool, Bytes, Float32, Float64, Int32, Int64, String, UnixTimestamp)
 

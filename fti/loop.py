@@ -8,7 +8,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -87,7 +87,7 @@ class Loop:
         job: str,
         *,
         assets: tuple[str, ...] = (),
-        config: dict[str, Any] | None = None,
+        run_config: Mapping[str, Any] | None = None,
         tags: dict[str, str] | None = None,
         may_fail: bool = False,
     ) -> dg.ExecuteInProcessResult:
@@ -98,9 +98,9 @@ class Loop:
 
         memory = psutil.Process().memory_info
         before = memory().rss
-        result = self.defs.resolve_job_def(f"{self.name}_{job}").execute_in_process(
+        result = self.defs.resolve_job_def(self.project.job(job)).execute_in_process(
             instance=self.instance,
-            run_config={"loggers": {"console": {}}, "ops": config or {}},
+            run_config={"loggers": {"console": {}}, **(run_config or {})},
             tags={**(tags or {}), PROCESS: f"{socket.gethostname()}:{os.getpid()}"},
             asset_selection=[dg.AssetKey(self.project.key(noun)) for noun in assets] or None,
             raise_on_error=False,
@@ -238,7 +238,7 @@ def sensor_request(loop: Loop) -> dg.RunRequest | None:
     """What the retrain sensor asks for now, evaluated as the daemon does; None when it skips, and it says why."""
     import dagster as dg
 
-    sensor = loop.defs.resolve_sensor_def(f"{loop.name}_retrain_on_drift")
+    sensor = loop.defs.resolve_sensor_def(loop.project.job("retrain_on_drift"))
     with dg.build_sensor_context(instance=loop.instance) as context:
         tick = sensor.evaluate_tick(context)
     if not tick.run_requests:
@@ -253,7 +253,7 @@ def retraining(loop: Loop, now: datetime) -> tuple[dg.DagsterRun, dict[str, Any]
     import polars as pl
 
     tags = {"fti/trigger": "drift", "fti/until": now.isoformat()}
-    runs = loop.instance.get_runs(dg.RunsFilter(job_name=f"{loop.name}_training", tags=tags), limit=1)
+    runs = loop.instance.get_runs(dg.RunsFilter(job_name=loop.project.job("training"), tags=tags), limit=1)
     if not runs:
         return None
     run, reason = runs[0], runs[0].tags["fti/reason"]

@@ -7,10 +7,9 @@ import os
 from collections.abc import Container, Iterable
 from itertools import count, islice
 
-from filelock import FileLock
-
 from fti.files import replace_json
 from fti.settings import Settings
+from fti.storage.locks import file_lock
 
 MOST_SERVICES = 100
 """Projects of one home whose ports never meet."""
@@ -22,8 +21,7 @@ def places(settings: Settings, projects: Iterable[str]) -> dict[str, int]:
     known: list[str] = json.loads(file.read_text()) if file.exists() else []
     fresh = [name for name in wanted if name not in known]
     if fresh and (os.access(settings.root, os.W_OK) or not settings.root.exists()):  # else they are shown, not given
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(file.with_suffix(".lock")):
+        with file_lock(file.with_suffix(".lock")):
             known = json.loads(file.read_text()) if file.exists() else []
             fresh = [name for name in wanted if name not in known]
             replace_json(file, known + fresh)

@@ -109,7 +109,9 @@ class Label:
         """The moment of prediction, `time - horizon`, as the column `event_timestamp`."""
         import polars as pl
 
-        return (pl.col(self.time) - self.horizon).alias("event_timestamp")
+        from fti.times import TIME
+
+        return (pl.col(self.time) - self.horizon).alias(TIME)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,6 +245,18 @@ class Project:
     def key(self, noun: str) -> list[str]:
         """Asset key of `noun`."""
         return [self.name, noun]
+
+    def job(self, name: str) -> str:
+        """Dagster's name of the job, schedule or sensor `name`, for example `training`."""
+        return f"{self.name}_{name}"
+
+    def op(self, noun: str) -> str:
+        """Dagster's name of the step that makes the asset `noun`."""
+        return "__".join(self.key(noun))
+
+    def run_config(self, **configs: Mapping[str, Any]) -> dict[str, Any]:
+        """A Dagster run's configuration, of that of its assets by noun."""
+        return {"ops": {self.op(noun): {"config": dict(config)} for noun, config in configs.items()}}
 
     def now(self) -> datetime:
         """The project's clock: the present, or the end of its data where that is `replayed`."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fti.errors import NotReadyError
 from fti.project import Project
+from fti.times import TIME
 
 if TYPE_CHECKING:
     import httpx
@@ -38,8 +39,8 @@ def requests_of(project: Project, lake: Lake, start: datetime, end: datetime, *,
     key = pl.concat_str([pl.col(name).cast(pl.String) for name in label.key], separator="|")
     chosen = pl.struct(label.key).hash(project.model.seed) % 10_000 < int(share * 10_000)
     about = pl.col(label.time).is_between(start, end, closed="left")
-    rows = rows.with_columns(request_id=key).filter(about, pl.col("event_timestamp") >= project.dataset.until)
-    return rows.filter(chosen).sort("event_timestamp", "request_id")
+    rows = rows.with_columns(request_id=key).filter(about, pl.col(TIME) >= project.dataset.until)
+    return rows.filter(chosen).sort(TIME, "request_id")
 
 
 def ticks(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
@@ -63,9 +64,9 @@ def send(
 
     for begin, until in ticks(start, end):
         store.materialize(project.features.service, begin - TICK, begin)
-        due = requests.filter(pl.col("event_timestamp").is_between(begin, until, closed="left"))
+        due = requests.filter(pl.col(TIME).is_between(begin, until, closed="left"))
         for batch in due.iter_slices(BATCH):
-            _post(client, [_json_row(row) for row in batch.drop("event_timestamp").iter_rows(named=True)])
+            _post(client, [_json_row(row) for row in batch.drop(TIME).iter_rows(named=True)])
 
 
 def _post(client: httpx.Client, instances: list[dict[str, Any]]) -> None:

@@ -76,10 +76,8 @@ def features(loop: Loop, until: datetime, *, again: bool = False) -> None:
         if raw := tuple(noun for noun in daily if noun != "features"):
             loop.execute("features", assets=raw, tags=days(project, project.partitions_start, until))
     with loop.step("features"):
-        config = {f"{loop.name}__features": {"config": {"again": again}}}
-        loop.execute(
-            "features", assets=("features",), tags=days(project, project.partitions_start, until), config=config
-        )
+        tags, config = days(project, project.partitions_start, until), project.run_config(features={"again": again})
+        loop.execute("features", assets=("features",), tags=tags, run_config=config)
 
 
 def online(loop: Loop) -> None:
@@ -95,7 +93,7 @@ def train(loop: Loop, *, tags: dict[str, str], num_trials: int | None = None, ag
     with loop.step("training dataset"):
         tags = stage(loop, "training_dataset", tags)
     with loop.step("study"):
-        config = {f"{loop.name}__best_params": {"config": {"num_trials": num_trials}}}
+        config = loop.project.run_config(best_params={"num_trials": num_trials})
         tags = stage(loop, "best_params", tags, config)
     job = job_of(loop, tags)
     if again:
@@ -119,7 +117,7 @@ def stage(loop: Loop, noun: str, tags: dict[str, str], config: dict[str, Any] | 
     """Materialize one asset of a training; returns `tags` with what it made, for the stages behind it."""
     from training_pipeline import chain
 
-    result = loop.execute("training", assets=(noun,), tags=tags, config=config)
+    result = loop.execute("training", assets=(noun,), tags=tags, run_config=config)
     return {**tags, **chain.tags(chain.made_in(result, loop.project, noun))}
 
 
@@ -168,7 +166,7 @@ def judge(loop: Loop, tags: dict[str, str]) -> ModelVersion | None:
     result = loop.execute("training", assets=("evaluation", "champion"), tags=tags, may_fail=True)
     if not passed(loop, result, tags[RUN_TAG]):
         return None
-    (promotion,) = result.asset_materializations_for_node(f"{loop.name}__champion")
+    (promotion,) = result.asset_materializations_for_node(loop.project.op("champion"))
     made: ModelVersion = registry.version(loop.name, int(str(promotion.metadata["version"].value)))
     return made
 

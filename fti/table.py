@@ -11,8 +11,9 @@ import polars as pl
 
 from fti.errors import DataError
 from fti.new.source import read_rows
-from fti.new.spec import AS_STORED, UTC_TIME, TableSpec, usual_rule
+from fti.new.spec import AS_STORED, TableSpec, usual_rule
 from fti.project import Expectation, RequestField, Source, expect
+from fti.times import UTC_TIME
 
 __all__ = ["NO_TIME", "ONE_SERIES", "ROW_NUMBER", "UTC_TIME", "Column", "Table", "TableSpec"]
 

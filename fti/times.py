@@ -15,6 +15,8 @@ import polars as pl
 
 from fti.errors import DataError
 
+TIME = "event_timestamp"
+"""Column of the moment at which a row of features became known, or a prediction was asked for."""
 UTC_TIME = pl.Datetime("us", "UTC")
 TEXT = (pl.String, pl.Categorical, pl.Enum)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

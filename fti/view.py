@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from fti.windows import Rolling
 
-TIME = "event_timestamp"
 Frame = Callable[..., "pl.DataFrame"]
 """A pure function from frames to a frame."""
 
@@ -77,6 +76,8 @@ def make_views(
     without what became known later."""
     import polars as pl
 
+    from fti.times import TIME
+
     shared: dict[Frame, pl.DataFrame] = {}
 
     def frame(given: str | Frame) -> pl.DataFrame:
@@ -93,7 +94,9 @@ def make_views(
 def _inside(view: str, rows: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
     import polars as pl
 
-    kind, utc = rows.schema.get(TIME), pl.Datetime("us", "UTC")
-    if kind != utc:
-        raise DataError(f"view {view}: let `rows` return {TIME} of the type {utc}: it is {kind or 'absent'}")
+    from fti.times import TIME, UTC_TIME
+
+    kind = rows.schema.get(TIME)
+    if kind != UTC_TIME:
+        raise DataError(f"view {view}: let `rows` return {TIME} of the type {UTC_TIME}: it is {kind or 'absent'}")
     return rows.filter(pl.col(TIME).is_between(start, end, closed="left")).sort(TIME, maintain_order=True)

@@ -17,8 +17,9 @@ from fti.stores.model_bundle import ModelBundle
 from fti.stores.model_registry import ModelRegistry, ModelVersion
 from fti.stores.prediction_log import PredictionLog
 from fti.stores.target import typed_label
+from fti.times import TIME
 from inference_pipeline.drift_window import window_end
-from inference_pipeline.predict import TIME, at_prediction_time, score
+from inference_pipeline.predict import at_prediction_time, score
 
 GROUP = "inference_pipeline"
 SHOWN_CLASSES = 20

@@ -14,7 +14,7 @@ def definitions(project: Project) -> dg.Definitions:
     """Assets `prediction_log` (written by the service), `predictions`, `labels`, `drift_report`; job and schedule
     `<project>_monitoring`; sensor `<project>_retrain_on_drift`."""
     monitoring = dg.define_asset_job(
-        f"{project.name}_monitoring",
+        project.job("monitoring"),
         selection=dg.AssetSelection.assets(project.key("labels"), project.key("drift_report")),
         description="Joins labels that became known and compares the window of traffic with the training data.",
         executor_def=dg.in_process_executor,

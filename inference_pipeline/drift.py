@@ -15,6 +15,7 @@ from fti.stores.dataset_store import DatasetStore, TrainingDataset
 from fti.stores.model_bundle import ModelBundle
 from fti.stores.model_registry import ModelRegistry, ModelVersion
 from fti.stores.prediction_log import PredictionLog
+from fti.times import TIME
 from inference_pipeline.batch import GROUP, Until, champion_of, parse_until
 from inference_pipeline.drift_report import (
     NUM_CURVES,
@@ -33,7 +34,6 @@ from inference_pipeline.drift_statistics import (
     undecided,
 )
 from inference_pipeline.drift_window import window_end
-from inference_pipeline.predict import TIME
 
 CHECKS = {
     "no_data_drift": "The features of the window lie no further from the training data than its own weeks do.",

@@ -9,7 +9,7 @@ import polars as pl
 
 from fti import drift
 from fti.prediction import LABEL, PREDICTION, PROBABILITY
-from inference_pipeline.predict import TIME
+from fti.times import TIME
 
 SAMPLE_ROWS = 2_000
 NUM_FEATURES = 30

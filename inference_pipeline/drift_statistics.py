@@ -11,7 +11,7 @@ from fti import drift
 from fti.prediction import LABEL, PREDICTION, PROBABILITIES, PROBABILITY, task_of
 from fti.project import Monitor
 from fti.stores.target import LABEL_TYPES
-from inference_pipeline.predict import TIME
+from fti.times import TIME
 
 SIGNIFICANCE = 2.0
 """Standard errors that an excess must have, beside being over the tolerance."""

@@ -7,8 +7,8 @@ import polars as pl
 
 from fti.periods import midnight
 from fti.project import Monitor, Project
-from fti.stores.prediction_log import ID, TIME, PredictionLog
-from fti.times import EPOCH, MICROSECOND, micros
+from fti.stores.prediction_log import ID, PredictionLog
+from fti.times import EPOCH, MICROSECOND, TIME, micros
 
 LAST_PART = 10
 """The end of a window is where its last tenth has rows too, ..."""

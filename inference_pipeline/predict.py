@@ -13,10 +13,9 @@ from fti.http.app import RequestError
 from fti.project import Project
 from fti.stores.feature_store import FeatureStore
 from fti.stores.model_bundle import ModelBundle
+from fti.times import TIME, UTC_TIME
 from inference_pipeline.request import Problem
 
-TIME = "event_timestamp"
-UTC_TIME = pl.Datetime("us", "UTC")
 UNKNOWN = "missing_views"
 """Feature views that have never seen the request's entity; their features are null."""
 STALE = "stale_views"

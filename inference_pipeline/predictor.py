@@ -18,7 +18,8 @@ from fti.stores.log_upload import LogUpload
 from fti.stores.model_bundle import ModelBundle
 from fti.stores.model_registry import ModelRegistry, ModelVersion
 from fti.stores.prediction_log import PredictionLog
-from inference_pipeline.predict import LATER, STALE, UNKNOWN, UTC_TIME, StaleFeatures, predict, refuse
+from fti.times import UTC_TIME
+from inference_pipeline.predict import LATER, STALE, UNKNOWN, StaleFeatures, predict, refuse
 from inference_pipeline.request import REQUEST_ID, RequestSchema, Row
 
 logger = logging.getLogger("fti.service")

@@ -134,7 +134,7 @@ def run_request(project: Project, job: str, due: Retrain) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=f"{project.name}:{due.check}:{due.since.isoformat()}",
         job_name=job,
-        run_config={"ops": {f"{project.name}__training_dataset": {"config": dataset}}},
+        run_config=project.run_config(training_dataset=dataset),
         tags={
             "fti/trigger": TRIGGER,
             "fti/reason": due.reason,
@@ -159,10 +159,10 @@ def training_is_running(instance: DagsterInstance, job: str) -> bool:
 
 def retrain_sensor(project: Project) -> dg.SensorDefinition:
     """Sensor `<project>_retrain_on_drift`."""
-    job = f"{project.name}_training"
+    job = project.job("training")
 
     @dg.sensor(
-        name=f"{project.name}_retrain_on_drift",
+        name=project.job("retrain_on_drift"),
         job_name=job,
         minimum_interval_seconds=MINIMUM_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,

@@ -10,9 +10,9 @@ from feast.value_type import ValueType
 
 from fti.gate import Gate, NoWorseThanBaseline
 from fti.project import Dataset, Features, Label, Model, Monitor, Project, RequestField, Service, Source, Task, View
+from fti.times import UTC_TIME
 
 MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
-UTC_TIME = pl.Datetime("us", "UTC")
 ROWS = 1200
 LABELS: dict[Task, str] = {"binary": "sold", "multiclass": "label", "regression": "price"}
 METRICS: dict[Task, str] = {"binary": "roc_auc", "multiclass": "macro_f1", "regression": "rmse"}

@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 
 from fti.definitions import build
+from fti.projects.flights import project
 from fti.settings import Settings
 
 SNAPSHOT = Path(__file__).parent / "asset_graph.txt"
@@ -40,3 +41,8 @@ def test_everything_resolves(definitions: dg.Definitions) -> None:
     dg.Definitions.validate_loadable(definitions)
     jobs = {job.name for job in definitions.resolve_all_job_defs()}
     assert {"flights_features", "flights_training", "flights_monitoring"} <= jobs
+
+
+def test_a_run_config_reaches_the_steps_of_its_assets(definitions: dg.Definitions) -> None:
+    config = project.run_config(training_dataset={"until": "2013-09-01T00:00:00+00:00"}, best_params={"num_trials": 3})
+    assert dg.validate_run_config(definitions.resolve_job_def(project.job("training")), config)

@@ -11,8 +11,9 @@ import pytest
 from fti import source_hash, windows
 from fti.calendar import PARTS, calendar
 from fti.new.source import read_rows
-from fti.new.spec import UTC_TIME, TableSpec
+from fti.new.spec import TableSpec
 from fti.table import Column, Table
+from fti.times import UTC_TIME
 from fti.versions import view_hash
 from fti.view import View, make_views
 from fti.windows import Rolling, rolling_statistics, window_names

@@ -11,13 +11,13 @@ from fti.errors import DataError
 from fti.feast_view import feature_view
 from fti.project import Features, View
 from fti.projects.flights import project as flights
+from fti.times import UTC_TIME
 from fti.view import make_views
 from fti.windows import Rolling
 from tests.views import with_view
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-UTC_TIME = pl.Datetime("us", "UTC")
 MEAN = Rolling(prefix="shop", statistics={"amount": ("amount", "mean")}, windows=("2h",), dtype=pl.Float32)
 
 

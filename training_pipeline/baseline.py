@@ -5,13 +5,12 @@ It learns from all rows before the test split, as the model for tables does in t
 
 from __future__ import annotations
 
-import os
-import uuid
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from fti.files import aside
 from fti.stores.dataset_store import TrainingDataset
 from fti.stores.encoder import Encoder
 from fti.stores.estimator import class_columns, predictions
@@ -28,9 +27,9 @@ def probabilities(dataset: TrainingDataset, folder: Path, seed: int) -> np.ndarr
     version and seed."""
     path = folder / f"{dataset.version}-{seed}-{METHOD}.npy"
     if not path.exists():
-        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.npy")
-        np.save(aside, fit_and_predict(dataset, seed))
-        os.replace(aside, path)
+        predicted = fit_and_predict(dataset, seed)
+        with aside(path) as own, own.open("wb") as file:
+            np.save(file, predicted)
     found: np.ndarray = np.load(path, allow_pickle=False)
     return found
 

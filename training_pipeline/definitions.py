@@ -27,7 +27,7 @@ def definitions(project: Project, launcher: Launcher | None = None) -> dg.Defini
         champion_asset(project),
     ]
     training = dg.define_asset_job(
-        f"{project.name}_training",
+        project.job("training"),
         selection=dg.AssetSelection.assets(*assets),
         description="Dataset, study, challenger, gates, champion.",
         tags={TAG: project.name},
@@ -45,8 +45,8 @@ def monthly_retraining(project: Project) -> dg.ScheduleDefinition:
     """Trains anew on the first of every month, with everything known by then."""
 
     @dg.schedule(
-        name=f"{project.name}_monthly_retraining",
-        job_name=f"{project.name}_training",
+        name=project.job("monthly_retraining"),
+        job_name=project.job("training"),
         cron_schedule=MONTHLY,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -56,7 +56,7 @@ def monthly_retraining(project: Project) -> dg.ScheduleDefinition:
         if end is not None and context.scheduled_execution_time > end + project.dataset.test:
             return dg.SkipReason(f"The data of {project.name} ends on {end:%Y-%m-%d}: there is nothing new to learn.")
         until = context.scheduled_execution_time.replace(hour=0, minute=0).isoformat()
-        config = {"ops": {f"{project.name}__training_dataset": {"config": {"until": until}}}}
+        config = project.run_config(training_dataset={"until": until})
         tags = {"fti/trigger": "schedule", "fti/reason": "monthly retraining"}
         return dg.RunRequest(run_key=until, run_config=config, tags=tags)
 

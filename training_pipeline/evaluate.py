@@ -16,13 +16,13 @@ from fti.project import Project
 from fti.stores.dataset_store import DatasetStore, TrainingDataset
 from fti.stores.model_bundle import ModelBundle
 from fti.stores.model_registry import ModelRegistry, ModelVersion
+from fti.times import TIME
 from training_pipeline import baseline, plots
 from training_pipeline.card import model_card, summary
 from training_pipeline.chain import DATASET, RUN, challenger_of
 from training_pipeline.dataset import GROUP
 from training_pipeline.gates import check_names, verdicts
 from training_pipeline.measure import prior, reference_predictions, scores, slice_scores
-from training_pipeline.split import TIME
 from training_pipeline.tables import inline, markdown
 
 CURVES, SLICES = "curves.png", "slices.png"

@@ -13,7 +13,7 @@ from fti.periods import day_spans
 from fti.project import Dataset, Project, Tables
 from fti.stores.lake import Lake
 from fti.stores.target import typed_label
-from training_pipeline.split import TIME
+from fti.times import TIME
 
 HASH = "__hash"
 

@@ -13,7 +13,8 @@ from fti.fingerprint import STATIC, recorded
 from fti.periods import by_stem, days_of
 from fti.project import Dataset, Project
 from fti.stores.lake import Lake
-from training_pipeline.split import TIME, drawn_by
+from fti.times import TIME
+from training_pipeline.split import drawn_by
 
 SHOWN_CLASSES = 5
 

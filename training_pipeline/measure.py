@@ -15,8 +15,8 @@ import polars as pl
 
 from fti import drift, prediction
 from fti.gate import METRICS
+from fti.times import TIME
 
-TIME = "event_timestamp"
 BINARY: Mapping[str, Any] = {"task": "binary"}
 CALIBRATION_BINS = 15
 MAX_SLICES = 500

@@ -14,8 +14,8 @@ from fti.project import Project
 from fti.stores.dataset_store import DatasetStore, TrainingDataset
 from fti.stores.feature_store import FeatureStore
 from fti.stores.model_registry import ModelRegistry
+from fti.times import TIME, UTC_TIME
 from training_pipeline.chain import RUN, evaluated_of
-from training_pipeline.split import TIME
 
 CHECK = "online_equals_offline"
 SAMPLE = 500
@@ -64,7 +64,7 @@ def parity(store: FeatureStore, service: str, entities: pl.DataFrame) -> tuple[l
         moment = store.newest_online(service)
         if moment is None:
             return [], None
-        asked = entities.with_columns(pl.lit(moment, pl.Datetime("us", "UTC")).alias(TIME))
+        asked = entities.with_columns(pl.lit(moment, UTC_TIME).alias(TIME))
         online, offline = store.online(service, asked), store.historical(service, asked)
         found = differences(online, offline, store.feature_names(service), entities)
         if not found or store.newest_online(service) == moment:

@@ -12,8 +12,8 @@ from fti.errors import DataError
 from fti.fingerprint import unit_hashes
 from fti.project import Dataset, Project
 from fti.stores.dataset_store import SPLITS
+from fti.times import TIME
 
-TIME = "event_timestamp"
 MIN_ENTITIES = 60
 """With fewer entities a random split draws rows: a split could miss what only some entities have."""
 

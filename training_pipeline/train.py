@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from fti.checksums import sealed, unsealed
 from fti.errors import FtiError
 from fti.files import replace_file
+from fti.storage.locks import file_lock
 from training_pipeline.job import TrainingJob
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class TrainingResult:
 def train(job: TrainingJob, report: Report = print) -> TrainingResult:
     """Train, or resume, or find finished; the run becomes its project's challenger."""
     job.folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(job.folder.with_suffix(".lock")):
+    with file_lock(job.folder.with_suffix(".lock")):
         run_id = _open_run(job)
         finished = job.folder / RESULT_FILE
         if finished.exists():

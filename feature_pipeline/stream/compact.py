@@ -66,14 +66,14 @@ def definitions(project: Project) -> dg.Definitions:
     skipped."""
     asset = compacted_events_asset(project)
     job = dg.define_asset_job(
-        f"{project.name}_compaction",
+        project.job("compaction"),
         selection=dg.AssetSelection.assets(asset),
         executor_def=dg.in_process_executor,
         description="Streamed rows into day files.",
     )
 
     @dg.schedule(
-        name=f"{project.name}_hourly_compaction",
+        name=project.job("hourly_compaction"),
         job=job,
         cron_schedule=HOURLY,
         default_status=dg.DefaultScheduleStatus.RUNNING,

@@ -16,9 +16,8 @@ from fti.errors import DataError, NotReadyError
 from fti.project import Project
 from fti.stores.feature_store import ViewSchema
 from fti.stores.lake import Lake
+from fti.times import TIME, UTC_TIME
 
-TIME = "event_timestamp"
-UTC_TIME = pl.Datetime("us", "UTC")
 DAY = timedelta(days=1)
 SLACK = 2 * DAY
 """How much older than the last batch's oldest row the window reaches, so that a late row seldom reads the lake."""

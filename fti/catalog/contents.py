@@ -15,6 +15,7 @@ import polars as pl
 from fti.errors import NotReadyError
 from fti.project import Expectation, Project
 from fti.stores import Stores
+from fti.times import TIME
 from fti.versions import view_versions
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def _views(
 
     versions = view_versions(project)
     for view in (value for value in objects if isinstance(value, FeatureView)):
-        held, rows = _held(lake, f"{project.name}/features/{view.name}", "event_timestamp")
+        held, rows = _held(lake, f"{project.name}/features/{view.name}", TIME)
         held = replace(held, newest_online=online.get(view.name))
         keys = tuple(field.name for field in view.entity_columns)
         fields = [*view.entity_columns, *view.features]
@@ -193,7 +194,7 @@ def _views(
             columns=_columns([(field.name, str(field.dtype), field.description) for field in fields], keys, rows),
             held=_with_quarantine(lake, f"{project.name}/quarantine/features.{view.name}", held),
             key=keys,
-            time="event_timestamp",
+            time=TIME,
             expectations=_told(project.features.expectations.get(view.name, ())),
             max_quarantined_share=project.features.max_quarantined_share,
             version=versions.get(view.name, ""),

@@ -11,7 +11,7 @@ import polars as pl
 from fti.errors import DataError
 from fti.new.findings import Finding, error, hint, listed, percent, warning
 from fti.new.profiles import Target, Task
-from fti.new.spec import UTC_TIME
+from fti.times import UTC_TIME
 
 TASKS: tuple[Task, ...] = ("binary", "multiclass", "regression")
 MAX_CLASSES = 100

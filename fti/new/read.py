@@ -15,9 +15,10 @@ from fti.fingerprint import unit_hashes
 from fti.new.csv_file import raw_csv
 from fti.new.findings import listed
 from fti.new.json_lines import scan_lines
-from fti.new.spec import AS_STORED, TEXT_FORMATS, UTC_TIME, TableSpec, utc
+from fti.new.spec import AS_STORED, TEXT_FORMATS, TableSpec, utc
 from fti.new.strict import typed
 from fti.new.typed_copy import typed_copy
+from fti.times import UTC_TIME
 
 LARGE = 1 << 28
 """Bytes of text from which on a typed copy pays."""

@@ -10,7 +10,8 @@ import polars as pl
 
 from fti.errors import DataError
 from fti.new.read import read
-from fti.new.spec import UTC_TIME, TableSpec, utc
+from fti.new.spec import TableSpec, utc
+from fti.times import UTC_TIME
 
 NO_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 """The moment of every row of a table without times."""

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from fti.errors import DataError
+from fti.times import UTC_TIME
 
 NULLS = ("NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "Null", "null", "NaN", "nan", "None")
 """Texts that often mean a missing value; they do where the other values of a column are no words."""
@@ -27,7 +28,6 @@ SINCE = " since "
 """Between a format with two-digit years and the first of the hundred years that they mean."""
 JSON = ("jsonl", "json")
 TEXT_FORMATS = ("csv", *JSON)
-UTC_TIME = pl.Datetime("us", "UTC")
 TYPED: Mapping[Any, str] = {pl.String: TEXT, pl.Int64: INTEGER, pl.Float64: NUMBER, pl.Boolean: BOOLEAN}
 """Data type -> how a text becomes one."""
 NO_NUMBER = r"^[+-]?(0\d|\d{17}|9\d{14}[13579](\.|$)|\d+E\d+$|\d{2,}e\d+$)"

@@ -6,11 +6,9 @@ time, and a file that changes gets another one.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -19,6 +17,7 @@ from fti.errors import NotReadyError
 from fti.files import aside
 from fti.settings import Settings
 from fti.source_hash import digest
+from fti.storage.locks import file_lock
 
 SECONDS = 2.0
 """Between two reports of progress."""
@@ -36,7 +35,7 @@ def typed_copy(files: list[str], meaning: str, parts: Iterator[pl.DataFrame]) ->
     state = digest(repr(stats))
     path = folder / f"{state}-{digest(meaning)}.parquet"
     try:
-        with _lock(folder):
+        with file_lock(folder / ".lock"):  # another process that asks for the same copy waits
             if not path.exists():
                 _remove(folder, state)
                 _write(path, parts)
@@ -72,12 +71,3 @@ def _write(path: Path, parts: Iterator[pl.DataFrame]) -> None:
             if time.monotonic() - told > SECONDS:
                 told = time.monotonic()
                 logger.info("types %s rows once for all days", f"{done:,}")
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """One process at a time makes a copy; another one that asks for it waits."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

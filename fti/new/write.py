@@ -9,6 +9,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fti.errors import DataError, NotReadyError
+from fti.files import aside
 from fti.new.draft import draft
 from fti.new.features_file import features_file
 from fti.new.profile import profile
@@ -97,25 +99,19 @@ def write(folder: Path, files: Mapping[str, str]) -> None:
 
 def _make(folder: Path, files: Mapping[str, str]) -> None:
     """A new folder, by one rename."""
-    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    aside.mkdir(parents=True)
+    staged = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    staged.mkdir(parents=True)
     try:
         for name, text in files.items():
-            (aside / name).write_text(text, encoding="utf-8")
-        os.rename(aside, folder)
+            (staged / name).write_text(text, encoding="utf-8")
+        os.rename(staged, folder)
     except OSError:
-        shutil.rmtree(aside)
+        shutil.rmtree(staged)
         raise
 
 
 def _replace(folder: Path, files: Mapping[str, str]) -> None:
     """Files of a folder that is there; the old ones stay until all new ones are written."""
-    asides = {name: folder / f".{name}.{uuid.uuid4().hex}" for name in files}
-    try:
+    with ExitStack() as written:
         for name, text in files.items():
-            asides[name].write_text(text, encoding="utf-8")
-        for name, aside in asides.items():
-            os.replace(aside, folder / name)
-    finally:
-        for aside in asides.values():
-            aside.unlink(missing_ok=True)
+            written.enter_context(aside(folder / name)).write_text(text, encoding="utf-8")

@@ -13,7 +13,8 @@ import polars as pl
 
 from fti.gate import Floor, NoWorseThanBaseline, NoWorseThanChampion, SliceFloor
 from fti.project import Dataset, Features, Label, Model, Monitor, Project, RequestField, Service, Tables, View
-from fti.projects.nycflights import ORIGIN_ZONE, SOURCES, UTC_TIME
+from fti.projects.nycflights import ORIGIN_ZONE, SOURCES
+from fti.times import UTC_TIME
 from fti.windows import Rolling, Statistic
 
 if TYPE_CHECKING:

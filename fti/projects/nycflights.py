@@ -16,10 +16,10 @@ import polars as pl
 
 from fti.errors import NotReadyError
 from fti.project import Source, expect
+from fti.times import UTC_TIME
 
 ORIGIN_ZONE = "America/New_York"
 ORIGINS = ("EWR", "JFK", "LGA")
-UTC_TIME = pl.Datetime("us", "UTC")
 ZONES_NOT_LISTED = dict.fromkeys(("BQN", "PSE", "SJU", "STT"), "America/Puerto_Rico")
 """Destinations that `airports` lacks; Puerto Rico and the Virgin Islands keep Atlantic time all year."""
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 import yaml
-from filelock import FileLock
 
 from fti.errors import DataError, NotReadyError
 from fti.files import replace_file
+from fti.storage.locks import file_lock
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -150,9 +150,9 @@ class DatasetStore:
             return folder
         if to.exists():
             raise DataError(f"{to} exists already: name a folder that does not")
-        aside = to.with_name(f".{to.name}.{uuid.uuid4().hex}")
-        shutil.copytree(folder, aside)
-        os.replace(aside, to)
+        staged = to.with_name(f".{to.name}.{uuid.uuid4().hex}")
+        shutil.copytree(folder, staged)
+        os.replace(staged, to)
         return to
 
     @property
@@ -192,7 +192,7 @@ class DatasetStore:
         logging.getLogger("dvc").setLevel(logging.ERROR)
         root = Path(self.root)
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / ".lock"):
+        with file_lock(root / ".lock"):
             if not (root / ".dvc" / "config").exists():
                 shutil.rmtree(root / ".dvc", ignore_errors=True)
                 with Repo.init(str(root), no_scm=True) as made, made.config.edit() as config:

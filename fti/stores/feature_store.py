@@ -22,6 +22,7 @@ from fti.project import Freshness, Project
 from fti.storage.locks import lock
 from fti.storage.reading import settled
 from fti.storage.sql import database, is_postgresql
+from fti.times import TIME
 
 if TYPE_CHECKING:
     import feast
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from fti.stores.online_store import PackedOnlineStore
     from fti.versions import ServedModel
 
-TIME = "event_timestamp"
 BATCH_ROWS = 500_000
 """Rows of a view in memory at once while it is materialized."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -121,7 +121,10 @@ def remove_segment(path: Path, size: int) -> None:
 
 
 def _opened(path: Path) -> int | None:
-    """A handle of the segment, shared with no one who would remove it; None when it was removed."""
+    """A handle of the segment, shared with no one who would remove it; None when it was removed.
+
+    The lock is shared, since all processes of a service may append; a `file_lock` belongs to one.
+    """
     try:
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:

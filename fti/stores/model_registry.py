@@ -15,11 +15,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-from filelock import FileLock
 
 from fti.checksums import sealed
 from fti.errors import ConflictError, DataError, NotReadyError
-from fti.storage.locks import lock
+from fti.files import replace_file
+from fti.storage.locks import file_lock, lock
 from fti.storage.sql import database, is_postgresql, schema_url
 from fti.stores.bundle_files import CARD, EVALUATION, evaluation_in, require_whole_bundle, write_sums
 from fti.stores.encoder import Encoder
@@ -76,7 +76,7 @@ class ModelRegistry:
             database(self._database)  # makes the schema that MLflow's tables lie in
         Path(self.root).mkdir(parents=True, exist_ok=True)
         can_write = os.access(self.root, os.W_OK)  # the first client of a database makes its tables
-        with FileLock(Path(self.root) / ".create.lock") if can_write else nullcontext():
+        with file_lock(Path(self.root) / ".create.lock") if can_write else nullcontext():
             client = MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
             client.get_experiment("0")
         return client
@@ -171,15 +171,14 @@ class ModelRegistry:
         the model; pictures (file name to content) stay with the run."""
         model_id = self.model_id(run_id)
         text = json.dumps(sealed(json.loads(json.dumps(evaluation))), indent=1)
-        with TemporaryDirectory(dir=self.folder("tmp")) as aside:
-            path = Path(aside) / EVALUATION
-            path.write_text(text)
-            (Path(aside) / CARD).write_text(card)
-            self.client.log_model_artifacts(model_id, aside)
+        with TemporaryDirectory(dir=self.folder("tmp")) as folder:
+            (Path(folder) / EVALUATION).write_text(text)
+            (Path(folder) / CARD).write_text(card)
+            self.client.log_model_artifacts(model_id, folder)
             for name, content in (pictures or {}).items():
-                (Path(aside) / name).write_bytes(content)
-            self.client.log_artifacts(run_id, aside, "evaluation")
-            os.replace(path, self._download(run_id)[0] / EVALUATION)
+                (Path(folder) / name).write_bytes(content)
+            self.client.log_artifacts(run_id, folder, "evaluation")
+        replace_file(self._download(run_id)[0] / EVALUATION, text)
 
     def evaluation(self, run_id: str) -> dict[str, Any]:
         """What `log_evaluation` kept."""
@@ -304,10 +303,10 @@ class ModelRegistry:
         folder, digest = self._place(run_id)
         location = self.client.get_logged_model(folder.name).artifact_location
         with (
-            FileLock(self.folder("locks") / f"{folder.name}.lock"),
-            TemporaryDirectory(dir=self.folder("tmp")) as aside,
+            file_lock(self.folder("locks") / f"{folder.name}.lock"),
+            TemporaryDirectory(dir=self.folder("tmp")) as fetched,
         ):
-            found = download_artifacts(artifact_uri=location, dst_path=aside, tracking_uri=self.tracking_uri)
+            found = download_artifacts(artifact_uri=location, dst_path=fetched, tracking_uri=self.tracking_uri)
             try:
                 require_whole_bundle(Path(found), digest)
             except DataError as error:
@@ -316,7 +315,7 @@ class ModelRegistry:
                     "there, or make another version the champion."
                 ) from error
             if folder.exists():
-                os.replace(folder, Path(aside) / "damaged")
+                os.replace(folder, Path(fetched) / "damaged")
             os.replace(found, folder)
         return folder
 

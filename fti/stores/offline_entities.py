@@ -17,10 +17,9 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from fti.errors import DataError
 from fti.stores.offline_history import Span
 from fti.stores.point_in_time import History, between, point_in_time_join, require
-from fti.times import as_times, from_objects, require_times, utc
+from fti.times import TIME, as_times, from_objects, require_times, utc
 from fti.values import matching
 
-TIME = "event_timestamp"
 OF = "entity rows"
 """What refusals call them."""
 _FEW = 100_000

@@ -11,7 +11,7 @@ from feast.repo_config import RepoConfig
 
 from fti.stores.offline_source import file_source, place_of
 from fti.stores.point_in_time import History, aware
-from fti.times import require_text_times, utc
+from fti.times import UTC_TIME, require_text_times, utc
 
 Span = tuple[datetime | None, datetime | None]
 """First and last moment, both included; none is open."""
@@ -72,7 +72,7 @@ def cut(
         return rows
     bounds = [None if moment is None else aware(moment) for moment in (start, end)]
     column = utc(schema, time, of)
-    first, last = (pl.lit(moment, pl.Datetime("us", "UTC")) for moment in bounds)
+    first, last = (pl.lit(moment, UTC_TIME) for moment in bounds)
     if isinstance(dtype, pl.Datetime) and (dtype.time_unit == "us" or _in_nanoseconds(dtype, bounds)):
         column = pl.col(time)
         first, last = (_like(bound, dtype) for bound in (first, last))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -23,8 +20,12 @@ from feast.monitoring.monitoring_utils import (
 )
 from feast.repo_config import RepoConfig
 
+from fti.files import aside
+from fti.storage.locks import file_lock
+from fti.times import UTC_TIME
+
 _QUANTILES = {"p50": 0.5, "p75": 0.75, "p90": 0.9, "p95": 0.95, "p99": 0.99}
-_MOMENT = pl.Datetime("us", "UTC")
+_MOMENT = UTC_TIME
 _TYPES: dict[str, Any] = {
     **dict.fromkeys(["computed_at", "max_event_timestamp", "started_at", "completed_at"], _MOMENT),
     **dict.fromkeys(["row_count", "null_count", "total_row_count", "total_features"], pl.Int64),
@@ -148,15 +149,12 @@ def clear_baseline(config: RepoConfig, project: str, **columns: str | None) -> N
 def _edited(config: RepoConfig, kind: str) -> Iterator[tuple[pl.DataFrame | None, Callable[[pl.DataFrame], None]]]:
     """The records of `kind`, if there are, and how to replace them; one process at a time, by a rename."""
     path = _path(config, kind)
-    path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(rows: pl.DataFrame) -> None:
-        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        rows.write_parquet(aside)
-        os.replace(aside, path)
+        with aside(path) as own:
+            rows.write_parquet(own)
 
-    with open(path.with_name(f".{path.name}.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with file_lock(path.with_name(f".{path.name}.lock")):
         yield (pl.read_parquet(path, glob=False) if path.exists() else None), write
 
 

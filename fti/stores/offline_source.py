@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import os
 import re
@@ -28,8 +27,10 @@ from feast.infra.offline_stores.file_source import FileSource
 from feast.repo_config import RepoConfig
 
 from fti.errors import DataError, NotReadyError
+from fti.files import aside
 from fti.periods import touches
 from fti.storage.blobs import open_blobs
+from fti.storage.locks import file_lock
 from fti.storage.reading import files_of, merged, require_as_written
 from fti.storage.tables import File, TableLog, Version
 from fti.stores.layout import CASTS
@@ -222,7 +223,7 @@ class Place:
     def add_files(self, table: pa.Table, *, stem: str = "", partition_by: Sequence[str] = ()) -> None:
         """Write `table` into new files of the folder, below hive partitions by `partition_by`, each by one rename."""
         filesystem, path = self.filesystem
-        aside = f"{path}/.{uuid.uuid4().hex}"
+        staged = f"{path}/.{uuid.uuid4().hex}"
         options: dict[str, Any] = {"filesystem": filesystem, "format": "parquet", "use_threads": False}
         options["basename_template"] = f"{stem}{time.time_ns():020d}-{uuid.uuid4().hex}-{{i}}.parquet"
         if partition_by:
@@ -232,38 +233,33 @@ class Place:
             pa.dataset.write_dataset(table, path, existing_data_behavior="overwrite_or_ignore", **options)
             return
         try:
-            pa.dataset.write_dataset(table, aside, **options)
-            for file in sorted(Path(aside).rglob("*.parquet")):
-                target = Path(path) / file.relative_to(aside)
+            pa.dataset.write_dataset(table, staged, **options)
+            for file in sorted(Path(staged).rglob("*.parquet")):
+                target = Path(path) / file.relative_to(staged)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(file, target)
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(staged, ignore_errors=True)
 
     def _extend(self, table: pa.Table) -> None:
         """Rewrite the file with `table` after its rows, one row group at a time, and put it in place by one rename."""
         filesystem, path = self.filesystem
-        with self._locked(), filesystem.open_input_file(path) as file:
+        with self._replaced() as target, filesystem.open_input_file(path) as file:
             old = pq.ParquetFile(file)
-            aside = str(Path(path).with_name(f".{Path(path).name}.{uuid.uuid4().hex}"))
-            target = aside if self.is_local else path
             with pq.ParquetWriter(target, old.schema_arrow, filesystem=filesystem) as writer:
                 for group in range(old.num_row_groups):
                     writer.write_table(old.read_row_group(group))
                 writer.write_table(table.cast(old.schema_arrow))
-            if self.is_local:
-                os.replace(aside, path)
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Two writers to one local file wait for each other; on S3 the last one wins."""
+    def _replaced(self) -> Iterator[str]:
+        """Where to write the new file. Two writers to one local file wait for each other; on S3 the last one wins."""
         if not self.is_local:
-            yield
+            yield self.filesystem[1]
             return
         path = Path(self.uri)
-        with open(path.with_name(f".{path.name}.lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        with file_lock(path.with_name(f".{path.name}.lock")), aside(path) as own:
+            yield str(own)
 
 
 def file_source(source: DataSource | None) -> FileSource:

@@ -18,7 +18,7 @@ from fti.stores.layout import EVENT, KNOWN, Layout, Place, scan, state_of
 from fti.stores.long_history import is_long, newest_in_parts
 from fti.stores.questions import Questions
 from fti.stores.search import gathered
-from fti.times import utc
+from fti.times import TIME, utc
 
 MANY_ROWS, BYTES_PER_ROW = 100_000, 1024
 """The second join of this many entity rows builds a missing layout, if its source has no more bytes for each."""
@@ -50,9 +50,7 @@ class History:
     mapping: Mapping[str, str] = field(default_factory=dict)
 
 
-def point_in_time_join(
-    entity_rows: pl.DataFrame, histories: Sequence[History], time: str = "event_timestamp"
-) -> pl.DataFrame:
+def point_in_time_join(entity_rows: pl.DataFrame, histories: Sequence[History], time: str = TIME) -> pl.DataFrame:
     """`entity_rows`, all of them and in their order, with the features of `histories` as known at column `time`."""
     moments = entity_rows.select(utc(entity_rows.schema, time, "entity rows")).to_series()
     layouts = [_layout(history, entity_rows.height) for history in histories]

@@ -22,9 +22,8 @@ from fti.errors import DataError
 from fti.storage.blobs import Blobs, Folder, open_blobs
 from fti.stores.lake import Lake
 from fti.stores.log_segment import append_lines, header_of, lines_of, read_segment
-from fti.times import UTC_TIME
+from fti.times import TIME, UTC_TIME
 
-TIME = "event_timestamp"
 """Column that decides a record's day: the moment of prediction."""
 ID = "request_id"
 SERVED = "served_at"

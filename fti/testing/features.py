@@ -10,7 +10,7 @@ import polars as pl
 from fti.testing.perturb import altered, difference
 from fti.testing.rehearsal import Rehearsal
 from fti.testing.result import Broken, NotApplicable
-from fti.testing.sample import TIME
+from fti.times import TIME
 
 SHOWN = 3
 ASKED = 500

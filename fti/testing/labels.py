@@ -8,7 +8,7 @@ from fti.errors import DataError
 from fti.project import Project
 from fti.testing.rehearsal import Rehearsal
 from fti.testing.result import Broken
-from fti.testing.sample import TIME
+from fti.times import TIME, UTC_TIME
 
 KNOWN_AT = "known_at"
 
@@ -50,7 +50,7 @@ def label_rows_are_requests(rehearsal: Rehearsal) -> None:
 def labels_become_known_in_time(rehearsal: Rehearsal) -> None:
     """`known_at` is no earlier than the moment of prediction and no later than `delay` after the label's time."""
     label, rows = rehearsal.project.label, rehearsal.labelled
-    if rows.schema.get(KNOWN_AT) != pl.Datetime("us", "UTC"):
+    if rows.schema.get(KNOWN_AT) != UTC_TIME:
         raise Broken(f"label rows need {KNOWN_AT!r} as Datetime('us', 'UTC'), it is {rows.schema.get(KNOWN_AT)}.")
     if rows[KNOWN_AT].null_count():
         raise Broken(f"{rows[KNOWN_AT].null_count()} rows have a label and no {KNOWN_AT!r}: say when it became known.")

@@ -18,7 +18,8 @@ from fti.labels import label_rows
 from fti.project import Project
 from fti.settings import Settings
 from fti.stores import Stores
-from fti.testing.sample import TIME, Sample, choose, cut, of_some_entities, read
+from fti.testing.sample import Sample, choose, cut, of_some_entities, read
+from fti.times import TIME
 from fti.view import make_views
 
 if TYPE_CHECKING:

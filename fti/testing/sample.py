@@ -9,9 +9,9 @@ from datetime import UTC, datetime, time, timedelta
 import polars as pl
 
 from fti.project import Project
+from fti.times import TIME
 
 DAY = timedelta(days=1)
-TIME = "event_timestamp"
 FIRST_LOOK = 64
 """The first look takes this part of the dataset's range."""
 MAX_LOOKS = 6

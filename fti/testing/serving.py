@@ -13,7 +13,7 @@ import polars as pl
 from fti.project import Monitor, Project, RequestField
 from fti.testing.rehearsal import Rehearsal
 from fti.testing.result import Broken
-from fti.testing.sample import TIME
+from fti.times import TIME
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send

@@ -13,7 +13,7 @@ from fti.errors import FtiError
 from fti.project import Project
 from fti.testing.rehearsal import Rehearsal
 from fti.testing.result import Broken, NotApplicable
-from fti.testing.sample import TIME
+from fti.times import TIME
 
 BATCH = 64
 REPEATS = 64

@@ -23,12 +23,12 @@ from fti.project import (
     View,
     expect,
 )
+from fti.times import UTC_TIME
 from fti.windows import rolling_statistics
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 DAYS, MACHINES = 12, 5
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-UTC_TIME = pl.Datetime("us", "UTC")
 LABEL_TYPES: Mapping[Task, Any] = {"binary": pl.Int8, "multiclass": pl.String, "regression": pl.Float64}
 
 

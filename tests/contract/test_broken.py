@@ -14,13 +14,13 @@ from fti.testing.rehearsal import Size
 from fti.testing.result import Broken
 from fti.testing.run import run
 from fti.testing.serving import require_refusals
+from fti.times import TIME
 from tests.contract.machines import DAYS, HOUR, START, VIEWS, label_rows, on_demand, project, source
 from tests.registries import empty_registry
 from tests.views import with_view
 
 SMALL = Size(rows=1_000, training_rows=600, max_raw_rows=10_000, cuts=3, trials=2, epochs=1)
 NAMES = {check.id: check.name for check in CHECKS}
-TIME = "event_timestamp"
 
 
 def features(**changes):

@@ -12,10 +12,10 @@ from feature_pipeline.validate import Rules, judge
 from fti.errors import DataError
 from fti.project import Source, expect
 from fti.projects.flights import project as flights
+from fti.times import UTC_TIME
 
 LARGE = 2**53
 INTEGERS = (pl.Int64, pl.UInt64, pl.Int128)
-UTC_TIME = pl.Datetime("us", "UTC")
 
 
 def bad(values: pl.Series, *rules, **columns: pl.Series) -> list[int]:

@@ -16,7 +16,8 @@ from fti.errors import ChangeError
 from fti.project import Features, Source, View
 from fti.projects.flights import project as flights
 from fti.stores.feature_store import FeatureStore
-from fti.stores.lake import UTC_TIME, Lake
+from fti.stores.lake import Lake
+from fti.times import UTC_TIME
 from fti.versions import model_tags, served_model
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

@@ -13,7 +13,7 @@ from feature_pipeline.transform import make_range
 from fti.project import Features, Source, View
 from fti.projects.flights import project as flights
 from fti.stores.feature_store import ViewSchema
-from fti.stores.lake import UTC_TIME
+from fti.times import UTC_TIME
 from fti.windows import Rolling
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

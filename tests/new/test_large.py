@@ -14,10 +14,11 @@ from fti.errors import DataError, NotReadyError
 from fti.new import json_lines, size
 from fti.new import read as reading
 from fti.new.source import read_rows
-from fti.new.spec import UTC_TIME, TableSpec
+from fti.new.spec import TableSpec
 from fti.new.tables import open_table
 from fti.new.typed_copy import typed_copy
 from fti.table import Table
+from fti.times import UTC_TIME
 from tests.new.generated import imported, new, raw_rows
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

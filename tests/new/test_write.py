@@ -15,11 +15,11 @@ from fti.gate import Floor, NoWorseThanBaseline
 from fti.new.choices import windows
 from fti.new.source import NO_TIME, read_rows, spaced
 from fti.new.tables import open_table
+from fti.times import UTC_TIME
 from tests.new.generated import feast_schemas, feature_rows, imported, new, raw_rows
 
 REPOSITORY = Path(__file__).parents[2]
 START = datetime(2024, 1, 1, tzinfo=UTC)
-UTC_TIME = pl.Datetime("us", "UTC")
 
 
 def visits(rows: int = 900, customers: int = 30) -> pl.DataFrame:

@@ -6,9 +6,10 @@ import polars as pl
 import pytest
 
 from fti.errors import NotReadyError
-from fti.projects.flights import UTC_TIME, calendar, project
+from fti.projects.flights import calendar, project
 from fti.projects.nycflights import utc_times
 from fti.stores.point_in_time import History, point_in_time_join
+from fti.times import UTC_TIME
 
 ZONES = {"LAX": "America/Los_Angeles", "ORD": "America/Chicago", "MIA": "America/New_York", "PHX": "America/Phoenix"}
 ZONES |= {"BQN": "America/Puerto_Rico", "HNL": "Pacific/Honolulu"}

@@ -12,10 +12,10 @@ from fti.errors import DataError
 from fti.stores.lake import Lake
 from fti.stores.layout import Layout, Place, state_of
 from fti.stores.prediction_log import PredictionLog
+from fti.times import UTC_TIME
 from tests.lakes import path_of
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
-UTC_TIME = pl.Datetime("us", "UTC")
 TRIES = 12
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from fti.stores import long_history, point_in_time
 from fti.stores.point_in_time import History, point_in_time_join
+from fti.times import UTC_TIME
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
-UTC_TIME = pl.Datetime("us", "UTC")
 ROWS, ASKED = 4_000, 3_000
 
 

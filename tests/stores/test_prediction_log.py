@@ -15,9 +15,9 @@ import pytest
 from fti.errors import DataError
 from fti.stores.log_segment import append_lines
 from fti.stores.prediction_log import PredictionLog
+from fti.times import UTC_TIME
 
 START = datetime(2013, 9, 1, tzinfo=UTC)
-UTC_TIME = pl.Datetime("us", "UTC")
 
 
 def records(number: int, *, start: datetime = START, prefix: str = "r", probability: float = 0.5) -> pl.DataFrame:

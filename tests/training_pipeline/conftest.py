@@ -17,11 +17,11 @@ from fti.stores.feature_store import FeatureStore
 from fti.stores.lake import Lake
 from fti.stores.model_registry import ModelRegistry
 from fti.stores.prediction_log import PredictionLog
+from fti.times import UTC_TIME
 from tests.registries import empty_registry
 from training_pipeline.dataset import manifest, split
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
-UTC_TIME = pl.Datetime("us", "UTC")
 VIEWS = {"depot": ["load", "backlog"]}
 
 

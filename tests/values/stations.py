@@ -35,6 +35,7 @@ from fti.projects.flights import project as flights
 from fti.stores.encoder import Encoder
 from fti.stores.lake import Lake
 from fti.stores.prediction_log import PredictionLog
+from fti.times import UTC_TIME
 from fti.values import as_numbers
 from fti.windows import rolling_statistics
 from inference_pipeline.request import RequestSchema
@@ -42,7 +43,6 @@ from tests.values.feast_house import NOON, House
 from tests.values.kinds import KINDS, Kind
 from tests.values.same import of_python, plain
 
-UTC_TIME = pl.Datetime("us", "UTC")
 SPAN = {"start": datetime(2026, 1, 1, tzinfo=NOON.tzinfo), "end": datetime(2026, 1, 2, tzinfo=NOON.tzinfo)}
 Carried = tuple[list[Any], list[Any]]
 """What came out, and what is right."""

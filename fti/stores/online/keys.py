@@ -18,6 +18,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 
 from fti.errors import DataError
 from fti.stores.online.nested import moment
+from fti.times import UTC_TIME
 from fti.values import MOST_CHARACTERS, exact, matching
 
 TYPES = ("String", "Int32", "Int64", "Bool", "UnixTimestamp", "Bytes", "Uuid", "TimeUuid")
@@ -39,7 +40,7 @@ _PROTO_TAGS = {
     "bool_val": b"i",
     "unix_timestamp_val": b"t",
 }
-_TAGS: dict[Any, bytes] = {pl.String: b"s", pl.Binary: b"b", pl.Datetime("us", "UTC"): b"t"}
+_TAGS: dict[Any, bytes] = {pl.String: b"s", pl.Binary: b"b", UTC_TIME: b"t"}
 
 Part = tuple[bytes, Sequence[bytes | None]]
 """The tag of a key column's type, and its values."""

@@ -17,8 +17,8 @@ from fti.stores.online import keys
 from fti.stores.online.backend import Written
 from fti.stores.online.layout import Layout
 from fti.stores.online.sections import NEVER, view_id
-from fti.stores.online.types import FIXED, UTC_TIME, declared, numbers, polars_type, raw_bytes, tail
-from fti.times import EPOCH, last_moment, micros
+from fti.stores.online.types import FIXED, declared, numbers, polars_type, raw_bytes, tail
+from fti.times import EPOCH, UTC_TIME, last_moment, micros
 
 EVENT, CREATED = "event_ts", "created_ts"
 logger = logging.getLogger(__name__)

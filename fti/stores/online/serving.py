@@ -19,7 +19,8 @@ from fti.stores.online import keys
 from fti.stores.online.backend import Backend
 from fti.stores.online.freshness import Limits, limits_of, outdated
 from fti.stores.online.reading import Group, Rows, Wanted
-from fti.stores.online.types import FIXED, UTC_TIME, Tail, declared, polars_type, tail
+from fti.stores.online.types import FIXED, Tail, declared, polars_type, tail
+from fti.times import UTC_TIME
 
 MISSING, STALE, LATER = "missing_views", "stale_views", "later_views"
 NAMES = pl.List(pl.String)

@@ -15,9 +15,9 @@ from feast.types import Array, FeastType, Set, Struct, UnixTimestamp
 from fti.errors import DataError
 from fti.stores.online import nested
 from fti.stores.online.nested import MICROS, NOT_A_TIME
+from fti.times import UTC_TIME
 from fti.values import exact, shown
 
-UTC_TIME = pl.Datetime("us", "UTC")
 LAST_SECOND = 2**63 // MICROS - 1
 """What 64 bits of microseconds can hold."""
 
@@ -71,7 +71,7 @@ _GIVEN: dict[str, Any] = {
     "float_val": pl.Float32,
     "double_val": pl.Float64,
     "bool_val": pl.Boolean,
-    "unix_timestamp_val": pl.Datetime("us", "UTC"),
+    "unix_timestamp_val": UTC_TIME,
 }
 """Field of Feast's protobuf that may carry a value of fixed width -> its polars type."""
 
