@@ -112,7 +112,7 @@ def shared(world: World, champion: ModelVersion, tmp_path_factory: pytest.TempPa
 @pytest.fixture
 def service(shared: Service, world: World, champion: ModelVersion) -> Service:
     """The shared service, with `champion` serving whatever a test before has promoted."""
-    current = world.stores["model_registry"].champion("flights")
+    current = world.stores.model_registry.champion("flights")
     if current is None or current.version != champion.version:
         world.promote(champion)
     wait_for(shared, "/readyz", 200)
