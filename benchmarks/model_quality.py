@@ -20,6 +20,7 @@ import polars as pl
 from sklearn import metrics
 
 from fti.stores.dataset_store import TrainingDataset
+from fti.stores.records import Manifest, ModelInfo
 from training_pipeline import baseline
 
 TEXT = (pl.String, pl.Boolean, pl.Categorical)
@@ -76,26 +77,25 @@ def dataset_of(name: str, rows: pl.DataFrame, label: str, moment: str | None, se
     numbers = [column for column in features if rows[column].dtype.is_numeric()]
     first, second = int(rows.height * 0.7), int(rows.height * 0.85)
     splits = {"train": rows[:first], "validation": rows[first:second], "test": rows[second:]}
-    manifest: dict[str, Any] = {"task": task, "label": label, "numeric": numbers, "categorical": categorical}
-    if task == "multiclass":
-        manifest["classes"] = sorted(rows[label].unique())
-    elif task == "regression":
+    classes = tuple(sorted(rows[label].unique())) if task == "multiclass" else ()
+    if task == "regression":
         splits = {split: part.with_columns(pl.col(label).cast(pl.Float64)) for split, part in splits.items()}
+    manifest = Manifest(task=task, label=label, numeric=tuple(numbers), categorical=tuple(categorical), classes=classes)
     return TrainingDataset(name, splits, manifest)
 
 
 def measure(dataset: TrainingDataset, predicted: np.ndarray) -> dict[str, float]:
     """Metrics on the test split; first the one that is compared."""
-    labels = dataset.splits["test"][dataset.manifest["label"]].to_numpy()
-    if dataset.manifest["task"] == "regression":
+    labels = dataset.splits["test"][dataset.manifest.label].to_numpy()
+    if dataset.manifest.task == "regression":
         return {
             "rmse": float(np.sqrt(np.mean((labels - predicted) ** 2))),
             "r2": float(metrics.r2_score(labels, predicted)),
         }
-    if dataset.manifest["task"] == "binary":
+    if dataset.manifest.task == "binary":
         log_loss = float(metrics.log_loss(labels, predicted, labels=[0, 1]))
         return {"roc_auc": float(metrics.roc_auc_score(labels, predicted)), "log_loss": log_loss}
-    classes = np.array(dataset.manifest["classes"])
+    classes = np.array(dataset.manifest.classes)
     best = classes[predicted.argmax(1)]
     return {
         "macro_f1": float(metrics.f1_score(labels, best, average="macro", zero_division=0)),
@@ -115,17 +115,17 @@ def compare(dataset: TrainingDataset, seed: int, overrides: dict[str, Any]) -> d
     middle = time.perf_counter()
     params = {**tabular.DEFAULTS, **overrides}
     encoder = Encoder.of(dataset.manifest, dataset.splits["train"])
-    data = TabularData(dataset.splits, encoder, label=dataset.manifest["label"], seed=seed)
+    data = TabularData(dataset.splits, encoder, label=dataset.manifest.label, seed=seed)
     build = "training_pipeline.model:TabularNetwork"
     learned = learn(encoder, data, build=build, params=params, seed=seed, max_epochs=tabular.MAX_EPOCHS)
-    ours = measure(dataset, learned.bundle({}).predict(dataset.splits["test"]))
-    task, (metric, *_) = dataset.manifest["task"], ours
+    ours = measure(dataset, learned.bundle(ModelInfo.of(dataset.manifest)).predict(dataset.splits["test"]))
+    task, (metric, *_) = dataset.manifest.task, ours
     ratio = ours[metric] / beside[metric] if task != "regression" else beside[metric] / ours[metric]
     return {
         "table": dataset.version,
         "task": task,
         "rows": sum(part.height for part in dataset.splits.values()),
-        "columns": len(dataset.manifest["numeric"]) + len(dataset.manifest["categorical"]),
+        "columns": dataset.manifest.num_features,
         "metric": metric,
         "model": round(ours[metric], 5),
         "yardstick": round(beside[metric], 5),

@@ -76,6 +76,7 @@ def train(
 ) -> ModelBundle:
     """The project's model, fitted on `train` with `params` over its own and stopped by `validation`."""
     from fti.stores.encoder import Encoder
+    from fti.stores.records import ModelInfo
     from training_pipeline.datamodule import TabularData
     from training_pipeline.learn import learn
     from training_pipeline.manifest import manifest
@@ -84,26 +85,27 @@ def train(
     chosen = {**model.params, **(params or {})}
     encoder = Encoder.of(described, splits["train"])
     batch_size = int(chosen.get("batch_size", 0))
-    data = TabularData(splits, encoder, label=described["label"], batch_size=batch_size, seed=model.seed)
+    data = TabularData(splits, encoder, label=described.label, batch_size=batch_size, seed=model.seed)
     learned = learn(
         encoder, data, build=str(model.build), params=chosen, seed=model.seed, max_epochs=max_epochs or model.max_epochs
     )
-    kept = {"threshold": project.service.threshold, "params": chosen, "seed": model.seed}
-    return learned.bundle({**described, "classes": list(described.get("classes", ())), **kept})
+    info = ModelInfo.of(described, threshold=project.service.threshold, params=chosen, seed=model.seed)
+    return learned.bundle(info)
 
 
 def evaluate(model: ModelBundle, splits: Frames) -> dict[str, dict[str, float | None]]:
     """Metrics on `test` of the `model`, of `gradient_boosting` on the same features (learnt from `train` and
     `validation`), and of the `prior`."""
     from fti.stores.dataset_store import TrainingDataset
+    from fti.stores.records import Manifest
     from training_pipeline.baseline import fit_and_predict
     from training_pipeline.measure import prior, scores
 
     info, test = model.info, splits["test"]
-    labels, known = test[info["label"]].to_numpy(), splits["train"][info["label"]].to_numpy()
+    labels, known = test[info.label].to_numpy(), splits["train"][info.label].to_numpy()
     predicted = {
         "model": model.predict(test),
-        "gradient_boosting": fit_and_predict(TrainingDataset("", splits, info), int(info["seed"])),
+        "gradient_boosting": fit_and_predict(TrainingDataset("", splits, Manifest.of(info)), info.seed),
         "prior": prior(known, test.height, info),
     }
     return {name: scores(labels, values, info) for name, values in predicted.items()}
@@ -113,8 +115,7 @@ def predict(model: ModelBundle, rows: pl.DataFrame) -> pl.DataFrame:
     """`rows`, which hold every feature, with the prediction's columns: `probability` and `label`, or `prediction`."""
     from fti import prediction
 
-    threshold = float(model.info.get("threshold", 0.5))
-    return rows.hstack(prediction.columns(model.predict(rows), model.info, threshold=threshold))
+    return rows.hstack(prediction.columns(model.predict(rows), model.info, threshold=model.info.threshold))
 
 
 def _store_of(project: Project, home: Path, views: Frames) -> Any:

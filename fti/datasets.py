@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from fti.stores.dataset_store import DatasetStore
+    from fti.stores.records import Manifest
 
 SHORT = 12
 """Characters of a version that are shown."""
@@ -32,10 +33,10 @@ class Shift:
     new: Mapping[str, float | None]
 
 
-def shifts(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Shift]:
+def shifts(old: Manifest, new: Manifest) -> list[Shift]:
     """Features of both manifests whose statistics differ, the most different first."""
-    before = {row["feature"]: row for row in old.get("statistics", [])}
-    after = {row["feature"]: row for row in new.get("statistics", [])}
+    before = {row["feature"]: row for row in old.statistics}
+    after = {row["feature"]: row for row in new.statistics}
     found = []
     for name in before.keys() & after.keys():
         one, two = ({measure: row[name].get(measure) for measure in MEASURES} for row in (before, after))
@@ -53,28 +54,26 @@ def _size(old: Mapping[str, float | None], new: Mapping[str, float | None]) -> f
     return max(abs(mean[1] - mean[0]) / unit, abs((new["missing"] or 0.0) - (old["missing"] or 0.0)), ratio)
 
 
-def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+def difference(old: Manifest, new: Manifest) -> dict[str, Any]:
     """What two manifests say differently: rows, ranges, columns, versions of views, statistics, raw days."""
-    columns = [{*manifest.get("numeric", []), *manifest.get("categorical", [])} for manifest in (old, new)]
+    columns = [{*manifest.numeric, *manifest.categorical} for manifest in (old, new)]
     return {
-        "service": _pairs(
-            {"feature_service": old.get("feature_service")}, {"feature_service": new.get("feature_service")}
-        ),
-        "rows": _pairs(old.get("rows", {}), new.get("rows", {})),
-        "ranges": _pairs(old.get("ranges", {}), new.get("ranges", {})),
+        "service": _pairs({"feature_service": old.feature_service}, {"feature_service": new.feature_service}),
+        "rows": _pairs(old.rows, new.rows),
+        "ranges": _pairs(old.ranges, new.ranges),
         "label": _pairs(_labels(old), _labels(new)),
         "columns": {"added": sorted(columns[1] - columns[0]), "removed": sorted(columns[0] - columns[1])},
-        "versions": _pairs(old.get("versions", {}), new.get("versions", {})),
+        "versions": _pairs(old.versions, new.versions),
         "raw": _raw(old, new),
         "statistics": [asdict(shift) for shift in shifts(old, new)],
     }
 
 
-def _labels(manifest: Mapping[str, Any]) -> dict[str, str]:
+def _labels(manifest: Manifest) -> dict[str, str]:
     """Split -> its label in words."""
     from training_pipeline.manifest import balance
 
-    return {split: balance(manifest, split) for split in manifest.get("rows", {})}
+    return {split: balance(manifest, split) for split in manifest.rows}
 
 
 def _pairs(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -83,9 +82,9 @@ def _pairs(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[Any
     return {name: [old.get(name), new.get(name)] for name in names if old.get(name) != new.get(name)}
 
 
-def _raw(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+def _raw(old: Manifest, new: Manifest) -> dict[str, dict[str, int]]:
     """Source -> how many raw days were added, removed and changed."""
-    days = [manifest.get("created_from", {}).get("raw", {}) for manifest in (old, new)]
+    days = [manifest.raw for manifest in (old, new)]
     found = {}
     for source in sorted({*days[0], *days[1]}):
         one, two = days[0].get(source, {}), days[1].get(source, {})
@@ -135,18 +134,18 @@ def show(settings: Settings, prefix: str, *, as_json: bool) -> int:
     version = datasets.resolve(prefix)
     manifest = datasets.manifest(version)
     if as_json:
-        print(json.dumps({"version": version, **manifest}, indent=1))
+        print(json.dumps({"version": version, **manifest.to_json()}, indent=1))
         return 0
     console = Console()
-    console.print(f"[bold]{version}[/]  project {manifest['project']}, feature service {manifest['feature_service']}")
-    for split, rows in manifest["rows"].items():
-        first, last = manifest["ranges"][split]
+    console.print(f"[bold]{version}[/]  project {manifest.project}, feature service {manifest.feature_service}")
+    for split, rows in manifest.rows.items():
+        first, last = manifest.ranges[split]
         label = balance(manifest, split)
         console.print(f"  {split:<10} {rows:>10,} rows  {first[:16]} .. {last[:16]}  {label}", highlight=False)
-    for view, features in manifest["feature_views"].items():
-        console.print(f"  {view:<24} {len(features):>3} features  {manifest.get('versions', {}).get(view, '')}")
-    console.print(f"  categorical: {', '.join(manifest['categorical'])}")
-    console.print(statistics_table(manifest["statistics"]))
+    for view, features in manifest.feature_views.items():
+        console.print(f"  {view:<24} {len(features):>3} features  {manifest.versions.get(view, '')}")
+    console.print(f"  categorical: {', '.join(manifest.categorical)}")
+    console.print(statistics_table(manifest.statistics))
     return 0
 
 
@@ -194,7 +193,7 @@ def store(settings: Settings) -> DatasetStore:
     return DatasetStore(str(settings.root / "datasets"), settings.datasets, bool(settings.storage_uri))
 
 
-def statistics_table(statistics: list[Mapping[str, Any]]) -> Table:
+def statistics_table(statistics: Sequence[Mapping[str, Any]]) -> Table:
     """Missing share, mean, deviation, minimum and maximum of every numeric feature of the training split."""
     from rich.table import Table
 

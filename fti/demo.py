@@ -184,13 +184,13 @@ def _model_figures(loop: Loop, version: Any) -> dict[str, Any]:
     """What is shown of a model version: its dataset and the metrics on its own test split."""
     registry, datasets = loop.stores.model_registry, loop.stores.dataset_store
     bundle = registry.bundle(version)
-    manifest = datasets.load(bundle.info["dataset_version"]).manifest
+    manifest = datasets.manifest(bundle.info.dataset_version)
     return {
         "version": version.version,
         "run_id": version.run_id,
-        "dataset": bundle.info["dataset_version"],
-        "rows": manifest["rows"],
-        "num_features": len(manifest["numeric"]) + len(manifest["categorical"]),
-        "ranges": manifest["ranges"],
-        "test": registry.evaluation(version.run_id)["metrics"],
+        "dataset": bundle.info.dataset_version,
+        "rows": manifest.rows,
+        "num_features": manifest.num_features,
+        "ranges": manifest.ranges,
+        "test": registry.evaluation(version.run_id).metrics,
     }

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
     from fti.stores.model_registry import ModelRegistry, ModelVersion
+    from fti.stores.records import Manifest
 
 
 def lineage(project: Project, version: ModelVersion, stores: Stores) -> dict[str, Any]:
@@ -40,8 +41,8 @@ def lineage(project: Project, version: ModelVersion, stores: Stores) -> dict[str
             "dagster_run": tags.get("dagster.run_id", ""),
             "job": tags.get("fti.job_key", ""),
         },
-        "dataset": {"version": dataset, "rows": manifest["rows"], "ranges": manifest["ranges"]},
-        "service": {"name": manifest["feature_service"], "version": reads.service_version},
+        "dataset": {"version": dataset, "rows": manifest.rows, "ranges": manifest.ranges},
+        "service": {"name": manifest.feature_service, "version": reads.service_version},
         "views": _views(stores.feature_store, manifest),
         "sources": _sources(project, stores.lake, manifest),
         "git": {"commit": tags.get("mlflow.source.git.commit", ""), "dirty": tags.get("fti.git_dirty") == "true"},
@@ -77,24 +78,23 @@ def _model(registry: ModelRegistry, version: ModelVersion) -> dict[str, Any]:
     }
 
 
-def _views(store: Any, manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _views(store: Any, manifest: Manifest) -> dict[str, dict[str, Any]]:
     """View -> number of features, the version that the dataset was made of, the version registered now."""
-    versions = manifest.get("versions", {})
     try:
-        now = store.versions(manifest["feature_service"])
+        now = store.versions(manifest.feature_service)
     except NotReadyError:
         now = {}
     return {
-        view: {"features": len(features), "version": versions.get(view, ""), "registered": now.get(view, "")}
-        for view, features in manifest["feature_views"].items()
+        view: {"features": len(features), "version": manifest.versions.get(view, ""), "registered": now.get(view, "")}
+        for view, features in manifest.feature_views.items()
     }
 
 
-def _sources(project: Project, lake: Any, manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _sources(project: Project, lake: Any, manifest: Manifest) -> dict[str, dict[str, Any]]:
     """Source -> its days (and months), the fingerprint of them all, those whose rows are not the same any more, and
     whether the code still has it; if not, nothing is known of its rows."""
     answer, declared = {}, {source.name for source in project.sources}
-    for name, prints in manifest["created_from"].get("raw", {}).items():
+    for name, prints in manifest.raw.items():
         periods = sorted(prints)
         answer[name] = {
             "from": periods[0] if periods else "",

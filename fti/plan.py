@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +110,7 @@ def _outdated(project: Project, stores: Stores, models: Sequence[versions.Served
         latest = datasets.latest(project.name)
     except NotReadyError:
         latest = ""
-    if latest and (old := _others(datasets.manifest(latest).get("versions", {}), code)):
+    if latest and (old := _others(datasets.manifest(latest).versions, code)):
         lines.append(f"dataset {latest[:12]} was made of other versions of {old}: materialize training_dataset again")
     for model in models:
         if model.model == project.name and (
@@ -120,7 +120,7 @@ def _outdated(project: Project, stores: Stores, models: Sequence[versions.Served
     return tuple(lines)
 
 
-def _others(recorded: dict[str, str], code: dict[str, str]) -> str:
+def _others(recorded: Mapping[str, str], code: dict[str, str]) -> str:
     """Names whose recorded version is not the code's, in words; those that the code no longer has do not count."""
     return ", ".join(name for name, version in recorded.items() if version and code.get(name, version) != version)
 

@@ -8,7 +8,7 @@ regression  `prediction`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -28,22 +28,28 @@ WATCHED: Mapping[str, Mapping[str, list[str]]] = {
 """Task -> the columns whose spread monitoring compares with the training split's, for `fti.drift.reference`."""
 
 
-def columns(predicted: np.ndarray, info: Mapping[str, Any], *, threshold: float = 0.5) -> list[pl.Series]:
-    """The columns of what `ModelBundle.predict` returned; `info` is the bundle's."""
-    task = task_of(info)
-    if task == "regression":
+class Outcome(Protocol):
+    """What is predicted: a dataset's manifest, a model's info and its target say it."""
+
+    @property
+    def task(self) -> str:
+        """Key of `COLUMNS`."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Of a multiclass label, in the order of the probabilities."""
+
+
+def columns(predicted: np.ndarray, outcome: Outcome, *, threshold: float = 0.5) -> list[pl.Series]:
+    """The columns of what `ModelBundle.predict` returned for a model of this `outcome`."""
+    if outcome.task == "regression":
         return [pl.Series(PREDICTION, predicted, pl.Float64)]
-    if task == "binary":
+    if outcome.task == "binary":
         probability = pl.Series(PROBABILITY, predicted, pl.Float64)
         return [probability, (probability >= threshold).cast(pl.Int8).alias(LABEL)]
-    classes, best = info["classes"], predicted.argmax(1)
+    classes, best = outcome.classes, predicted.argmax(1)
     return [
         pl.Series(LABEL, [classes[place] for place in best.tolist()], pl.String),
         pl.Series(PROBABILITY, predicted.max(1), pl.Float64),
         pl.Series(PROBABILITIES, predicted.tolist(), pl.List(pl.Float64)),
     ]
-
-
-def task_of(info: Mapping[str, Any]) -> str:
-    """The task of a model, or of a dataset's manifest; those made before there were three are binary."""
-    return str(info.get("task", "binary"))

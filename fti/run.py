@@ -8,7 +8,7 @@ import shlex
 import shutil
 import time
 import urllib.request
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fti.stores.model_registry import ModelVersion
+    from fti.stores.records import Evaluation, Manifest
     from training_pipeline.job import TrainingJob
 
 RUN_TAG = "fti/run_id"
@@ -35,14 +36,14 @@ TAGS = {"fti/trigger": "run", "fti/reason": "fti run"}
 class Model:
     """What a training came to: its evaluation, its dataset's manifest, and its version once its gates passed."""
 
-    evaluation: dict[str, Any]
-    manifest: dict[str, Any]
+    evaluation: Evaluation
+    manifest: Manifest
     version: ModelVersion | None
 
     @property
     def failed(self) -> list[str]:
         """The gates that it did not pass, in sentences."""
-        return [gate["description"] for gate in self.evaluation["gates"] if not gate["passed"]]
+        return [gate.description for gate in self.evaluation.gates if not gate.passed]
 
 
 def run(settings: Settings, name: str, *, num_trials: int | None = None, again: bool = False) -> None:
@@ -110,7 +111,7 @@ def train(loop: Loop, *, tags: dict[str, str], num_trials: int | None = None, ag
             with loop.step("evaluation and gates"):
                 version = ask_again(loop, version, tags)
     evaluation = registry.evaluation(tags[RUN_TAG])
-    return Model(evaluation, datasets.manifest(evaluation["dataset_version"]), version)
+    return Model(evaluation, datasets.manifest(evaluation.dataset_version), version)
 
 
 def stage(loop: Loop, noun: str, tags: dict[str, str], config: dict[str, Any] | None = None) -> dict[str, str]:
@@ -151,7 +152,7 @@ def answered(loop: Loop, version: ModelVersion) -> bool:
     from training_pipeline.gates import verdicts
 
     evaluation = loop.stores.model_registry.evaluation(version.run_id)
-    return bool([asdict(verdict) for verdict in verdicts(loop.project.gates, evaluation)] == evaluation["gates"])
+    return verdicts(loop.project.gates, evaluation) == evaluation.gates
 
 
 def ask_again(loop: Loop, version: ModelVersion, tags: dict[str, str]) -> ModelVersion | None:
@@ -177,7 +178,7 @@ def passed(loop: Loop, result: Any, run_id: str) -> bool:
     if result.success:
         return True
     evaluation = loop.stores.model_registry.evaluation(run_id)
-    if all(gate["passed"] for gate in evaluation["gates"]):
+    if all(gate.passed for gate in evaluation.gates):
         raise NotReadyError(f"evaluation failed: {failure(result)}. Details: `fti up`, run {result.run_id}.")
     return False
 
@@ -189,7 +190,7 @@ def registered(loop: Loop, key: str) -> ModelVersion | None:
     registry.finish_promotions(loop.name)
     for version in sorted({promotion.version for promotion in registry.promotions.of(loop.name)}, reverse=True):
         made: ModelVersion = registry.version(loop.name, version)
-        if registry.bundle(made).info.get("job_key") == key:
+        if registry.bundle(made).info.job_key == key:
             return made
     return None
 
@@ -254,29 +255,28 @@ def print_model(console: Console, model: Model) -> None:
     from rich.table import Table
 
     manifest, evaluation = model.manifest, model.evaluation
-    num_features = len(manifest["numeric"]) + len(manifest["categorical"])
-    splits = ", ".join(f"{manifest['rows'][split]:,} {split}" for split in SPLITS)
-    facts = Table("", "", title=manifest["project"], show_header=False)
-    facts.add_row("rows", f"{sum(manifest['rows'].values()):,}: {splits}")
-    if manifest.get("shares"):
+    splits = ", ".join(f"{manifest.rows[split]:,} {split}" for split in SPLITS)
+    facts = Table("", "", title=manifest.project, show_header=False)
+    facts.add_row("rows", f"{sum(manifest.rows.values()):,}: {splits}")
+    if manifest.shares:
         facts.add_row("split", "at random: the test score shows fit, not the future")
-    if "taken" in manifest:
-        facts.add_row("taken", f"{manifest['taken']:.1%} of the labelled rows (Dataset.max_rows)")
-    for split in SPLITS if not manifest.get("shares") else ():
-        first, last = manifest["ranges"][split]
+    if manifest.taken < 1:
+        facts.add_row("taken", f"{manifest.taken:.1%} of the labelled rows (Dataset.max_rows)")
+    for split in SPLITS if not manifest.shares else ():
+        first, last = manifest.ranges[split]
         facts.add_row(split, f"{first[:16]} .. {last[:16]}")
-    facts.add_row("features", f"{num_features}, {len(manifest['categorical'])} of them categorical")
-    facts.add_row("dataset", evaluation["dataset_version"][:12])
+    facts.add_row("features", f"{manifest.num_features}, {len(manifest.categorical)} of them categorical")
+    facts.add_row("dataset", evaluation.dataset_version[:12])
     facts.add_row("model", f"version {model.version.version}" if model.version else "[red]not promoted[/]")
-    for gate in evaluation["gates"]:
-        facts.add_row("[green]passed[/]" if gate["passed"] else "[red]failed[/]", gate["description"])
+    for gate in evaluation.gates:
+        facts.add_row("[green]passed[/]" if gate.passed else "[red]failed[/]", gate.description)
     console.print(facts)
-    names = list(evaluation["metrics"]["challenger"])
+    names = list(evaluation.metrics["challenger"])
     metrics = Table("test split, unseen in training", *names)
     for rival, title in RIVALS.items():
-        if rival not in evaluation["metrics"]:
+        if rival not in evaluation.metrics:
             continue
-        values = [evaluation["metrics"].get(rival, {}).get(name) for name in names]
+        values = [evaluation.metrics.get(rival, {}).get(name) for name in names]
         metrics.add_row(title, *("-" if value is None else f"{value:.4f}" for value in values))
     console.print(metrics)
 

@@ -52,10 +52,10 @@ def predictions_of(
     project: Project, feature_store: FeatureStore, bundle: ModelBundle, requests: pl.DataFrame
 ) -> pl.DataFrame:
     """`requests` with the prediction that offline features give; a field that replaces a feature holds the store's."""
-    service = bundle.info["feature_service"]
+    service = bundle.info.feature_service
     replaced = project.overriding(chain(*feature_store.feature_names(service).values()))
     rows = project.features.on_demand(feature_store.historical(service, requests.drop(replaced, strict=False)))
-    return score(project, bundle, rows).select(*requests.columns, *prediction.COLUMNS[prediction.task_of(bundle.info)])
+    return score(project, bundle, rows).select(*requests.columns, *prediction.COLUMNS[bundle.info.task])
 
 
 def known_labels(project: Project, tables: dict[str, pl.DataFrame], until: datetime | None) -> pl.DataFrame:

@@ -90,7 +90,7 @@ def read_window(
         labelled=log.labelled(project.name, start, until).filter(pl.col("known_at") < until),
         version=version,
         bundle=bundle,
-        dataset=datasets.load(bundle.info["dataset_version"]),
+        dataset=datasets.load(bundle.info.dataset_version),
         num_later=num_later,
     )
 
@@ -124,12 +124,12 @@ def never_labelled(project: Project, labelled: pl.DataFrame) -> Verdict | None:
 def prediction_reference(project: Project, bundle: ModelBundle, dataset: TrainingDataset) -> Mapping[str, Any]:
     """How the model's predictions are spread on its training rows, in the form of `fti.drift.reference`: kept by the
     evaluation, made here for a model that nobody has evaluated."""
-    known: Mapping[str, Any] | None = bundle.info.get("reference_predictions", {}).get("predictions")
+    known: Mapping[str, Any] | None = bundle.info.reference_predictions.get("predictions")
     if known is not None:
         return known
     train = dataset.splits["train"]
     columns = prediction.columns(bundle.predict(train), bundle.info, threshold=project.service.threshold)
-    watched = prediction.WATCHED[prediction.task_of(bundle.info)]
+    watched = prediction.WATCHED[bundle.info.task]
     rows = train.select(TIME).hstack(columns)
     return drift.reference(rows, numeric=watched["numeric"], categorical=watched["categorical"])
 
@@ -166,7 +166,7 @@ def report(project: Project, log: PredictionLog, window: Window | None, *, html:
         answers = dict.fromkeys(CHECKS, undecided(f"no predictions in {where}."))
         results = check_results(project, answers, window.until if window else None)
         return dg.MaterializeResult(metadata={"predictions": 0}, check_results=results)
-    table = feature_table(window.logged, window.dataset.manifest["reference"], project.monitor)
+    table = feature_table(window.logged, window.dataset.manifest.reference, project.monitor)
     answers = verdicts(project, window, table)
     metadata = {**facts(window), **pictures(project, log, window, table, html=html)}
     return dg.MaterializeResult(metadata=metadata, check_results=check_results(project, answers, window.until))
@@ -189,7 +189,7 @@ def pictures(
     project: Project, log: PredictionLog, window: Window, table: pl.DataFrame, *, html: bool
 ) -> dict[str, dg.MetadataValue]:
     """The table and the curves of the most drifted features and, with `html`, the page that Evidently writes."""
-    reference = window.dataset.manifest["reference"]
+    reference = window.dataset.manifest.reference
     distances = daily_distances(window.logged, reference, table["feature"].head(NUM_CURVES).to_list())
     picture = drift_plot(distances, window.logged, window.labelled, project.model.task)
     found: dict[str, dg.MetadataValue] = {
@@ -198,7 +198,7 @@ def pictures(
     }
     if html:
         chosen = table["feature"].head(NUM_FEATURES).to_list()
-        numeric = [name for name in chosen if name in window.dataset.manifest["numeric"]]
+        numeric = [name for name in chosen if name in window.dataset.manifest.numeric]
         categorical = [name for name in chosen if name not in numeric]
         page = evidently_html(window.logged, window.dataset.splits["train"], numeric=numeric, categorical=categorical)
         if page:

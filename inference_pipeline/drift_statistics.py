@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 
 from fti import drift
-from fti.prediction import LABEL, PREDICTION, PROBABILITIES, PROBABILITY, task_of
+from fti.prediction import LABEL, PREDICTION, PROBABILITIES, PROBABILITY, Outcome
 from fti.project import Monitor
+from fti.stores.records import ModelInfo
 from fti.stores.target import LABEL_TYPES
 from fti.times import TIME
 
@@ -82,31 +83,27 @@ def prediction_drift(logged: pl.DataFrame, reference: Mapping[str, Any], monitor
     return Verdict(not found["drifted"], True, description, found["distance"], found["limit"], details)
 
 
-def performance_drift(labelled: pl.DataFrame, monitor: Monitor, info: Mapping[str, Any]) -> Verdict:
+def performance_drift(labelled: pl.DataFrame, monitor: Monitor, info: ModelInfo) -> Verdict:
     """Whether the champion, whose `info` is given, does worse than it should on predictions whose label is known."""
     if (verdict := too_few(labelled.height, monitor, "labelled predictions by the champion")) is not None:
         return verdict
-    overall = info.get("reference_predictions", {}).get("overall", {})
-    labelled = labelled.with_columns(pl.col("actual").cast(LABEL_TYPES[task_of(info)], strict=False)).drop_nulls(
-        "actual"
-    )
-    if task_of(info) == "regression":
+    overall = info.reference_predictions.get("overall", {})
+    labelled = labelled.with_columns(pl.col("actual").cast(LABEL_TYPES[info.task], strict=False)).drop_nulls("actual")
+    if info.task == "regression":
         return error_drift(labelled, monitor, overall)
     return surprise_drift(labelled, monitor, info, overall)
 
 
-def surprise_drift(
-    labelled: pl.DataFrame, monitor: Monitor, info: Mapping[str, Any], overall: Mapping[str, Any]
-) -> Verdict:
+def surprise_drift(labelled: pl.DataFrame, monitor: Monitor, outcome: Outcome, overall: Mapping[str, Any]) -> Verdict:
     """Whether the log loss exceeds what the model's own probabilities promise.
 
     If the probabilities were right, the log loss would be their mean entropy. The excess must be over the tolerance
     and over twice its standard error, the larger of the one that the probabilities imply and the one between days.
     """
-    loss, expected, error = log_loss_excess(labelled, info)
+    loss, expected, error = log_loss_excess(labelled, outcome)
     excess = loss - expected
     drifted = excess > monitor.performance_tolerance and excess > SIGNIFICANCE * error
-    name, quality = ranking(labelled, info)
+    name, quality = ranking(labelled, outcome)
     known = overall.get(name.lower().replace(" ", "_"))
     against = f", {known:.3f} on its test split" if known is not None else ""
     description = (
@@ -136,9 +133,9 @@ def error_drift(labelled: pl.DataFrame, monitor: Monitor, overall: Mapping[str, 
     return Verdict(not drifted, True, description, excess, monitor.performance_tolerance, details)
 
 
-def log_loss_excess(labelled: pl.DataFrame, info: Mapping[str, Any]) -> tuple[float, float, float]:
+def log_loss_excess(labelled: pl.DataFrame, outcome: Outcome) -> tuple[float, float, float]:
     """Observed log loss, the one that the probabilities promise, and the standard error of their difference."""
-    probabilities, codes = probabilities_and_codes(labelled, info)
+    probabilities, codes = probabilities_and_codes(labelled, outcome)
     loss = drift.surprise(probabilities, codes)
     expected, variance = drift.expected_surprise(probabilities)
     implied = float(np.sqrt(variance.sum()) / len(loss))
@@ -146,20 +143,20 @@ def log_loss_excess(labelled: pl.DataFrame, info: Mapping[str, Any]) -> tuple[fl
     return float(loss.mean()), float(expected.mean()), max(implied, between)
 
 
-def probabilities_and_codes(labelled: pl.DataFrame, info: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def probabilities_and_codes(labelled: pl.DataFrame, outcome: Outcome) -> tuple[np.ndarray, np.ndarray]:
     """Logged probabilities [rows, classes], and the places of what came true."""
-    if task_of(info) == "binary":
+    if outcome.task == "binary":
         return drift.class_probabilities(labelled[PROBABILITY].to_numpy()), labelled["actual"].to_numpy().astype(int)
-    codes = drift.class_codes(labelled["actual"].to_list(), info["classes"])
+    codes = drift.class_codes(labelled["actual"].to_list(), outcome.classes)
     return np.array(labelled[PROBABILITIES].to_list()), codes
 
 
-def ranking(labelled: pl.DataFrame, info: Mapping[str, Any]) -> tuple[str, float]:
+def ranking(labelled: pl.DataFrame, outcome: Outcome) -> tuple[str, float]:
     """How well the model tells the classes apart: ROC AUC of two (0.5 when one is missing), macro F1 of several."""
     from sklearn import metrics
 
     actual = labelled["actual"].to_list()
-    if task_of(info) == "binary":
+    if outcome.task == "binary":
         both = len(set(actual)) == 2
         return "ROC AUC", float(metrics.roc_auc_score(actual, labelled[PROBABILITY].to_list())) if both else 0.5
     said = labelled[LABEL].to_list()

@@ -29,7 +29,7 @@ CONFLICT = 409
 def predict(project: Project, feature_store: FeatureStore, bundle: ModelBundle, requests: pl.DataFrame) -> pl.DataFrame:
     """`requests` with their features of this moment, the prediction's columns and the columns above, order kept."""
     rows = at_prediction_time(project, requests)
-    features = feature_store.online(bundle.info["feature_service"], rows, project.features.freshness)
+    features = feature_store.online(bundle.info.feature_service, rows, project.features.freshness)
     rows, features = completed(project, rows, features)
     return score(project, bundle, project.features.on_demand(rows).hstack(features))
 

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +12,7 @@ import polars as pl
 
 from fti import prediction
 from fti.errors import NotReadyError
+from fti.prediction import Outcome
 from fti.project import Project
 from fti.stores.feature_store import FeatureStore
 from fti.stores.log_upload import LogUpload
@@ -97,7 +98,7 @@ class Predictor:
             raise NotReadyError(self._remedy())
         requests = pl.DataFrame([arrival.row for arrival in arrivals], schema=self.schema.frame, orient="row")
         rows = predict(self.project, self.feature_store, champion.bundle, requests)
-        refused = refuse(self.project, self.feature_store, champion.bundle.info["feature_service"], rows)
+        refused = refuse(self.project, self.feature_store, champion.bundle.info.feature_service, rows)
         if refused:
             kept = [place for place in range(rows.height) if place not in refused]
             rows, arrivals = rows[kept], [arrivals[place] for place in kept]
@@ -130,9 +131,9 @@ class Predictor:
             "ready": champion is not None,
             "model_version": champion.version.version if champion else None,
             "run_id": champion.version.run_id if champion else None,
-            "dataset_version": champion.bundle.info.get("dataset_version") if champion else None,
-            "feature_service": champion.bundle.info["feature_service"] if champion else None,
-            "classes": champion.bundle.info.get("classes") if champion else None,
+            "dataset_version": champion.bundle.info.dataset_version if champion else None,
+            "feature_service": champion.bundle.info.feature_service if champion else None,
+            "classes": list(champion.bundle.info.classes) if champion else None,
             "loaded_at": champion.loaded_at.isoformat() if champion else None,
             "started_at": self.started_at.isoformat(),
             "requests_served": self.served,
@@ -143,9 +144,7 @@ class Predictor:
     def _features(self, champion: Champion) -> dict[str, Any]:
         """Freshness of every feature view that the champion reads."""
         try:
-            return self.feature_store.freshness(
-                champion.bundle.info["feature_service"], self.project.features.freshness
-            )
+            return self.feature_store.freshness(champion.bundle.info.feature_service, self.project.features.freshness)
         except NotReadyError as error:
             return {"failure": str(error)}
 
@@ -209,13 +208,13 @@ class Predictor:
         )
 
 
-def answers(records: pl.DataFrame, info: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The JSON answer of every record; `info` is the bundle's. Probabilities of classes come by the classes' names."""
-    names = [REQUEST_ID, *prediction.COLUMNS[prediction.task_of(info)], "model_version", "latency_ms"]
+def answers(records: pl.DataFrame, outcome: Outcome) -> list[dict[str, Any]]:
+    """The JSON answer of every record. Probabilities of classes come by the classes' names."""
+    names = [REQUEST_ID, *prediction.COLUMNS[outcome.task], "model_version", "latency_ms"]
     columns = {name: records[name].to_list() for name in names}
     if prediction.PROBABILITIES in columns:
         columns[prediction.PROBABILITIES] = [
-            dict(zip(info["classes"], row, strict=True)) for row in columns[prediction.PROBABILITIES]
+            dict(zip(outcome.classes, row, strict=True)) for row in columns[prediction.PROBABILITIES]
         ]
     later = records[LATER].to_list() if LATER in records.columns else [[]] * records.height
     flags = zip(records[UNKNOWN].to_list(), records[STALE].to_list(), later, strict=True)

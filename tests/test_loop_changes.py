@@ -121,7 +121,7 @@ def test_lineage_leads_from_the_champion_to_the_raw_days(
     sources = found["sources"]
     assert (sources["flights"]["from"], sources["planes"]["from"]) == ("2013-01-01", "all")
     last = sources["flights"]["to"]
-    assert last >= dataset.manifest["ranges"]["test"][1][:10]
+    assert last >= dataset.manifest.ranges["test"][1][:10]
     assert sources["flights"]["days"] == sum(str(day) <= last for day in stores.lake.days("flights/raw/flights"))
     assert all(source["changed"] == [] for source in sources.values())
     assert cli.main(["lineage", "champion"]) == 0
@@ -144,7 +144,7 @@ def _leaves(node: Any) -> list[Any]:
 
 def test_a_raw_day_that_changed_since_is_named(stores: Stores) -> None:
     lake, manifest = stores.lake, stores.dataset_store.manifest(stores.dataset_store.latest("flights"))
-    recorded = manifest["created_from"]["raw"]["weather"]
+    recorded = manifest.raw["weather"]
     day = datetime(2013, 1, 5, tzinfo=UTC)
     rows = lake.load("flights/raw/weather", start=day, end=day + timedelta(days=1))
     try:
@@ -176,12 +176,12 @@ def test_mlflow_has_the_same_links(stores: Stores) -> None:
     run = registry.client.get_run(version.run_id)
     manifest = stores.dataset_store.manifest(version.tags["dataset_version"])
     expected = {f"fti.view.{view}": found for view, found in view_versions(project).items()}
-    expected |= {"fti.feature_service": "delay_model_v1", "fti.service_version": manifest["versions"]["delay_model_v1"]}
+    expected |= {"fti.feature_service": "delay_model_v1", "fti.service_version": manifest.versions["delay_model_v1"]}
     assert expected.items() <= run.data.tags.items()
     assert expected.items() <= version.tags.items()
     (used,) = run.inputs.dataset_inputs
     assert used.dataset.digest == version.tags["dataset_version"]
-    assert json.loads(used.dataset.profile) == {"rows": manifest["rows"], "ranges": manifest["ranges"]}
+    assert json.loads(used.dataset.profile) == {"rows": manifest.rows, "ranges": manifest.ranges}
 
 
 def test_dagster_has_the_same_links(stores: Stores, loop_settings: Settings) -> None:
@@ -198,12 +198,12 @@ def test_dagster_has_the_same_links(stores: Stores, loop_settings: Settings) -> 
 
     with dg.DagsterInstance.from_config(str(dagster_home(loop_settings))) as instance:
         raw, features = newest("raw_weather", "2013-01-05"), newest("features", "2013-01-05")
-        assert raw.metadata["fingerprint"].value == manifest["created_from"]["raw"]["weather"]["2013-01-05"]
-        assert features.metadata["versions"].value == manifest["versions"]
+        assert raw.metadata["fingerprint"].value == manifest.raw["weather"]["2013-01-05"]
+        assert features.metadata["versions"].value == manifest.versions
         champion = newest("champion").metadata
         assert champion["run_id"].value == version.run_id
         assert champion["dataset_version"].value == version.tags["dataset_version"]
-        assert champion["versions"].value == manifest["versions"]
+        assert champion["versions"].value == manifest.versions
         assert champion["lineage"].value == "fti lineage flights/2"
         check = dg.AssetCheckKey(dg.AssetKey(["flights", "evaluation"]), "online_equals_offline")
         history = instance.event_log_storage.get_asset_check_execution_history(check, limit=10)
@@ -217,10 +217,10 @@ def test_datasets_are_listed_shown_and_compared(
     assert [entry["is_latest"] for entry in listed] == [True, False]
     new, old = (entry["version"] for entry in listed)
     shown = answer(capsys, "dataset", "show", new[:8])[1]
-    assert shown == {"version": new, **stores.dataset_store.load(new).manifest}
+    assert shown == {"version": new, **json.loads(json.dumps(stores.dataset_store.load(new).manifest.to_json()))}
     found = answer(capsys, "dataset", "diff", old[:8], new[:8])[1]
     manifests = [stores.dataset_store.manifest(version) for version in (old, new)]
-    assert found["rows"]["train"] == [manifest["rows"]["train"] for manifest in manifests]
+    assert found["rows"]["train"] == [manifest.rows["train"] for manifest in manifests]
     assert found["columns"] == {"added": [], "removed": []}
     assert found["raw"]["flights"]["added"] > 0
     sizes = [row["size"] for row in found["statistics"]]

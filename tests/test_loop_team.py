@@ -101,7 +101,7 @@ def test_the_first_machine_sees_what_the_second_made(figures, machines):
         assert registry.champion("flights").version == 2
         assert log.read("flights").height == figures["requests_served"]
         assert log.read("flights")["request_id"].is_unique().all()
-        assert registry.bundle(registry.champion("flights")).info["dataset_version"] == stores.dataset_store.latest(
+        assert registry.bundle(registry.champion("flights")).info.dataset_version == stores.dataset_store.latest(
             "flights"
         )
     table = "flights/features/origin_delays"

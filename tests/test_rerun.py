@@ -97,7 +97,7 @@ def test_gates_that_changed_are_asked_without_training(home: Home) -> None:
         promoted(home.loop, hard)
     assert home.champion.version == 1
     sliced = home.run(EASY, SliceFloor(column="rooms", metric="roc_auc", minimum=0.1, min_rows=20))
-    assert [gate["passed"] for gate in sliced.evaluation["gates"]] == [True, True]
+    assert [gate.passed for gate in sliced.evaluation.gates] == [True, True]
     assert promoted(home.loop, sliced).version == 1
     assert home.run(EASY).version is not None
     assert home.versions == 1
@@ -110,7 +110,7 @@ def test_a_gate_that_a_new_model_fails_leaves_the_champion(home: Home) -> None:
         promoted(home.loop, failed)
     assert (home.champion.version, home.versions) == (1, 1)
     passed = home.run(EASY, seed=8)  # the same model under other gates
-    assert passed.evaluation["run_id"] == failed.evaluation["run_id"]
+    assert passed.evaluation.run_id == failed.evaluation.run_id
     assert (promoted(home.loop, passed).version, home.champion.version) == (2, 2)
 
 
@@ -143,4 +143,4 @@ def test_again_trains_anew(home: Home) -> None:
     again = home.run(EASY, again=True)
     assert "training" in home.loop.seconds
     assert (promoted(home.loop, again).version, home.champion.version) == (3, 3)
-    assert again.evaluation["champion_version"] == 2
+    assert again.evaluation.champion_version == 2

@@ -71,21 +71,21 @@ def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def test_the_random_split_is_stable_and_holds_every_row(home: Home) -> None:
     dataset = home.stores.dataset_store.load(home.stores.dataset_store.latest("houses"))
-    rows = dataset.manifest["rows"]
+    rows = dataset.manifest.rows
     assert sum(rows.values()) == ROWS
     assert rows["train"] == pytest.approx(0.6 * ROWS, abs=60)
-    assert dataset.manifest["shares"] == [0.6, 0.2, 0.2]
-    assert dataset.manifest["task"] == home.project.model.task
+    assert dataset.manifest.shares == (0.6, 0.2, 0.2)
+    assert dataset.manifest.task == home.project.model.task
     if home.project.model.task == "multiclass":
-        assert dataset.manifest["classes"] == ["high $", "low", "mid|dle"]
-        assert sum(dataset.manifest["class_shares"]["train"].values()) == pytest.approx(1)
+        assert dataset.manifest.classes == ("high $", "low", "mid|dle")
+        assert sum(dataset.manifest.class_shares["train"].values()) == pytest.approx(1)
     home.materialize(dataset_asset(home.project))
     assert home.stores.dataset_store.latest("houses") == dataset.version
 
 
 def test_the_model_beats_the_prior_and_the_gate_says_so(home: Home) -> None:
     assert home.trained.success
-    metrics = home.stores.model_registry.evaluation(home.endpoint.predictor.champion.version.run_id)["metrics"]
+    metrics = home.stores.model_registry.evaluation(home.endpoint.predictor.champion.version.run_id).metrics
     task = home.project.model.task
     if task == "regression":
         assert metrics["challenger"]["rmse"] < 0.5 * metrics["prior"]["rmse"]

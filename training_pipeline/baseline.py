@@ -45,7 +45,7 @@ def fit_and_predict(dataset: TrainingDataset, seed: int) -> np.ndarray:
     from threadpoolctl import threadpool_limits
 
     train, test = pl.concat([dataset.splits["train"], dataset.splits["validation"]]), dataset.splits["test"]
-    encoder, label = Encoder.of(dataset.manifest, train), dataset.manifest["label"]
+    encoder, label = Encoder.of(dataset.manifest, train), dataset.manifest.label
     few = [len(encoder.numeric) + at for at, size in enumerate(encoder.sizes) if size <= MAX_CATEGORIES]
     kind = HistGradientBoostingRegressor if encoder.target.task == "regression" else HistGradientBoostingClassifier
     labels = train[label].to_numpy() if encoder.target.task != "multiclass" else encoder.target.encode(train[label])

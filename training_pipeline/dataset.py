@@ -13,6 +13,7 @@ from fti.project import Dataset, Project
 from fti.stores.dataset_store import SPLITS, DatasetStore
 from fti.stores.feature_store import FeatureStore
 from fti.stores.lake import Lake
+from fti.stores.records import Manifest
 from training_pipeline.chain import DATASET
 from training_pipeline.labelled import labelled_rows
 from training_pipeline.manifest import balance, manifest, raw_fingerprints
@@ -115,25 +116,25 @@ def made_from(before: Mapping[str, int], after: Mapping[str, int]) -> dg.Metadat
     )
 
 
-def metadata(version: str, described: Mapping[str, Any]) -> dict[str, Any]:
+def metadata(version: str, described: Manifest) -> dict[str, Any]:
     """What Dagster shows of a dataset."""
     from training_pipeline.tables import markdown
 
     splits = pl.DataFrame(
         {
             "split": list(SPLITS),
-            "rows": [described["rows"][name] for name in SPLITS],
+            "rows": [described.rows[name] for name in SPLITS],
             "label": [balance(described, name) for name in SPLITS],
-            "from": [described["ranges"][name][0] for name in SPLITS],
-            "to": [described["ranges"][name][1] for name in SPLITS],
+            "from": [described.ranges[name][0] for name in SPLITS],
+            "to": [described.ranges[name][1] for name in SPLITS],
         }
     )
     return {
         DATASET: version,
-        "rows": sum(described["rows"].values()),
-        "share_of_labelled_rows": described.get("taken", 1.0),
-        "feature_service": described["feature_service"],
-        "num_features": len(described["numeric"]) + len(described["categorical"]),
+        "rows": sum(described.rows.values()),
+        "share_of_labelled_rows": described.taken,
+        "feature_service": described.feature_service,
+        "num_features": described.num_features,
         "splits": dg.MetadataValue.md(markdown(splits)),
-        "statistics": dg.MetadataValue.md(markdown(pl.DataFrame(described["statistics"], infer_schema_length=None))),
+        "statistics": dg.MetadataValue.md(markdown(pl.DataFrame(described.statistics, infer_schema_length=None))),
     }

@@ -1,8 +1,8 @@
 """The asset `evaluation`: the challenger on the untouched test split, beside a baseline, the prior and the champion on
 the same rows; the project's gates are its checks, and a gate that fails stops the promotion."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
@@ -12,10 +12,12 @@ import polars as pl
 from fti import drift, prediction
 from fti.errors import DataError
 from fti.gate import METRICS, SliceFloor
+from fti.prediction import Outcome
 from fti.project import Project
 from fti.stores.dataset_store import DatasetStore, TrainingDataset
 from fti.stores.model_bundle import ModelBundle
 from fti.stores.model_registry import ModelRegistry, ModelVersion
+from fti.stores.records import Evaluation, GateVerdict
 from fti.times import TIME
 from training_pipeline import baseline, plots
 from training_pipeline.card import model_card, summary
@@ -33,12 +35,10 @@ classes the second number divided by theirs: a prediction costs as many trees mo
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """`report` is kept with the model as `evaluation.json`: `metrics` by model (`challenger`, `baseline`, `prior`,
-    `champion`), `slices`, `gates`, `champion_version`, `reference_predictions`, `summary`. `pictures` are PNG files by
-    name, `card` is Markdown."""
+class Measured:
+    """An evaluation, and how it is shown: `pictures` are PNG files by name, `card` is Markdown."""
 
-    report: dict[str, Any]
+    evaluation: Evaluation
     slices: pl.DataFrame
     pictures: Mapping[str, bytes]
     card: str
@@ -52,35 +52,36 @@ def evaluate(
     baseline_predictions: np.ndarray,
     champion: ModelVersion | None = None,
     champion_bundle: ModelBundle | None = None,
-) -> Evaluation:
+) -> Measured:
     """Measure every model on the test split and ask the gates."""
-    train, test, info = dataset.splits["train"], dataset.splits["test"], dataset.manifest
-    label = str(info["label"])
+    train, test, manifest = dataset.splits["train"], dataset.splits["test"], dataset.manifest
+    label = manifest.label
     labels = test[label].to_numpy()
     own = require_finite(challenger.predict(test))
-    guess, note = prior(train[label].to_numpy(), test.height, info), incomparable(champion_bundle, test, info)
+    guess, note = prior(train[label].to_numpy(), test.height, manifest), incomparable(champion_bundle, test, manifest)
     predicted = {"challenger": own, "baseline": baseline_predictions, "prior": guess}
     if champion_bundle is not None and not note:
-        predicted["champion"] = in_classes(champion_bundle.predict(test), champion_bundle.info, info)
-    table = slice_scores(test, own, slice_columns(project, test), label, info)
-    classes = len(info.get("classes", ()))
+        predicted["champion"] = in_classes(champion_bundle.predict(test), champion_bundle.info, manifest)
+    table = slice_scores(test, own, slice_columns(project, test), label, manifest)
+    classes = len(manifest.classes)
     usual = thinned(train, REFERENCE_CLASS_ROWS // classes if classes else REFERENCE_ROWS)
-    seen = usual.select(TIME).hstack(prediction.columns(challenger.predict(usual), info))
-    report = {
-        "run_id": challenger.info["run_id"],
-        "dataset_version": dataset.version,
-        "feature_service": info["feature_service"],
-        "versions": info.get("versions", {}),
-        "task": prediction.task_of(info),
-        "metrics": {name: scores(labels, values, info) for name, values in predicted.items()},
-        "slices": table.to_dicts(),
-        "champion_version": champion.version if champion else None,
-        "champion_note": note,
-        "reference_predictions": reference_predictions(seen, test, own, label, info),
-    }
-    report["gates"] = [asdict(verdict) for verdict in verdicts(project.gates, report)]
-    report["summary"], card = summary(project, info, report), model_card(project, info, report, challenger.info)
-    return Evaluation(report, table, pictures(test, predicted, table, label, info), card)
+    seen = usual.select(TIME).hstack(prediction.columns(challenger.predict(usual), manifest))
+    evaluation = Evaluation(
+        run_id=challenger.info.run_id,
+        dataset_version=dataset.version,
+        feature_service=manifest.feature_service,
+        versions=manifest.versions,
+        task=manifest.task,
+        metrics={name: scores(labels, values, manifest) for name, values in predicted.items()},
+        slices=tuple(table.to_dicts()),
+        champion_version=champion.version if champion else None,
+        champion_note=note,
+        reference_predictions=reference_predictions(seen, test, own, label, manifest),
+    )
+    evaluation = replace(evaluation, gates=verdicts(project.gates, evaluation))
+    evaluation = replace(evaluation, summary=summary(project, manifest, evaluation))
+    card = model_card(project, manifest, evaluation, challenger.info)
+    return Measured(evaluation, table, pictures(test, predicted, table, label, manifest), card)
 
 
 def thinned(rows: pl.DataFrame, most: int) -> pl.DataFrame:
@@ -99,22 +100,22 @@ def require_finite(predicted: np.ndarray) -> np.ndarray:
     return predicted
 
 
-def incomparable(bundle: ModelBundle | None, rows: pl.DataFrame, info: Mapping[str, Any]) -> str:
+def incomparable(bundle: ModelBundle | None, rows: pl.DataFrame, outcome: Outcome) -> str:
     """Why `bundle` cannot be asked about `rows`; empty when it can."""
     if bundle is None:
         return ""
-    theirs, ours = prediction.task_of(bundle.info), prediction.task_of(info)
+    theirs, ours = bundle.info.task, outcome.task
     if theirs != ours:
         return f"it is a {theirs} model, the label is now {ours}"
     lacking = [name for name in (*bundle.encoder.numeric, *bundle.encoder.categorical) if name not in rows.columns]
     return f"it reads features that this dataset has not: {', '.join(lacking)}" if lacking else ""
 
 
-def in_classes(predicted: np.ndarray, info: Mapping[str, Any], target: Mapping[str, Any]) -> np.ndarray:
+def in_classes(predicted: np.ndarray, own: Outcome, target: Outcome) -> np.ndarray:
     """A model's probabilities in the classes of another dataset: nothing for a class that it does not know."""
-    if prediction.task_of(target) != "multiclass" or list(info["classes"]) == list(target["classes"]):
+    if target.task != "multiclass" or own.classes == target.classes:
         return predicted
-    places = drift.class_codes(target["classes"], info["classes"])
+    places = drift.class_codes(target.classes, own.classes)
     chosen = np.where(places < 0, 0.0, predicted[:, places])
     return chosen / np.maximum(chosen.sum(1, keepdims=True), 1e-12)
 
@@ -124,16 +125,16 @@ def pictures(
     predicted: Mapping[str, np.ndarray],
     slices: pl.DataFrame,
     label: str,
-    info: Mapping[str, Any],
+    outcome: Outcome,
 ) -> dict[str, bytes]:
     """PNG files by name, for the task."""
-    labels, own, task = test[label].to_numpy(), predicted["challenger"], prediction.task_of(info)
+    labels, own, task = test[label].to_numpy(), predicted["challenger"], outcome.task
     shown = {name: values for name, values in predicted.items() if name != "prior"}
     found = {SLICES: plots.slices(slices, FIRST_METRIC[task])} if slices.height else {}
     if task == "regression":
         return {**found, **plots.regression(labels, own, test[TIME])}
     if task == "multiclass":
-        return {**found, **plots.multiclass(drift.class_codes(labels, info["classes"]), shown, info["classes"])}
+        return {**found, **plots.multiclass(drift.class_codes(labels, outcome.classes), shown, outcome.classes)}
     return {**found, CURVES: plots.curves(labels, shown)}
 
 
@@ -148,7 +149,7 @@ def slice_columns(project: Project, rows: pl.DataFrame) -> list[str]:
     return columns
 
 
-def log(registry: ModelRegistry, run_id: str, evaluation: Evaluation) -> None:
+def log(registry: ModelRegistry, run_id: str, measured: Measured) -> None:
     """Keep the evaluation with the run and the model: figures as metrics, tables and pictures as artifacts."""
     import time
 
@@ -157,12 +158,12 @@ def log(registry: ModelRegistry, run_id: str, evaluation: Evaluation) -> None:
     now = int(time.time() * 1000)
     metrics = [
         Metric(f"test_{name}" if model == "challenger" else f"{model}_{name}", value, now, 0)
-        for model, measured in evaluation.report["metrics"].items()
-        for name, value in measured.items()
+        for model, values in measured.evaluation.metrics.items()
+        for name, value in values.items()
         if value is not None
     ]
     registry.client.log_batch(run_id, metrics=metrics)
-    registry.log_evaluation(run_id, evaluation.report, evaluation.pictures, evaluation.card)
+    registry.log_evaluation(run_id, measured.evaluation, measured.pictures, measured.card)
 
 
 def evaluation_asset(project: Project) -> dg.AssetsDefinition:
@@ -185,7 +186,7 @@ def evaluation_asset(project: Project) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         run_id = challenger_of(context, project, model_registry)
         challenger = model_registry.run_bundle(run_id)
-        dataset = dataset_store.load(challenger.info["dataset_version"])
+        dataset = dataset_store.load(challenger.info.dataset_version)
         champion = model_registry.champion(project.name)
         measured = evaluate(
             project,
@@ -198,38 +199,40 @@ def evaluation_asset(project: Project) -> dg.AssetsDefinition:
             champion_bundle=model_registry.bundle(champion) if champion else None,
         )
         log(model_registry, run_id, measured)
-        return dg.MaterializeResult(metadata=metadata(run_id, measured), check_results=check_results(key, measured))
+        return dg.MaterializeResult(
+            metadata=metadata(run_id, measured), check_results=check_results(key, measured.evaluation.gates)
+        )
 
     return evaluation
 
 
-def check_results(key: dg.AssetKey, evaluation: Evaluation) -> list[dg.AssetCheckResult]:
+def check_results(key: dg.AssetKey, gates: Sequence[GateVerdict]) -> list[dg.AssetCheckResult]:
     """The gates' answers as Dagster's."""
     return [
         dg.AssetCheckResult(
             asset_key=key,
-            check_name=gate["check"],
-            passed=gate["passed"],
+            check_name=gate.check,
+            passed=gate.passed,
             severity=dg.AssetCheckSeverity.ERROR,
-            description=gate["description"],
+            description=gate.description,
         )
-        for gate in evaluation.report["gates"]
+        for gate in gates
     ]
 
 
-def metadata(run_id: str, evaluation: Evaluation) -> dict[str, Any]:
+def metadata(run_id: str, measured: Measured) -> dict[str, Any]:
     """What Dagster shows of an evaluation."""
-    metrics = evaluation.report["metrics"]
-    rows = [{"model": name, **measured} for name, measured in metrics.items()]
+    metrics = measured.evaluation.metrics
+    rows = [{"model": name, **values} for name, values in metrics.items()]
     return {
         RUN: run_id,
-        DATASET: evaluation.report["dataset_version"],
+        DATASET: measured.evaluation.dataset_version,
         **{name: value for name, value in metrics["challenger"].items() if value is not None},
         "metrics": dg.MetadataValue.md(markdown(pl.DataFrame(rows, infer_schema_length=None))),
-        "model_card": dg.MetadataValue.md(evaluation.card),
-        "slices": dg.MetadataValue.md(markdown(evaluation.slices)),
+        "model_card": dg.MetadataValue.md(measured.card),
+        "slices": dg.MetadataValue.md(markdown(measured.slices)),
         **{
             name.removesuffix(".png"): dg.MetadataValue.md(inline(picture, name))
-            for name, picture in evaluation.pictures.items()
+            for name, picture in measured.pictures.items()
         },
     }

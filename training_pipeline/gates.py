@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from fti.gate import METRICS, Floor, Gate, NoWorseThanBaseline, NoWorseThanChampion, SliceFloor
+from fti.stores.records import Evaluation, GateVerdict
 
 HIGHER_IS_BETTER = {name: better for metrics in METRICS.values() for name, better in metrics.items()}
 """Metric of any task -> whether more of it is better."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One gate's answer, in a sentence that says what was measured and what the limit is."""
-
-    check: str
-    passed: bool
-    description: str
 
 
 def check_names(gates: Sequence[Gate]) -> list[str]:
@@ -30,13 +20,10 @@ def check_names(gates: Sequence[Gate]) -> list[str]:
     return names
 
 
-def verdicts(gates: Sequence[Gate], evaluation: Mapping[str, Any]) -> list[Verdict]:
+def verdicts(gates: Sequence[Gate], evaluation: Evaluation) -> tuple[GateVerdict, ...]:
     """Every gate's answer to `evaluation` (`metrics`, `slices`, `champion_version`)."""
-    answers = []
-    for name, gate in zip(check_names(gates), gates, strict=True):
-        passed, description = _answer(gate, evaluation)
-        answers.append(Verdict(name, passed, description))
-    return answers
+    names = check_names(gates)
+    return tuple(GateVerdict(name, *_answer(gate, evaluation)) for name, gate in zip(names, gates, strict=True))
 
 
 def _check_name(gate: Gate) -> str:
@@ -48,18 +35,18 @@ def _check_name(gate: Gate) -> str:
     return f"{gate.metric}_reaches_floor{place}"
 
 
-def _answer(gate: Gate, evaluation: Mapping[str, Any]) -> tuple[bool, str]:
+def _answer(gate: Gate, evaluation: Evaluation) -> tuple[bool, str]:
     if isinstance(gate, Floor):
         return _floor(gate, evaluation)
     if isinstance(gate, SliceFloor):
         return _slice_floor(gate, evaluation)
     if isinstance(gate, NoWorseThanBaseline):
-        return _no_worse(gate, evaluation, evaluation["metrics"]["baseline"], "the baseline's {:.4f}")
+        return _no_worse(gate, evaluation, evaluation.metrics["baseline"], "the baseline's {:.4f}")
     return _no_worse_than_champion(gate, evaluation)
 
 
-def _floor(gate: Floor, evaluation: Mapping[str, Any]) -> tuple[bool, str]:
-    value = evaluation["metrics"]["challenger"][gate.metric]
+def _floor(gate: Floor, evaluation: Evaluation) -> tuple[bool, str]:
+    value = evaluation.metrics["challenger"][gate.metric]
     if value is None:
         return _undefined(gate)
     passed = value >= gate.minimum
@@ -71,22 +58,22 @@ def _undefined(gate: Gate) -> tuple[bool, str]:
     return False, f"{gate.metric} is undefined on the test split, which holds one label only: make the split longer."
 
 
-def _no_worse_than_champion(gate: NoWorseThanChampion, evaluation: Mapping[str, Any]) -> tuple[bool, str]:
-    if evaluation["champion_version"] is None:
+def _no_worse_than_champion(gate: NoWorseThanChampion, evaluation: Evaluation) -> tuple[bool, str]:
+    if evaluation.champion_version is None:
         return True, "There is no champion yet to be worse than."
-    champion = evaluation["metrics"].get("champion")
+    champion = evaluation.metrics.get("champion")
     if champion is None:
-        return True, f"The champion cannot be compared: {evaluation['champion_note']}."
-    return _no_worse(gate, evaluation, champion, f"the champion's {{:.4f}} (version {evaluation['champion_version']})")
+        return True, f"The champion cannot be compared: {evaluation.champion_note}."
+    return _no_worse(gate, evaluation, champion, f"the champion's {{:.4f}} (version {evaluation.champion_version})")
 
 
 def _no_worse(
     gate: NoWorseThanChampion | NoWorseThanBaseline,
-    evaluation: Mapping[str, Any],
+    evaluation: Evaluation,
     rival: Mapping[str, float | None],
     whose: str,
 ) -> tuple[bool, str]:
-    own, theirs = evaluation["metrics"]["challenger"][gate.metric], rival[gate.metric]
+    own, theirs = evaluation.metrics["challenger"][gate.metric], rival[gate.metric]
     if own is None or theirs is None:
         return _undefined(gate)
     loss = theirs - own if HIGHER_IS_BETTER[gate.metric] else own - theirs
@@ -100,17 +87,19 @@ def _no_worse(
     return passed, f"{gate.metric} {own:.4f} on the test split {verb} {whose.format(theirs)} by more than {how}."
 
 
-def _measure(metric: str, theirs: float, evaluation: Mapping[str, Any]) -> tuple[float, str]:
+def _measure(metric: str, theirs: float, evaluation: Evaluation) -> tuple[float, str]:
     """What a relative tolerance is a share of, and how to say it."""
     if metric == "r2":
         return 1 - theirs, " of what it leaves unexplained"
     if metric == "log_loss":
-        return float(evaluation["metrics"]["prior"][metric]), " of the prior's"
+        guessed = evaluation.metrics["prior"][metric]
+        assert guessed is not None  # every split defines it
+        return guessed, " of the prior's"
     return theirs, ""
 
 
-def _slice_floor(gate: SliceFloor, evaluation: Mapping[str, Any]) -> tuple[bool, str]:
-    rows = [row for row in evaluation["slices"] if row["column"] == gate.column]
+def _slice_floor(gate: SliceFloor, evaluation: Evaluation) -> tuple[bool, str]:
+    rows = [row for row in evaluation.slices if row["column"] == gate.column]
     counted = [row for row in rows if row["rows"] >= gate.min_rows and row[gate.metric] is not None]
     if not counted:
         return True, f"No value of {gate.column} has {gate.min_rows} test rows with more than one label."

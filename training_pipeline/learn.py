@@ -21,6 +21,7 @@ from fti.stores.boosted import Boosted
 from fti.stores.encoder import Encoder
 from fti.stores.estimator import predictions
 from fti.stores.model_bundle import ModelBundle, outputs_of
+from fti.stores.records import ModelInfo
 from training_pipeline.blend import best_weight, blend, row_losses
 from training_pipeline.build import build_model
 from training_pipeline.datamodule import TabularData
@@ -48,7 +49,7 @@ class Learned:
         """A network in evaluation mode, or an estimator."""
         return self.finish()
 
-    def bundle(self, info: Mapping[str, Any]) -> ModelBundle:
+    def bundle(self, info: ModelInfo) -> ModelBundle:
         """The model as what answers."""
         return ModelBundle(self.encoder, info, self.model)
 

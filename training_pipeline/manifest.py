@@ -1,4 +1,4 @@
-"""What a training dataset is, in JSON's types: its columns, its rows, its label, and what it was made from."""
+"""What a training dataset is: its columns, its rows, its label, and what it was made from."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fti.fingerprint import STATIC, recorded
 from fti.periods import by_stem, days_of
 from fti.project import Dataset, Project
 from fti.stores.lake import Lake
+from fti.stores.records import Manifest
 from fti.times import TIME
 from training_pipeline.split import drawn_by
 
@@ -30,8 +31,8 @@ def manifest(
     versions: Mapping[str, str] | None = None,
     raw: Mapping[str, Any] | None = None,
     taken: float = 1.0,
-) -> dict[str, Any]:
-    """What the dataset is, in JSON's types. Without the time of making: equal data is an equal version.
+) -> Manifest:
+    """What the dataset is.
 
     `versions` of the feature service and its views by name, `raw` what `raw_fingerprints` says of the sources,
     `taken` the share of all labelled rows that the splits hold.
@@ -40,27 +41,29 @@ def manifest(
     numeric = [name for name in features if name not in project.model.categorical]
     categorical = list(project.model.categorical)
     train = splits["train"]
-    return {
-        "project": project.name,
+    return Manifest(
+        project=project.name,
+        task=project.model.task,
         **describe_label(splits, project.label.name, project.model.task),
-        "feature_service": project.features.service,
-        "feature_views": {view: list(names) for view, names in views.items()},
-        "numeric": numeric,
-        "categorical": categorical,
-        "label": project.label.name,
-        "ranges": {name: time_range(part) for name, part in splits.items()},
-        "rows": {name: part.height for name, part in splits.items()},
-        **({"shares": list(cut.shares), "kept_together": kept_together(project, splits)} if cut.shares else {}),
-        **({"taken": taken} if taken < 1 else {}),
-        "statistics": statistics(train, numeric).to_dicts(),
-        "reference": drift.reference(train, numeric=numeric, categorical=categorical, time=TIME),
-        "versions": dict(versions or {}),
-        "created_from": {
+        feature_service=project.features.service,
+        feature_views={view: list(names) for view, names in views.items()},
+        numeric=tuple(numeric),
+        categorical=tuple(categorical),
+        label=project.label.name,
+        ranges={name: time_range(part) for name, part in splits.items()},
+        rows={name: part.height for name, part in splits.items()},
+        shares=cut.shares or (),
+        kept_together=kept_together(project, splits) if cut.shares else (),
+        taken=taken,
+        statistics=tuple(statistics(train, numeric).to_dicts()),
+        reference=drift.reference(train, numeric=numeric, categorical=categorical, time=TIME),
+        versions=dict(versions or {}),
+        created_from={
             "label_sources": list(project.label.sources),
             "until": cut.until.isoformat(),
             "raw": dict(raw or {}),
         },
-    }
+    )
 
 
 def raw_fingerprints(project: Project, lake: Lake, start: datetime, end: datetime) -> dict[str, dict[str, str]]:
@@ -81,12 +84,12 @@ def raw_fingerprints(project: Project, lake: Lake, start: datetime, end: datetim
     return found
 
 
-def kept_together(project: Project, splits: Mapping[str, pl.DataFrame]) -> list[str]:
+def kept_together(project: Project, splits: Mapping[str, pl.DataFrame]) -> tuple[str, ...]:
     """The columns whose equal rows a random split keeps in one part; none where all rows differ in them or are drawn
     one by one."""
     keys = pl.concat([rows.select(project.label.key) for rows in splits.values()])
     drawn = drawn_by(project, keys)
-    return list(drawn) if drawn != project.label.key and keys.select(drawn).is_duplicated().any() else []
+    return tuple(drawn) if drawn != project.label.key and keys.select(drawn).is_duplicated().any() else ()
 
 
 def time_range(rows: pl.DataFrame) -> list[str]:
@@ -95,18 +98,18 @@ def time_range(rows: pl.DataFrame) -> list[str]:
 
 
 def describe_label(splits: Mapping[str, pl.DataFrame], label: str, task: str) -> dict[str, Any]:
-    """The task and what its label looks like in each split: `positive_share`; `classes` and `class_shares`; or
+    """What the label of the task looks like in each split: `positive_share`; `classes` and `class_shares`; or
     `label_statistics`."""
     if task == "binary":
-        return {"task": task, "positive_share": {name: float(part[label].mean()) for name, part in splits.items()}}  # type: ignore[arg-type]
+        return {"positive_share": {name: float(part[label].mean()) for name, part in splits.items()}}  # type: ignore[arg-type]
     if task == "multiclass":
         classes = sorted({value for part in splits.values() for value in part[label].unique()})
         shares = {
             name: {value: float((part[label] == value).mean()) for value in classes} for name, part in splits.items()
         }
-        return {"task": task, "classes": classes, "class_shares": shares}
+        return {"classes": tuple(classes), "class_shares": shares}
     described = {name: statistics(part, [label]).row(0, named=True) for name, part in splits.items()}
-    return {"task": task, "label_statistics": described}
+    return {"label_statistics": described}
 
 
 def statistics(rows: pl.DataFrame, numeric: list[str]) -> pl.DataFrame:
@@ -125,13 +128,13 @@ def statistics(rows: pl.DataFrame, numeric: list[str]) -> pl.DataFrame:
     )
 
 
-def balance(described: Mapping[str, Any], split: str) -> str:
+def balance(manifest: Manifest, split: str) -> str:
     """The label of a split in words: share of label 1, the largest classes, or the range of its numbers."""
-    if "positive_share" in described:
-        return f"{described['positive_share'][split]:.1%} positive"
-    if "class_shares" in described:
-        shares = sorted(described["class_shares"][split].items(), key=lambda item: -item[1])
+    if manifest.positive_share:
+        return f"{manifest.positive_share[split]:.1%} positive"
+    if manifest.class_shares:
+        shares = sorted(manifest.class_shares[split].items(), key=lambda item: -item[1])
         listed = ", ".join(f"{name} {share:.1%}" for name, share in shares[:SHOWN_CLASSES])
         return listed + (f", {len(shares) - SHOWN_CLASSES} classes more" if len(shares) > SHOWN_CLASSES else "")
-    found = described["label_statistics"][split]
+    found = manifest.label_statistics[split]
     return f"mean {found['mean']:.4g}, from {found['minimum']:.4g} to {found['maximum']:.4g}"

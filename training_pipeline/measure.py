@@ -1,13 +1,12 @@
 """Metrics of predictions on labelled rows, by task, as pure functions.
 
-`info` is a dataset's manifest or a model's info: it holds `task` and, for multiclass, `classes`. What `predicted` is,
-`fti.stores.model_bundle.ModelBundle.predict` says. A metric that the rows do not define, because they hold one class
-only, is None.
+What `predicted` is, `fti.stores.model_bundle.ModelBundle.predict` says. A metric that the rows do not define, because
+they hold one class only, is None.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,11 @@ import polars as pl
 
 from fti import drift, prediction
 from fti.gate import METRICS
+from fti.prediction import Outcome
+from fti.stores.target import Target
 from fti.times import TIME
 
-BINARY: Mapping[str, Any] = {"task": "binary"}
+BINARY = Target()
 CALIBRATION_BINS = 15
 MAX_SLICES = 500
 """Values of one column that are measured, those with the most rows."""
@@ -25,13 +26,13 @@ MAX_SLICES = 500
 Scores = dict[str, float | None]
 
 
-def scores(labels: np.ndarray, predicted: np.ndarray, info: Mapping[str, Any] = BINARY) -> Scores:
+def scores(labels: np.ndarray, predicted: np.ndarray, outcome: Outcome = BINARY) -> Scores:
     """All metrics of the task."""
-    task = prediction.task_of(info)
+    task = outcome.task
     if task == "regression":
         return _regression_scores(labels, predicted)
     if task == "multiclass":
-        return _multiclass_scores(drift.class_codes(labels, info["classes"]), predicted)
+        return _multiclass_scores(drift.class_codes(labels, outcome.classes), predicted)
     return _binary_scores(labels, predicted)
 
 
@@ -73,13 +74,13 @@ def _regression_scores(labels: np.ndarray, values: np.ndarray) -> Scores:
     }
 
 
-def prior(labels: np.ndarray, rows: int, info: Mapping[str, Any]) -> np.ndarray:
+def prior(labels: np.ndarray, rows: int, outcome: Outcome) -> np.ndarray:
     """What a model predicts for `rows` rows that knows the training labels and nothing else: their mean, or the shares
     of their classes."""
-    if prediction.task_of(info) != "multiclass":
+    if outcome.task != "multiclass":
         return np.full(rows, float(labels.mean()))
-    codes = drift.class_codes(labels, info["classes"])
-    return np.tile(np.bincount(codes, minlength=len(info["classes"])) / len(codes), (rows, 1))
+    codes = drift.class_codes(labels, outcome.classes)
+    return np.tile(np.bincount(codes, minlength=len(outcome.classes)) / len(codes), (rows, 1))
 
 
 def calibration_table(labels: np.ndarray, probabilities: np.ndarray) -> pl.DataFrame:
@@ -109,17 +110,17 @@ def expected_log_loss(predicted: np.ndarray) -> float:
 
 
 def slice_scores(
-    rows: pl.DataFrame, predicted: np.ndarray, columns: Sequence[str], label: str, info: Mapping[str, Any] = BINARY
+    rows: pl.DataFrame, predicted: np.ndarray, columns: Sequence[str], label: str, outcome: Outcome = BINARY
 ) -> pl.DataFrame:
     """Metrics by value of each column: column, value, rows, for binary labels positive_share, the metrics."""
-    task, labels = prediction.task_of(info), rows[label].to_numpy()
+    task, labels = outcome.task, rows[label].to_numpy()
     found: list[dict[str, Any]] = []
     for column in columns:
         groups = rows.select(column).with_row_index("place").group_by(column).agg("place", pl.len())
         for value, places, number in groups.sort("len", column, descending=[True, False]).head(MAX_SLICES).iter_rows():
             own = labels[places]
             share = {"positive_share": float(own.mean())} if task == "binary" else {}
-            measured = scores(own, predicted[places], info)
+            measured = scores(own, predicted[places], outcome)
             found.append({"column": column, "value": str(value), "rows": number, **share, **measured})
     shares = {"positive_share": pl.Float64} if task == "binary" else {}
     schema = {"column": pl.String, "value": pl.String, "rows": pl.Int64, **shares}
@@ -128,7 +129,7 @@ def slice_scores(
 
 
 def reference_predictions(
-    train: pl.DataFrame, rows: pl.DataFrame, predicted: np.ndarray, label: str, info: Mapping[str, Any] = BINARY
+    train: pl.DataFrame, rows: pl.DataFrame, predicted: np.ndarray, label: str, outcome: Outcome = BINARY
 ) -> dict[str, Any]:
     """What monitoring compares with: `predictions`, `overall`.
 
@@ -137,16 +138,14 @@ def reference_predictions(
     which it has not seen, with what it `predicted` for them.
     """
     return {
-        "predictions": drift.reference(train, **prediction.WATCHED[prediction.task_of(info)], time=TIME),
-        "overall": _performance(rows[label].to_numpy(), predicted, rows[TIME], info),
+        "predictions": drift.reference(train, **prediction.WATCHED[outcome.task], time=TIME),
+        "overall": _performance(rows[label].to_numpy(), predicted, rows[TIME], outcome),
     }
 
 
-def _performance(
-    labels: np.ndarray, predicted: np.ndarray, moments: pl.Series, info: Mapping[str, Any]
-) -> dict[str, Any]:
-    task = prediction.task_of(info)
-    found = {"start": moments.min().isoformat(), "rows": len(labels), **scores(labels, predicted, info)}  # type: ignore[union-attr]
+def _performance(labels: np.ndarray, predicted: np.ndarray, moments: pl.Series, outcome: Outcome) -> dict[str, Any]:
+    task = outcome.task
+    found = {"start": moments.min().isoformat(), "rows": len(labels), **scores(labels, predicted, outcome)}  # type: ignore[union-attr]
     if task == "regression":
         return {**found, "rmse_error": drift.rmse_with_error(predicted - labels, moments)[1]}
     share = {"positive_share": float(labels.mean())} if task == "binary" else {}

@@ -91,10 +91,10 @@ def challenger_parity(
 ) -> tuple[bool, str, dict[str, Any]]:
     """The verdict about what the model of `run_id` reads, why, and what was asked."""
     bundle = registry.run_bundle(run_id)
-    service = bundle.info["feature_service"]
+    service = bundle.info.feature_service
     replaced = project.overriding(chain(*feature_store.feature_names(service).values()))
     asked = [name for name in project.service.request if name not in replaced]
-    entities = newest_entities(dataset_store.load(bundle.info["dataset_version"]), asked)
+    entities = newest_entities(dataset_store.load(bundle.info.dataset_version), asked)
     found, moment = parity(feature_store, service, entities)
     facts = {"num_rows": entities.height, "moment": moment.isoformat() if moment else "", "service": service}
     return *verdict(service, found, moment, entities.height), facts

@@ -1,6 +1,6 @@
 """The asset `champion`: the challenger that passed its gates is registered and takes the champion's place."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from fti.project import Project
 from fti.stores.dataset_store import DatasetStore
 from fti.stores.feature_store import FeatureStore
 from fti.stores.model_registry import ModelRegistry, ModelVersion
+from fti.stores.records import Evaluation
 from fti.versions import model_tags, served_model
 from training_pipeline.chain import evaluated_of
 from training_pipeline.dataset import GROUP
@@ -33,24 +34,24 @@ def promote_challenger(
     if champion is not None and champion.run_id == run_id:
         return champion, False
     require_parity()
-    version = registry.register(run_id, name, version_tags(evaluation), evaluation.get("summary", ""))
-    registry.promote(name, version.version, expected=evaluation["champion_version"], reason=reason)
+    version = registry.register(run_id, name, version_tags(evaluation), evaluation.summary)
+    registry.promote(name, version.version, expected=evaluation.champion_version, reason=reason)
     return version, True
 
 
-def require_passed(name: str, evaluation: Mapping[str, Any]) -> None:
+def require_passed(name: str, evaluation: Evaluation) -> None:
     """Raise GateError when a gate failed: the asset can be materialized alone, past the blocking checks."""
-    failed = [gate["description"] for gate in evaluation["gates"] if not gate["passed"]]
+    failed = [gate.description for gate in evaluation.gates if not gate.passed]
     if failed:
         raise GateError(f"{name}: the challenger failed its gates, the champion stays. {' '.join(failed)}")
 
 
-def version_tags(evaluation: Mapping[str, Any]) -> dict[str, str]:
+def version_tags(evaluation: Evaluation) -> dict[str, str]:
     """What the registry shows of a version."""
-    own = evaluation["metrics"]["challenger"].items()
+    own = evaluation.metrics["challenger"].items()
     measured = {f"test_{name}": f"{value:.6f}" for name, value in own if value is not None}
-    reads = model_tags(evaluation.get("feature_service", ""), evaluation.get("versions", {}))
-    return {"dataset_version": evaluation["dataset_version"], "gates": "passed", **reads, **measured}
+    reads = model_tags(evaluation.feature_service, evaluation.versions)
+    return {"dataset_version": evaluation.dataset_version, "gates": "passed", **reads, **measured}
 
 
 def links(registry: ModelRegistry, version: ModelVersion) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from training_pipeline.job import TrainingJob
 
 if TYPE_CHECKING:
     from fti.stores.model_registry import ModelRegistry
+    from fti.stores.records import Manifest
 
 EVERY = 5
 """Steps between two points of the loss curve."""
@@ -72,15 +73,15 @@ class Recorder(L.Callback):
         self.seconds += time.perf_counter() - began
 
 
-def run_record(job: TrainingJob, manifest: dict[str, Any]) -> dict[str, Any]:
+def run_record(job: TrainingJob, manifest: Manifest) -> dict[str, Any]:
     """Everything needed to tell where a model came from and to train it again."""
     return {
         "job": asdict(job),
         "key": job.key,
-        "feature_service": manifest["feature_service"],
-        "versions": manifest.get("versions", {}),
-        "ranges": manifest["ranges"],
-        "rows": manifest["rows"],
+        "feature_service": manifest.feature_service,
+        "versions": manifest.versions,
+        "ranges": manifest.ranges,
+        "rows": manifest.rows,
         "git": git_state(),
         "python": platform.python_version(),
         "packages": dict(sorted((found.metadata["Name"], found.version) for found in distributions())),

@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fti.checksums import sealed, unsealed
 from fti.errors import FtiError
 from fti.files import replace_file
 from fti.storage.locks import file_lock
+from fti.stores.records import Manifest, ModelInfo
 from training_pipeline.job import TrainingJob
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _train(job: TrainingJob, run_id: str, report: Report) -> TrainingResult:
     dataset = job.datasets.load(job.dataset_version)
     encoder = Encoder.of(dataset.manifest, dataset.splits["train"])
     batch_size = int(job.params.get("batch_size", 0))
-    label = dataset.manifest["label"]
+    label = dataset.manifest.label
     data = TabularData(dataset.splits, encoder, label=label, batch_size=batch_size, seed=job.seed)
     _record(job, run_id, dataset)
     recorder = Recorder(job.registry, run_id, report)
@@ -91,26 +92,23 @@ def _train(job: TrainingJob, run_id: str, report: Report) -> TrainingResult:
     report(
         "  ".join([f"validation loss {best:.4f}", *(f"{name} {value:.4g}" for name, value in learned.metrics.items())])
     )
-    info = _info(job, run_id, dataset)
+    info = _info(job, run_id, dataset.manifest)
     model_id = job.registry.log_model(run_id, network=learned.model, encoder=encoder, info=info)
     _close(job, run_id, {"best_validation_loss": best, **learned.metrics})
     return TrainingResult(run_id, model_id, best, learned.epochs, seconds, recorder.seconds)
 
 
-def _info(job: TrainingJob, run_id: str, dataset: TrainingDataset) -> dict[str, Any]:
+def _info(job: TrainingJob, run_id: str, manifest: Manifest) -> ModelInfo:
     """The bundle's `info`."""
-    kept = ("feature_service", "label", "numeric", "categorical", "ranges")
-    return {
-        **{name: dataset.manifest[name] for name in kept},
-        "task": dataset.manifest.get("task", "binary"),
-        "classes": list(dataset.manifest.get("classes", ())),
-        "project": job.project,
-        "dataset_version": job.dataset_version,
-        "params": dict(job.params),
-        "seed": job.seed,
-        "run_id": run_id,
-        "job_key": job.key,
-    }
+    return ModelInfo.of(
+        manifest,
+        project=job.project,
+        dataset_version=job.dataset_version,
+        params=dict(job.params),
+        seed=job.seed,
+        run_id=run_id,
+        job_key=job.key,
+    )
 
 
 def _open_run(job: TrainingJob) -> str:
@@ -134,14 +132,14 @@ def _record(job: TrainingJob, run_id: str, dataset: TrainingDataset) -> None:
 
     from training_pipeline.recorder import run_params, run_record, run_tags
 
-    manifest = dict(dataset.manifest)
+    manifest = dataset.manifest
     record = run_record(job, manifest)
     client = job.registry.client
     client.update_run(run_id, status="RUNNING")
     params = [Param(name, value) for name, value in run_params(record).items()]
     client.log_batch(run_id, params=params, tags=[RunTag(name, value) for name, value in run_tags(record).items()])
     source = json.dumps({"root": job.dataset_root, "version": job.dataset_version})
-    profile = json.dumps({name: manifest[name] for name in ("rows", "ranges")})
+    profile = json.dumps({"rows": manifest.rows, "ranges": manifest.ranges})
     used = Dataset(job.project, job.dataset_version, source_type="dvc", source=source, profile=profile)
     client.log_inputs(run_id, [DatasetInput(used)])
     client.log_dict(run_id, record, "record.json")

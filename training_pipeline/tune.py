@@ -102,7 +102,7 @@ class Objective:
         self.make_data = lambda params: TabularData(
             {**dataset.splits, "train": train},
             self.encoder,
-            label=described["label"],
+            label=described.label,
             batch_size=int(params.get("batch_size", 0)),
             seed=project.model.seed,
         )

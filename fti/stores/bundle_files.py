@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from fti.checksums import unsealed
 from fti.errors import DataError
+from fti.stores.records import Evaluation
 
 SUMS, EVALUATION, CARD = "checksums.json", "evaluation.json", "model_card.md"
 LATER = (SUMS, EVALUATION, CARD)
@@ -51,12 +50,13 @@ def require_whole_bundle(folder: Path, digest: str = "") -> None:
     evaluation_in(folder)
 
 
-def evaluation_in(folder: Path) -> Mapping[str, Any] | None:
+def evaluation_in(folder: Path) -> Evaluation | None:
     """The evaluation that lies with a bundle, if it has arrived."""
     path = folder / EVALUATION
     if not path.exists():
         return None
-    return unsealed(path.read_bytes(), path, "Materialize evaluation again.", required=(folder / SUMS).exists())
+    content = unsealed(path.read_bytes(), path, "Materialize evaluation again.", required=(folder / SUMS).exists())
+    return Evaluation.from_json(content, path)
 
 
 def _digests(folder: Path) -> dict[str, str]:

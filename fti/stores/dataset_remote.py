@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fti.errors import DataError, NotReadyError
 from fti.files import replace_file
 from fti.storage.blobs import Blobs, open_blobs
-from fti.stores.dataset_store import MANIFEST, cached, patiently
+from fti.stores.dataset_store import cached, manifest_in, patiently
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -58,13 +58,13 @@ class DatasetRemote:
             self._ask(lambda file=file: self._drop_partial(file.stem))  # type: ignore[misc]
             self._ask(lambda file=file: patiently(lambda: repo.push(targets=[str(file)], remote=NAME)))  # type: ignore[misc]
             self._ask(lambda file=file: self._verify(file.stem))  # type: ignore[misc]
-            manifest = json.loads((file.with_suffix("") / MANIFEST).read_text())
+            manifest = manifest_in(file.with_suffix(""))
             entry = {
                 "version": file.stem,
                 "project": file.parent.name,
                 "made": datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat(),
-                "rows": manifest.get("rows", {}),
-                "service": manifest.get("feature_service", ""),
+                "rows": manifest.rows,
+                "service": manifest.feature_service,
                 "dvc": file.read_text(),
             }
             self._ask(lambda entry=entry: self._write(entry))  # type: ignore[misc]

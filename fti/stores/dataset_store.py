@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
 import yaml
@@ -22,6 +22,7 @@ import yaml
 from fti.errors import DataError, NotReadyError
 from fti.files import replace_file
 from fti.storage.locks import file_lock
+from fti.stores.records import Manifest
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -37,17 +38,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class TrainingDataset:
-    """One version: rows by split and the manifest that says what they are.
-
-    The manifest holds `project`, `task` and, for multiclass, `classes`; `feature_service`, `feature_views`, `numeric`,
-    `categorical`, `label`, `ranges`, `rows`, `statistics`, `reference` (see `fti.drift.reference`), `versions` (of the
-    service and its views), `shares` of a random split, the share `taken` of the labelled rows if not
-    all, and what it was created from.
-    """
+    """One version: rows by split and the manifest that says what they are."""
 
     version: str
     splits: Mapping[str, pl.DataFrame]
-    manifest: Mapping[str, Any]
+    manifest: Manifest
 
 
 @dataclass(frozen=True)
@@ -78,7 +73,7 @@ class DatasetStore:
     is_team: bool = False
     """Whether the remote is where the state of several machines lives, and not only a copy of what is here."""
 
-    def save(self, project: str, splits: Mapping[str, pl.DataFrame], manifest: Mapping[str, Any]) -> str:
+    def save(self, project: str, splits: Mapping[str, pl.DataFrame], manifest: Manifest) -> str:
         """Store the splits and the manifest, make them the latest of `project`, push and return their version."""
         staged = self._folder(project) / f".staged-{uuid.uuid4().hex}"
         with self.repository() as repo:
@@ -86,7 +81,7 @@ class DatasetStore:
                 staged.mkdir(parents=True)
                 for name, rows in splits.items():
                     rows.write_parquet(staged / f"{name}.parquet", compression="zstd")
-                (staged / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+                (staged / MANIFEST).write_text(json.dumps(manifest.to_json(), indent=1, sort_keys=True))
                 version = self._publish(repo, project, staged)
             finally:
                 shutil.rmtree(staged, ignore_errors=True)
@@ -102,12 +97,11 @@ class DatasetStore:
         folder = self._find(version)
         self._verify(folder)
         splits = {path.stem: pl.read_parquet(path, glob=False) for path in sorted(folder.glob("*.parquet"))}
-        return TrainingDataset(version, splits, json.loads((folder / MANIFEST).read_text()))
+        return TrainingDataset(version, splits, manifest_in(folder))
 
-    def manifest(self, version: str) -> dict[str, Any]:
+    def manifest(self, version: str) -> Manifest:
         """The manifest of `version`, without its rows."""
-        found: dict[str, Any] = json.loads((self._find(version) / MANIFEST).read_text())
-        return found
+        return manifest_in(self._find(version))
 
     def latest(self, project: str) -> str:
         """The version saved last for `project`: here, or by any machine of the team."""
@@ -172,8 +166,8 @@ class DatasetStore:
         manifest, project = self.manifest(file.stem), file.parent.name
         is_latest = self._latest(project) == file.stem
         made = datetime.fromtimestamp(file.stat().st_mtime, UTC)
-        service = manifest.get("feature_service", "")
-        return DatasetVersion(file.stem, project, made, manifest.get("rows", {}), service, is_latest, True, is_remote)
+        rows, service = manifest.rows, manifest.feature_service
+        return DatasetVersion(file.stem, project, made, rows, service, is_latest, True, is_remote)
 
     def _latest(self, project: str) -> str:
         if self._shared and self.is_team and (version := self._shared.latest(project)):
@@ -246,6 +240,11 @@ class DatasetStore:
                 raise DataError(f"training dataset {folder.name}: {path.name} is missing. {remedy}")
             if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != entry["md5"]:
                 raise DataError(f"training dataset {folder.name}: {path.name} is not what was saved. {remedy}")
+
+
+def manifest_in(folder: Path) -> Manifest:
+    """The manifest of the version in `folder`."""
+    return Manifest.from_json(json.loads((folder / MANIFEST).read_text()), folder / MANIFEST)
 
 
 def cached(root: str, name: str) -> Path:

@@ -7,12 +7,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import polars as pl
 
 from fti.errors import DataError
+from fti.stores.records import ModelColumns
 from fti.stores.target import Target
 from fti.values import as_numbers, as_texts
 
@@ -59,14 +60,14 @@ class Encoder:
         )
 
     @classmethod
-    def of(cls, manifest: Mapping[str, Any], train: pl.DataFrame) -> Self:
+    def of(cls, columns: ModelColumns, train: pl.DataFrame) -> Self:
         """The encoder of a dataset, learnt on its training split or on a part of it."""
-        if not (manifest["numeric"] or manifest["categorical"]):
+        if not (columns.numeric or columns.categorical):
             raise DataError(
                 "the dataset has no features: a model needs at least one column beside entity, time and label"
             )
-        target = Target.of(manifest, train)
-        return cls.fit(train, numeric=manifest["numeric"], categorical=manifest["categorical"], target=target)
+        target = Target.of(columns, train)
+        return cls.fit(train, numeric=columns.numeric, categorical=columns.categorical, target=target)
 
     def encode(self, frame: pl.DataFrame) -> np.ndarray:
         """float32 array [rows, columns]."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -28,6 +28,7 @@ from fti.stores.bundle_files import evaluation_in, require_whole_bundle
 from fti.stores.encoder import Encoder
 from fti.stores.estimator import dump_estimator, load_estimator, predictions
 from fti.stores.program import load_program, read_bytes, save_program
+from fti.stores.records import ModelInfo
 from fti.stores.target import Target
 
 if TYPE_CHECKING:
@@ -44,18 +45,10 @@ PACKAGES = {PROGRAM: ("torch",), TREES: ("lightgbm",), ESTIMATOR: ("scikit-learn
 
 @dataclass(frozen=True)
 class ModelBundle:
-    """A model that answers: features in, predictions out.
-
-    `info` holds `task`, `classes` (of a multiclass label, in the order of the probabilities), `dataset_version`,
-    `feature_service`, `label`, `numeric`, `categorical`, `params`, `seed`, `run_id` and, once the model has been
-    evaluated, `reference_predictions`:
-    `{"predictions": fti.drift.reference(...) on the training split, "overall": {...}}`
-    where `overall` and each week of the test split hold `start`, `rows`, the metrics and, of a classifier,
-    `expected_log_loss` (what its own probabilities promise), of a regressor, `rmse_error` (a standard error).
-    """
+    """A model that answers: features in, predictions out."""
 
     encoder: Encoder
-    info: Mapping[str, Any]
+    info: ModelInfo
     model: torch.nn.Module | Boosted | Any = field(repr=False)
     """A network, float32 [rows, columns] to outputs as in `Target`, alone or beside trees, or a fitted estimator."""
 
@@ -64,9 +57,9 @@ class ModelBundle:
         """Read a bundle folder; nothing in it is ever unpickled. DataError when a file is not as it was written."""
         require_whole_bundle(Path(folder))
         data = Path(folder) / DATA
-        info = json.loads(read_bytes(data / INFO))
+        info = ModelInfo.from_json(json.loads(read_bytes(data / INFO)), data / INFO)
         if (evaluation := evaluation_in(Path(folder))) is not None:
-            info["reference_predictions"] = evaluation["reference_predictions"]
+            info = replace(info, reference_predictions=evaluation.reference_predictions)
         return cls(Encoder.from_json(read_bytes(data / ENCODER).decode()), info, _load_model(data))
 
     @property
@@ -104,9 +97,7 @@ def outputs_of(model: torch.nn.Module | Boosted, rows: torch.Tensor) -> torch.Te
     return outputs
 
 
-def save_bundle(
-    folder: Path, *, network: torch.nn.Module | Boosted | Any, encoder: Encoder, info: Mapping[str, Any]
-) -> None:
+def save_bundle(folder: Path, *, network: torch.nn.Module | Boosted | Any, encoder: Encoder, info: ModelInfo) -> None:
     """Write `network`, or an estimator in its place, and what belongs to it as a bundle folder."""
     import torch
 
@@ -121,7 +112,7 @@ def save_bundle(
     else:
         save_program(data / PROGRAM, network.eval(), rows)
     (data / ENCODER).write_text(encoder.to_json())
-    (data / INFO).write_text(json.dumps(info, indent=1, sort_keys=True))
+    (data / INFO).write_text(json.dumps(info.to_json(), indent=1, sort_keys=True))
 
 
 def _load_model(data: Path) -> torch.nn.Module | Boosted | Any:

@@ -25,6 +25,7 @@ from fti.stores.bundle_files import CARD, EVALUATION, evaluation_in, require_who
 from fti.stores.encoder import Encoder
 from fti.stores.model_bundle import ModelBundle, save_bundle, write_mlmodel
 from fti.stores.promotions import Promotions
+from fti.stores.records import Evaluation, ModelInfo
 from fti.versions import ServedModel, served_model
 
 if TYPE_CHECKING:
@@ -118,12 +119,12 @@ class ModelRegistry:
                 return False
             raise
 
-    def log_model(self, run_id: str, *, network: torch.nn.Module, encoder: Encoder, info: Mapping[str, Any]) -> str:
+    def log_model(self, run_id: str, *, network: torch.nn.Module, encoder: Encoder, info: ModelInfo) -> str:
         """Log a model bundle as an MLflow model of the run; returns the model's id."""
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
         run = self.client.get_run(run_id)
-        params = {name: str(value) for name, value in info["params"].items()}
+        params = {name: str(value) for name, value in info.params.items()}
         model = self.client.create_logged_model(run.info.experiment_id, "model", run_id, params=params)
         folder = self.folder("models") / f".{model.model_id}.{uuid.uuid4().hex}"
         save_bundle(folder, network=network, encoder=encoder, info=info)
@@ -165,12 +166,12 @@ class ModelRegistry:
         return str(tags[MODEL_ID])
 
     def log_evaluation(
-        self, run_id: str, evaluation: Mapping[str, Any], pictures: Mapping[str, bytes] | None = None, card: str = ""
+        self, run_id: str, evaluation: Evaluation, pictures: Mapping[str, bytes] | None = None, card: str = ""
     ) -> None:
         """Keep `evaluation` and the model card with the run and with its model, so that they travel with every copy of
         the model; pictures (file name to content) stay with the run."""
         model_id = self.model_id(run_id)
-        text = json.dumps(sealed(json.loads(json.dumps(evaluation))), indent=1)
+        text = json.dumps(sealed(json.loads(json.dumps(evaluation.to_json()))), indent=1)
         with TemporaryDirectory(dir=self.folder("tmp")) as folder:
             (Path(folder) / EVALUATION).write_text(text)
             (Path(folder) / CARD).write_text(card)
@@ -180,12 +181,12 @@ class ModelRegistry:
             self.client.log_artifacts(run_id, folder, "evaluation")
         replace_file(self._download(run_id)[0] / EVALUATION, text)
 
-    def evaluation(self, run_id: str) -> dict[str, Any]:
+    def evaluation(self, run_id: str) -> Evaluation:
         """What `log_evaluation` kept."""
         found = evaluation_in(self._download(run_id)[0])
         if found is None:
             raise NotReadyError(f"run {run_id} has not been evaluated. Materialize evaluation first.")
-        return dict(found)
+        return found
 
     def register(self, run_id: str, name: str, tags: Mapping[str, Any], description: str = "") -> ModelVersion:
         """The version of the model that `run_id` logged; made, with alias `challenger`, unless it exists."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from fti.errors import DataError
 if TYPE_CHECKING:
     import torch
 
+_LOADING = threading.Lock()
+"""torch keeps what it reads an archive with in a global: two threads that load at once would fail."""
 _RAW_RECORDS = ("weight_", "tensor_")
 _TEXT_RECORDS = ("version", "archive_format", "archive_version", "byteorder", "serialization_id")
 
@@ -41,7 +44,8 @@ def load_program(path: Path) -> torch.nn.Module:
 
     content = read_bytes(path)
     require_pickle_free(content, str(path))
-    network: torch.nn.Module = torch.export.load(io.BytesIO(content)).module()
+    with _LOADING:
+        network: torch.nn.Module = torch.export.load(io.BytesIO(content)).module()
     return network
 
 

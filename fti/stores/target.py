@@ -11,6 +11,7 @@ import polars as pl
 
 from fti.errors import DataError
 from fti.project import Task
+from fti.stores.records import ModelColumns
 
 LABEL_TYPES = {"binary": pl.Int8(), "multiclass": pl.String(), "regression": pl.Float64()}
 """Task -> type of the label's column."""
@@ -47,9 +48,9 @@ class Target:
         return cls(task, (), float(known.mean()), deviation if deviation > SMALLEST_DEVIATION else 1.0)
 
     @classmethod
-    def of(cls, manifest: Mapping[str, Any], train: pl.DataFrame) -> Self:
-        """The target that a dataset's manifest describes."""
-        return cls.fit(train[manifest["label"]], manifest.get("task", "binary"), manifest.get("classes", ()))
+    def of(cls, columns: ModelColumns, train: pl.DataFrame) -> Self:
+        """The target of a dataset."""
+        return cls.fit(train[columns.label], columns.task, columns.classes)
 
     @property
     def num_outputs(self) -> int:

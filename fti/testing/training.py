@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from fti.errors import FtiError
+from fti.prediction import Outcome
 from fti.project import Project
 from fti.testing.rehearsal import Rehearsal
 from fti.testing.result import Broken, NotApplicable
@@ -100,12 +100,12 @@ def pickled(path: Path) -> str:
         return next(members, "")
 
 
-def losses(project: Project, predicted: np.ndarray, labels: pl.Series, info: Any) -> tuple[float, float]:
+def losses(project: Project, predicted: np.ndarray, labels: pl.Series, outcome: Outcome) -> tuple[float, float]:
     """Loss of predictions and of guessing: log loss, or squared error."""
     if project.model.task == "regression":
         actual = labels.to_numpy().astype(np.float64)
         return float(np.mean((predicted - actual) ** 2)), float(np.var(actual))
-    classes = list(info["classes"]) if project.model.task == "multiclass" else [0, 1]
+    classes = list(outcome.classes) if project.model.task == "multiclass" else [0, 1]
     index = np.array([classes.index(value) for value in labels])
     table = predicted if predicted.ndim == 2 else np.column_stack([1 - predicted, predicted])
     share = np.bincount(index, minlength=len(classes)) / len(index)
@@ -116,7 +116,7 @@ def losses(project: Project, predicted: np.ndarray, labels: pl.Series, info: Any
 def _batch(rehearsal: Rehearsal) -> pl.DataFrame:
     """A few rows that differ in their features, classes as even as they can be, oldest first."""
     project, manifest = rehearsal.project, rehearsal.dataset.manifest
-    features, label = [*manifest["numeric"], *manifest["categorical"]], project.label.name
+    features, label = [*manifest.numeric, *manifest.categorical], project.label.name
     rows = rehearsal.dataset.splits["train"].unique(features, keep="first", maintain_order=True)
     rows = rows.sample(fraction=1, shuffle=True, seed=project.model.seed)
     if project.model.task != "regression":

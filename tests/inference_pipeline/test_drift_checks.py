@@ -11,10 +11,11 @@ import polars as pl
 import pytest
 
 from fti import drift
-from fti.project import Project
+from fti.project import Project, Task
 from fti.projects.flights import project as flights
 from fti.stores.model_registry import ModelVersion
 from fti.stores.prediction_log import PredictionLog
+from fti.stores.records import ModelInfo
 from inference_pipeline.batch import label_logged
 from inference_pipeline.drift import CHECKS, drift_asset
 from inference_pipeline.drift_report import DAY, daily_distances, evidently_html
@@ -23,7 +24,16 @@ from tests.inference_pipeline.world import END, TRAIN, World
 
 PROJECT = replace(flights, monitor=replace(flights.monitor, window=timedelta(days=7), min_rows=300))
 
-BINARY = {"task": "binary", "reference_predictions": {"overall": {"roc_auc": 0.7}}}
+
+def info_of(task: Task, classes: tuple[str, ...] = (), **overall: float) -> ModelInfo:
+    """That of a model with these figures on its test split."""
+    reference = {"overall": overall}
+    return ModelInfo(
+        task=task, label="actual", numeric=(), categorical=(), classes=classes, reference_predictions=reference
+    )
+
+
+BINARY = info_of("binary", roc_auc=0.7)
 
 
 def report(
@@ -164,7 +174,7 @@ def several(random: np.random.Generator, sharpness: float) -> pl.DataFrame:
 
 
 def test_probabilities_of_several_classes_are_held_to_their_promise() -> None:
-    info = {"task": "multiclass", "classes": ["a", "b", "c"], "reference_predictions": {"overall": {"macro_f1": 0.5}}}
+    info = info_of("multiclass", ("a", "b", "c"), macro_f1=0.5)
     right = performance_drift(several(np.random.default_rng(3), 1.0), PROJECT.monitor, info)
     assert right.passed
     assert "Macro F1" in right.description
@@ -172,13 +182,13 @@ def test_probabilities_of_several_classes_are_held_to_their_promise() -> None:
     assert abs(right.statistic) < 3 * right.details["standard error"]
     wrong = performance_drift(several(np.random.default_rng(3), 0.3), PROJECT.monitor, info)
     assert not wrong.passed
-    fewer = {**info, "classes": ["a", "b", "x"]}
+    fewer = replace(info, classes=("a", "b", "x"))
     assert not performance_drift(several(np.random.default_rng(3), 1.0), PROJECT.monitor, fewer).passed
 
 
 def test_numbers_are_held_to_the_error_of_the_test_split() -> None:
     random = np.random.default_rng(4)
-    info = {"task": "regression", "reference_predictions": {"overall": {"rmse": 2.0, "rmse_error": 0.02}}}
+    info = info_of("regression", rmse=2.0, rmse_error=0.02)
 
     def judged(spread: float, rows: int) -> Verdict:
         actual = random.normal(0, 10, rows)
@@ -192,7 +202,7 @@ def test_numbers_are_held_to_the_error_of_the_test_split() -> None:
     assert judged(2.3, 300).statistic > 0.1
     few = judged(2.3, 300)
     assert few.passed == (few.statistic <= max(0.1, 2 * few.details["standard error"]))
-    assert not performance_drift(labelled(np.zeros(300), np.ones(300)), PROJECT.monitor, {"task": "regression"}).decided
+    assert not performance_drift(labelled(np.zeros(300), np.ones(300)), PROJECT.monitor, info_of("regression")).decided
 
 
 @pytest.mark.parametrize(
@@ -201,7 +211,7 @@ def test_numbers_are_held_to_the_error_of_the_test_split() -> None:
 )
 def test_roc_auc(actual: list[int], probability: list[float], expected: float) -> None:
     rows = pl.DataFrame({"actual": actual, "probability": probability})
-    assert ranking(rows, {"task": "binary"}) == ("ROC AUC", expected)
+    assert ranking(rows, BINARY) == ("ROC AUC", expected)
 
 
 def test_a_feature_may_be_called_day() -> None:

@@ -17,6 +17,7 @@ from fti.stores import Stores, open_stores
 from fti.stores.encoder import Encoder
 from fti.stores.model_registry import ModelVersion
 from fti.stores.prediction_log import PredictionLog
+from fti.stores.records import Evaluation, Manifest, ModelInfo
 from inference_pipeline.batch import requests_of
 from inference_pipeline.predict import at_prediction_time, score
 
@@ -109,14 +110,15 @@ def save_dataset(project: Project, stores: Stores, tables: dict[str, pl.DataFram
     ]
     features = [*looked_up, *project.features.on_demand_names, *project.model.categorical]
     numeric = [name for name in dict.fromkeys(features) if name not in project.model.categorical]
-    manifest = {
-        "project": project.name,
-        "feature_service": project.features.service,
-        "numeric": numeric,
-        "categorical": list(project.model.categorical),
-        "label": project.label.name,
-        "reference": drift.reference(rows, numeric=numeric, categorical=project.model.categorical),
-    }
+    manifest = Manifest(
+        project=project.name,
+        task="binary",
+        feature_service=project.features.service,
+        numeric=tuple(numeric),
+        categorical=project.model.categorical,
+        label=project.label.name,
+        reference=drift.reference(rows, numeric=numeric, categorical=project.model.categorical),
+    )
     splits = {"train": rows, "validation": rows.tail(500), "test": rows.tail(1000)}
     version: str = stores.dataset_store.save(project.name, splits, manifest)
     return version
@@ -126,23 +128,22 @@ def register(project: Project, stores: Stores, dataset_version: str, seed: int) 
     """Fit `Logistic` on the dataset and register it."""
     dataset = stores.dataset_store.load(dataset_version)
     train, manifest = dataset.splits["train"], dataset.manifest
-    encoder = Encoder.fit(train, numeric=manifest["numeric"], categorical=manifest["categorical"])
+    encoder = Encoder.of(manifest, train)
     torch.manual_seed(seed)
     network = fit(encoder.encode(train), train[project.label.name].to_numpy().astype(np.float32))
-    info = {
-        "dataset_version": dataset_version,
-        "feature_service": manifest["feature_service"],
-        "label": manifest["label"],
-        "numeric": manifest["numeric"],
-        "categorical": manifest["categorical"],
-        "params": {},
-    }
     registry = stores.model_registry
     run_id = registry.client.create_run(registry.experiment(project.name)).info.run_id
-    registry.log_model(run_id, network=network, encoder=encoder, info=info | {"run_id": run_id})
+    info = ModelInfo.of(manifest, dataset_version=dataset_version, run_id=run_id)
+    registry.log_model(run_id, network=network, encoder=encoder, info=info)
     scored = train.select("event_timestamp", probability=pl.Series(registry.run_bundle(run_id).predict(train)))
     reference = drift.reference(scored, numeric=["probability"], categorical=[])
-    evaluation = {"reference_predictions": {"predictions": reference, "overall": {"roc_auc": 0.7}}}
+    evaluation = Evaluation(
+        run_id=run_id,
+        dataset_version=dataset_version,
+        task="binary",
+        metrics={},
+        reference_predictions={"predictions": reference, "overall": {"roc_auc": 0.7}},
+    )
     registry.log_evaluation(run_id, evaluation)
     version: ModelVersion = registry.register(run_id, project.name, {"seed": seed})
     return version

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import boto3
@@ -17,20 +18,31 @@ from moto.server import ThreadedMotoServer
 from fti.errors import DataError, NotReadyError
 from fti.servers import free_port
 from fti.stores.dataset_store import DatasetStore, cached
+from fti.stores.records import Manifest
 
 SPLITS = {
     "train": pl.DataFrame({"a": [1, 2, 3], "b": ["x", None, "z"]}),
     "validation": pl.DataFrame({"a": [4], "b": ["x"]}),
     "test": pl.DataFrame({"a": [5], "b": ["y"]}),
 }
-MANIFEST = {"project": "p", "label": "a", "rows": {"train": 3, "validation": 1, "test": 1}, "feature_service": "s_v1"}
+MANIFEST = Manifest(
+    task="binary",
+    label="a",
+    numeric=(),
+    categorical=("b",),
+    project="p",
+    rows={"train": 3, "validation": 1, "test": 1},
+    feature_service="s_v1",
+)
 SAVE = """
 import sys, polars as pl
 from fti.stores.dataset_store import DatasetStore, cached
+from fti.stores.records import Manifest
 root, remote, first, number, rows = sys.argv[1:]
 for value in range(int(first), int(first) + int(number)):
     splits = {"train": pl.DataFrame({"a": pl.int_range(int(rows), eager=True).shuffle(seed=value)})}
-    print(DatasetStore(root, remote).save("p", splits, {"project": "p", "value": value}), flush=True)
+    manifest = Manifest(task="binary", label=f"label_{value}", numeric=(), categorical=())
+    print(DatasetStore(root, remote).save("p", splits, manifest), flush=True)
 """
 
 
@@ -82,7 +94,7 @@ def test_what_was_saved_here_is_loaded_on_another_machine(remote, tmp_path):
     ] == [(version, "p", True, True, True)]
     (found,) = there.versions()
     assert (found.version, found.is_local, found.is_remote, found.is_latest) == (version, False, True, False)
-    assert (found.rows, found.service) == (MANIFEST["rows"], "s_v1")
+    assert (found.rows, found.service) == (MANIFEST.rows, "s_v1")
     assert there.resolve(version[:7]) == version
     loaded = there.load(version)
     assert loaded.manifest == MANIFEST
@@ -98,13 +110,13 @@ def test_versions_saved_before_there_was_a_remote_are_pushed_by_the_next_save(tm
     local = DatasetStore(str(tmp_path / "here"))
     first = local.save("p", SPLITS, MANIFEST)
     shared = DatasetStore(local.root, str(tmp_path / "remote"))
-    second = shared.save("p", SPLITS, {**MANIFEST, "label": "b"})
+    second = shared.save("p", SPLITS, replace(MANIFEST, label="b"))
     assert set(DatasetStore(str(tmp_path / "there"), shared.remote)._shared.entries()) == {first, second}
 
 
 def test_a_beginning_must_be_unique(tmp_path):
     store = DatasetStore(str(tmp_path / "here"))
-    versions = {store.save("p", SPLITS, {**MANIFEST, "label": str(number)}) for number in range(17)}
+    versions = {store.save("p", SPLITS, replace(MANIFEST, label=str(number))) for number in range(17)}
     beginnings = [version[0] for version in versions]
     twice = next(letter for letter in beginnings if beginnings.count(letter) > 1)
     with pytest.raises(DataError, match="is the beginning of"):
@@ -202,7 +214,7 @@ def test_a_push_that_was_killed_is_completed_by_the_next(tmp_path, moment):
     killed = whole.latest("p")
     assert killed != first
     assert whole.load(killed).splits["train"].height == 2_000_000
-    second = whole.save("p", SPLITS, {**MANIFEST, "label": "b"})
+    second = whole.save("p", SPLITS, replace(MANIFEST, label="b"))
     shutil.rmtree(root)
     there = DatasetStore(str(tmp_path / "there"), str(remote))
     assert {found.version for found in there.versions()} == {first, killed, second}

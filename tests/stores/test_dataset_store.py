@@ -1,4 +1,5 @@
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -6,13 +7,14 @@ import pytest
 
 from fti.errors import DataError, NotReadyError
 from fti.stores.dataset_store import DatasetStore
+from fti.stores.records import Manifest
 
 SPLITS = {
     "train": pl.DataFrame({"a": [1, 2, 3], "b": ["x", None, "z"]}),
     "validation": pl.DataFrame({"a": [4], "b": ["x"]}),
     "test": pl.DataFrame({"a": [5], "b": ["y"]}),
 }
-MANIFEST = {"project": "p", "label": "a"}
+MANIFEST = Manifest(task="binary", label="a", numeric=(), categorical=("b",), project="p")
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def test_equal_data_is_one_version_stored_once(store: DatasetStore) -> None:
 def test_other_data_or_another_manifest_is_another_version(store: DatasetStore) -> None:
     versions = {
         store.save("p", SPLITS, MANIFEST),
-        store.save("p", SPLITS, {**MANIFEST, "label": "b"}),
+        store.save("p", SPLITS, replace(MANIFEST, label="b")),
         store.save("p", {**SPLITS, "test": pl.DataFrame({"a": [6], "b": ["y"]})}, MANIFEST),
     }
     assert len(versions) == 3

@@ -2,6 +2,7 @@ import io
 import json
 import pickle
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from fti.errors import DataError
 from fti.stores.encoder import Encoder
 from fti.stores.model_bundle import ModelBundle, save_bundle
 from fti.stores.program import require_pickle_free
+from fti.stores.records import Evaluation, ModelInfo
 
 FRAME = pl.DataFrame(
     {
@@ -23,6 +25,7 @@ FRAME = pl.DataFrame(
     }
 )
 ENCODER = Encoder.fit(FRAME, numeric=["speed", "count"], categorical=["carrier", "night"])
+INFO = ModelInfo(task="binary", label="late", numeric=ENCODER.numeric, categorical=tuple(ENCODER.categorical))
 
 
 class Network(torch.nn.Module):
@@ -47,7 +50,7 @@ def network() -> Network:
 @pytest.fixture(scope="module")
 def folder(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bundle") / "model"
-    save_bundle(path, network=network, encoder=ENCODER, info={"label": "late"})
+    save_bundle(path, network=network, encoder=ENCODER, info=INFO)
     return path
 
 
@@ -87,13 +90,15 @@ def test_bundle_answers_what_the_network_answers(folder: Path, network: Network,
 
 
 def test_info_gains_the_evaluation(folder: Path) -> None:
-    assert ModelBundle.load(folder).info == {"label": "late"}
-    evaluation = folder / "evaluation.json"
-    evaluation.write_text(json.dumps({"reference_predictions": {"overall": {"rows": 3}}}))
+    assert ModelBundle.load(folder).info == INFO
+    reference = {"overall": {"rows": 3}}
+    evaluation = Evaluation(run_id="r", dataset_version="d", task="binary", metrics={}, reference_predictions=reference)
+    path = folder / "evaluation.json"
+    path.write_text(json.dumps(evaluation.to_json()))
     try:
-        assert ModelBundle.load(folder).info["reference_predictions"]["overall"] == {"rows": 3}
+        assert ModelBundle.load(folder).info == replace(INFO, reference_predictions=reference)
     finally:
-        evaluation.unlink()
+        path.unlink()
 
 
 def test_no_record_of_the_archive_is_a_pickle(folder: Path) -> None:

@@ -1,4 +1,5 @@
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -9,10 +10,12 @@ from fti.errors import ConflictError, DataError, NotReadyError
 from fti.storage import sql
 from fti.stores.encoder import Encoder
 from fti.stores.model_registry import MODEL_SUMS, ModelRegistry
+from fti.stores.records import Evaluation, ModelInfo
 from tests.registries import empty_registry
 
 FRAME = pl.DataFrame({"speed": [1.0, 2.0, None], "carrier": ["UA", "B6", "UA"]})
 ENCODER = Encoder.fit(FRAME, numeric=["speed"], categorical=["carrier"])
+INFO = ModelInfo(task="binary", label="late", numeric=("speed",), categorical=("carrier",))
 
 
 class Network(torch.nn.Module):
@@ -30,8 +33,14 @@ def registry(tmp_path: Path) -> ModelRegistry:
 def logged(registry: ModelRegistry) -> str:
     """A run that logged a model."""
     run_id = registry.client.create_run(registry.experiment("p")).info.run_id
-    registry.log_model(run_id, network=Network(), encoder=ENCODER, info={"params": {}, "run_id": run_id})
+    registry.log_model(run_id, network=Network(), encoder=ENCODER, info=replace(INFO, run_id=run_id))
     return str(run_id)
+
+
+def evaluation(run_id: str, overall: dict[str, float]) -> Evaluation:
+    """One with what monitoring compares with."""
+    reference = {"overall": overall}
+    return Evaluation(run_id=run_id, dataset_version="d", task="binary", metrics={}, reference_predictions=reference)
 
 
 def promoted(registry: ModelRegistry, *, expected: int | None) -> int:
@@ -91,13 +100,13 @@ def test_a_promotion_cut_short_is_finished_by_the_next(registry: ModelRegistry) 
 
 def test_the_bundle_of_a_version_answers_anywhere(registry: ModelRegistry, tmp_path: Path) -> None:
     version = registry.register(logged(registry), "p", {})
-    registry.log_evaluation(version.run_id, {"reference_predictions": {"overall": {}}, "gates": []}, {"a.png": b"x"})
+    registry.log_evaluation(version.run_id, measured := evaluation(version.run_id, {}), {"a.png": b"x"})
     elsewhere = ModelRegistry(registry.tracking_uri, str(tmp_path / "elsewhere"))
     for place in (registry, elsewhere):
         bundle = place.bundle(version)
-        assert bundle.info["reference_predictions"] == {"overall": {}}
+        assert bundle.info.reference_predictions == {"overall": {}}
         assert bundle.predict(FRAME)[0] == pytest.approx(1 / (1 + 2.718281828 ** -(1 + 2)), abs=1e-6)
-    assert elsewhere.evaluation(version.run_id)["gates"] == []
+    assert elsewhere.evaluation(version.run_id) == measured
 
 
 def damage(path: Path) -> None:
@@ -117,11 +126,11 @@ FILES = ["data/model.pt2", "data/encoder.json", "data/info.json", "MLmodel", "ch
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_copy_is_fetched_again(registry: ModelRegistry, name: str) -> None:
     run_id = logged(registry)
-    registry.log_evaluation(run_id, {"reference_predictions": {"overall": {"roc_auc": 0.75}}, "gates": []})
+    registry.log_evaluation(run_id, evaluation(run_id, {"roc_auc": 0.75}))
     here = registry.folder("models") / registry.model_id(run_id) / name
     whole = here.read_bytes()
     damage(here)
-    assert registry.run_bundle(run_id).info["reference_predictions"] == {"overall": {"roc_auc": 0.75}}
+    assert registry.run_bundle(run_id).info.reference_predictions == {"overall": {"roc_auc": 0.75}}
     assert here.read_bytes() == whole
     damage(here)
     damage(in_registry(registry, run_id) / name)

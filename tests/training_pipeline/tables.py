@@ -9,16 +9,17 @@ import numpy as np
 import polars as pl
 from sklearn import datasets
 
-from fti.project import Project
+from fti.project import Project, Task
 from fti.stores.dataset_store import DatasetStore
 from fti.stores.model_registry import ModelRegistry
+from fti.stores.records import Manifest, ModelColumns
 from training_pipeline.job import TrainingJob, training_job
 
 MOMENT = datetime(2024, 1, 1, tzinfo=UTC)
 
 
-def table(task: str) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """Rows with the column `label`, and what their dataset's manifest says of them."""
+def table(task: Task) -> tuple[pl.DataFrame, ModelColumns]:
+    """Rows with the column `label`, and what is said of their columns."""
     load = {
         "binary": datasets.load_breast_cancer,
         "multiclass": datasets.load_wine,
@@ -35,9 +36,8 @@ def table(task: str) -> tuple[pl.DataFrame, dict[str, Any]]:
     if task == "multiclass":
         label = label.replace_strict(dict(enumerate(found.target_names)), return_dtype=pl.String)
     dtype = {"binary": pl.Int8, "multiclass": pl.String, "regression": pl.Float64}[task]
-    described = {"task": task, "label": "label", "numeric": names, "categorical": ["size"]}
-    if task == "multiclass":
-        described["classes"] = sorted(label.unique())
+    classes = tuple(sorted(label.unique())) if task == "multiclass" else ()
+    described = ModelColumns(task=task, label="label", numeric=tuple(names), categorical=("size",), classes=classes)
     return rows.with_columns(label.cast(dtype), event_timestamp=MOMENT), described
 
 
@@ -48,19 +48,19 @@ def cut(rows: pl.DataFrame, seed: int = 0) -> dict[str, pl.DataFrame]:
     return {"train": rows[:first], "validation": rows[first:second], "test": rows[second:]}
 
 
-def save(store: DatasetStore, splits: dict[str, pl.DataFrame], described: dict[str, Any]) -> str:
+def save(store: DatasetStore, splits: dict[str, pl.DataFrame], described: ModelColumns) -> str:
     """The dataset's version."""
-    manifest = {
-        **described,
-        "project": "parcels",
-        "feature_service": "parcels_v1",
-        "ranges": {name: [MOMENT.isoformat()] * 2 for name in splits},
-        "rows": {name: part.height for name, part in splits.items()},
-    }
+    manifest = Manifest.of(
+        described,
+        project="parcels",
+        feature_service="parcels_v1",
+        ranges={name: [MOMENT.isoformat()] * 2 for name in splits},
+        rows={name: part.height for name, part in splits.items()},
+    )
     return store.save("parcels", splits, manifest)
 
 
-def job_on(project: Project, registry: ModelRegistry, folder: Path, task: str, **changes: Any) -> TrainingJob:
+def job_on(project: Project, registry: ModelRegistry, folder: Path, task: Task, **changes: Any) -> TrainingJob:
     """A training of `project`'s model on the table of `task`; `changes` are the job's."""
     store = DatasetStore(str(folder))
     rows, described = table(task)

@@ -74,9 +74,9 @@ def require_consistent(registry: ModelRegistry, run_id: str, dataset: str) -> No
     run = registry.client.get_run(run_id)
     assert run.data.tags["fti.dataset_version"] == dataset
     assert run.data.tags["fti.study"].startswith(f"parcels-{dataset[:12]}-")
-    assert registry.run_bundle(run_id).info["dataset_version"] == dataset
+    assert registry.run_bundle(run_id).info.dataset_version == dataset
     evaluation = registry.evaluation(run_id)
-    assert (evaluation["run_id"], evaluation["dataset_version"]) == (run_id, dataset)
+    assert (evaluation.run_id, evaluation.dataset_version) == (run_id, dataset)
 
 
 def test_what_other_trainings_make_meanwhile_is_not_taken(

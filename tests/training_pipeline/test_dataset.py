@@ -107,10 +107,10 @@ def test_one_label_in_training_is_nothing_to_learn() -> None:
 def test_manifest_says_what_the_dataset_is(project: Project, saved: tuple[DatasetStore, str]) -> None:
     dataset = saved[0].load(saved[1])
     described = dataset.manifest
-    assert (described["numeric"], described["categorical"]) == (["load", "backlog"], ["weekday"])
-    assert described["rows"] == {name: rows.height for name, rows in dataset.splits.items()}
-    assert described["statistics"][1]["missing"] == pytest.approx(1 / 7, abs=0.01)
-    assert set(described["reference"]["features"]) == {"load", "backlog", "weekday"}
+    assert (described.numeric, described.categorical) == (("load", "backlog"), ("weekday",))
+    assert described.rows == {name: rows.height for name, rows in dataset.splits.items()}
+    assert described.statistics[1]["missing"] == pytest.approx(1 / 7, abs=0.01)
+    assert set(described.reference["features"]) == {"load", "backlog", "weekday"}
     assert metadata(saved[1], described)["num_features"] == 3
 
 

@@ -12,6 +12,7 @@ from fti.stores import Stores
 from fti.stores.dataset_store import DatasetStore
 from fti.stores.feature_store import FeatureStore
 from fti.stores.model_registry import ModelRegistry
+from fti.stores.records import Evaluation
 from training_pipeline.definitions import definitions
 from training_pipeline.job import TrainingJob, training_job
 from training_pipeline.launch import Launcher
@@ -84,10 +85,10 @@ def test_the_chain_ends_with_a_champion_and_doing_it_again_changes_nothing(proje
         ("roc_auc_reaches_floor", "log_loss_no_worse_than_champion", "roc_auc_reaches_floor_in_every_carrier"), True
     )
     champion = registry.champion("parcels")
-    metrics = registry.evaluation(champion.run_id)["metrics"]
+    metrics = registry.evaluation(champion.run_id).metrics
     assert metrics["challenger"]["roc_auc"] > 0.7 > metrics["prior"]["roc_auc"]
     assert metrics["challenger"]["roc_auc"] > metrics["baseline"]["roc_auc"] - 0.05
-    assert registry.bundle(champion).info["reference_predictions"]["overall"]["rows"] > 0
+    assert registry.bundle(champion).info.reference_predictions["overall"]["rows"] > 0
 
     assert materialize(project, stores, *CHAIN, launcher=InProcess()).success
     assert registry.champion("parcels") == champion
@@ -99,7 +100,7 @@ def test_the_chain_ends_with_a_champion_and_doing_it_again_changes_nothing(proje
     ).success
     second, previous = registry.champion("parcels"), registry.by_alias("parcels", "previous")
     assert (second.version, previous.version) == (2, 1)
-    assert "champion" in registry.evaluation(second.run_id)["metrics"]
+    assert "champion" in registry.evaluation(second.run_id).metrics
 
     strict = replace(project, gates=(Floor(metric="roc_auc", minimum=0.999),), model=replace(project.model, seed=100))
     failed = materialize(strict, stores, "challenger", "evaluation", "champion", launcher=InProcess())
@@ -123,8 +124,8 @@ def test_a_champion_that_changed_since_the_evaluation_is_not_overwritten(
             other, datasets, registry, dataset_version=datasets.latest("parcels"), params=project.model.params
         )
         runs.append(train(job, print).run_id)
-        evaluation = {"metrics": {"challenger": {}}, "gates": [], "champion_version": None, "dataset_version": "d"}
-        registry.log_evaluation(runs[-1], {**evaluation, "reference_predictions": {}})
+        evaluation = Evaluation(run_id=runs[-1], dataset_version="d", task="binary", metrics={"challenger": {}})
+        registry.log_evaluation(runs[-1], evaluation)
     assert promote_challenger(registry, "parcels", runs[0], reason="a", require_parity=nothing_to_compare)[1]
     with pytest.raises(ConflictError, match="the champion is version 1, not None"):
         promote_challenger(registry, "parcels", runs[1], reason="b", require_parity=nothing_to_compare)

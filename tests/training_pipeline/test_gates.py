@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -5,6 +6,8 @@ import polars as pl
 import pytest
 
 from fti.gate import Floor, NoWorseThanBaseline, NoWorseThanChampion, SliceFloor, require_measurable
+from fti.stores.records import Evaluation
+from fti.stores.target import Target
 from training_pipeline.evaluate import thinned
 from training_pipeline.gates import check_names, verdicts
 from training_pipeline.measure import (
@@ -23,23 +26,23 @@ GATES = (
 )
 
 
-def evaluation(**changes: Any) -> dict[str, Any]:
-    """An evaluation that passes every gate."""
-    return {
-        "metrics": {"challenger": {"roc_auc": 0.8, "log_loss": 0.4}, "champion": {"roc_auc": 0.8, "log_loss": 0.395}},
-        "champion_version": 3,
-        "champion_note": "",
-        "slices": [
-            {"column": "origin", "value": "EWR", "rows": 500, "roc_auc": 0.7},
-            {"column": "origin", "value": "LGA", "rows": 20, "roc_auc": 0.3},
-            {"column": "origin", "value": "JFK", "rows": 300, "roc_auc": None},
-        ],
-        **changes,
-    }
+PASSES = Evaluation(
+    run_id="r",
+    dataset_version="d",
+    task="binary",
+    metrics={"challenger": {"roc_auc": 0.8, "log_loss": 0.4}, "champion": {"roc_auc": 0.8, "log_loss": 0.395}},
+    champion_version=3,
+    slices=(
+        {"column": "origin", "value": "EWR", "rows": 500, "roc_auc": 0.7},
+        {"column": "origin", "value": "LGA", "rows": 20, "roc_auc": 0.3},
+        {"column": "origin", "value": "JFK", "rows": 300, "roc_auc": None},
+    ),
+)
+"""Passes every gate."""
 
 
 def answers(**changes: Any) -> list[tuple[bool, str]]:
-    return [(verdict.passed, verdict.description) for verdict in verdicts(GATES, evaluation(**changes))]
+    return [(verdict.passed, verdict.description) for verdict in verdicts(GATES, replace(PASSES, **changes))]
 
 
 def test_checks_are_statements_that_should_be_true() -> None:
@@ -85,7 +88,7 @@ def test_a_gate_that_makes_no_sense_is_refused() -> None:
 def against_baseline(metric: str, own: float | None, theirs: float | None, tolerance: float = 0.02) -> tuple[bool, str]:
     gate = NoWorseThanBaseline(metric=metric, tolerance=tolerance, relative=True)
     metrics = {"challenger": {metric: own}, "baseline": {metric: theirs}, "prior": {metric: 0.5}}
-    (verdict,) = verdicts([gate], evaluation(metrics=metrics))
+    (verdict,) = verdicts([gate], replace(PASSES, metrics=metrics))
     return verdict.passed, verdict.description
 
 
@@ -132,14 +135,14 @@ def test_one_class_leaves_ranks_undefined_and_the_rest_measured() -> None:
     binary = scores(np.ones(4, int), np.full(4, 0.25))
     assert (binary["roc_auc"], binary["pr_auc"]) == (None, None)
     assert binary["log_loss"] == pytest.approx(np.log(4))
-    several = scores(np.array(["b", "b"]), np.array([[0.2, 0.8], [0.6, 0.4]]), {"task": "multiclass", "classes": "ab"})
+    several = scores(np.array(["b", "b"]), np.array([[0.2, 0.8], [0.6, 0.4]]), Target("multiclass", ("a", "b")))
     assert several == {
         "macro_f1": pytest.approx(1 / 3),
         "accuracy": 0.5,
         "log_loss": pytest.approx(-np.log([0.8, 0.4]).mean()),
         "roc_auc": None,
     }
-    assert scores(np.ones(3), np.zeros(3), {"task": "regression"}) == {"rmse": 1.0, "mae": 1.0, "r2": None}
+    assert scores(np.ones(3), np.zeros(3), Target("regression")) == {"rmse": 1.0, "mae": 1.0, "r2": None}
 
 
 def test_scores_of_several_classes_are_scikit_learns() -> None:
@@ -148,7 +151,7 @@ def test_scores_of_several_classes_are_scikit_learns() -> None:
     random, classes = np.random.default_rng(2), ["a", "b", "c", "never"]
     labels = random.choice(classes[:3], 500)
     probabilities = random.dirichlet([1, 1, 1, 0.1], 500)
-    measured = scores(labels, probabilities, {"task": "multiclass", "classes": classes})
+    measured = scores(labels, probabilities, Target("multiclass", tuple(classes)))
     best = np.array(classes)[probabilities.argmax(1)]
     assert measured["macro_f1"] == pytest.approx(metrics.f1_score(labels, best, average="macro", zero_division=0))
     assert measured["accuracy"] == pytest.approx(metrics.accuracy_score(labels, best))
@@ -158,8 +161,8 @@ def test_scores_of_several_classes_are_scikit_learns() -> None:
 
 
 def test_the_prior_knows_the_training_labels_only() -> None:
-    assert prior(np.array([1.0, 2.0, 6.0]), 2, {"task": "regression"}).tolist() == [3.0, 3.0]
-    several = {"task": "multiclass", "classes": ["a", "b", "c"]}
+    assert prior(np.array([1.0, 2.0, 6.0]), 2, Target("regression")).tolist() == [3.0, 3.0]
+    several = Target("multiclass", ("a", "b", "c"))
     assert prior(np.array(["b", "a", "b", "b"]), 1, several).tolist() == [[0.25, 0.75, 0.0]]
 
 

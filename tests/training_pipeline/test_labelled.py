@@ -74,8 +74,8 @@ def test_every_split_gives_the_same_share(
 def test_the_manifest_and_the_card_say_so(project: Project, lake: Lake) -> None:
     splits = split(parcels(), project.dataset)
     described = manifest(project, VIEWS, splits, project.dataset, taken=0.25)
-    assert described["taken"] == 0.25
+    assert described.taken == 0.25
     assert "These are 25.0% of the labelled rows, drawn by a hash of their key" in card.data(described)
     whole = manifest(project, VIEWS, splits, project.dataset)
-    assert "taken" not in whole
+    assert whole.taken == 1.0
     assert "of the labelled rows" not in card.data(whole)

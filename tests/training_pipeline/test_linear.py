@@ -9,20 +9,21 @@ import torch
 
 from fti.stores.encoder import Encoder
 from fti.stores.model_bundle import ModelBundle, save_bundle
+from fti.stores.records import ModelColumns, ModelInfo
 from tests.training_pipeline.tables import cut, table
 from training_pipeline.datamodule import TabularData
 from training_pipeline.learn import Learned, learn
 from training_pipeline.linear import fit_line, start_of
 
 ROWS = 600
+INFO = ModelInfo(task="regression", label="label", numeric=("before", "noise"), categorical=())
 
 
 def learned_on(rows: pl.DataFrame) -> tuple[Learned, pl.DataFrame]:
     """A small model of the first 85 % of the rows, and the others."""
     first, second = int(0.7 * ROWS), int(0.85 * ROWS)
-    manifest = {"label": "label", "task": "regression", "numeric": ["before", "noise"], "categorical": []}
     splits = {"train": rows[:first], "validation": rows[first:second]}
-    encoder = Encoder.of(manifest, splits["train"])
+    encoder = Encoder.of(INFO, splits["train"])
     data = TabularData(splits, encoder, label="label", seed=1)
     params = {"trees": 60, "hidden": 16, "members": 2}
     network = "training_pipeline.model:TabularNetwork"
@@ -41,7 +42,7 @@ def test_a_series_that_rises_is_followed_beyond_what_training_has_seen(tmp_path:
     learned, future = learned_on(rows)
     assert learned.metrics["line_rest"] < 0.05
     assert learned.validation_loss < 0.001  # in units of the label, not of what the line leaves
-    save_bundle(tmp_path / "model", network=learned.model, encoder=learned.encoder, info={})
+    save_bundle(tmp_path / "model", network=learned.model, encoder=learned.encoder, info=INFO)
     predicted = ModelBundle.load(tmp_path / "model").predict(future)
     assert future["label"].min() > rows["label"][: int(0.7 * ROWS)].max()  # type: ignore[operator]
     assert r2(future["label"].to_numpy(), predicted) > 0.9
@@ -84,7 +85,7 @@ def test_a_few_rows_far_out_do_not_outvote_the_others(far: int, taken: bool) -> 
     before = random.uniform(0, 15, 1500)
     before[-far:] = random.uniform(15, 22, far)
     rows = pl.DataFrame({"before": before, "label": np.floor(before)})
-    described = {"label": "label", "task": "regression", "numeric": ["before"], "categorical": []}
+    described = ModelColumns(task="regression", label="label", numeric=("before",), categorical=())
     encoder = Encoder.of(described, rows[:1000])
     data = TabularData({"train": rows[:1000], "validation": rows[1000:]}, encoder, label="label", seed=1)
     assert (start_of(encoder, data, {"trees": 60}, seed=1) is not None) == taken

@@ -51,7 +51,7 @@ def test_a_model_of_ones_own_trains_and_answers(
     bundle = registry.run_bundle(result.run_id)
     test = job.datasets.load(job.dataset_version).splits["test"]
     predicted = bundle.predict(test)
-    assert gain(task, test["label"].to_numpy(), predicted, list(bundle.info["classes"])) > enough
+    assert gain(task, test["label"].to_numpy(), predicted, list(bundle.info.classes)) > enough
     np.testing.assert_allclose(bundle.predict(test[:1]), predicted[:1], rtol=1e-3, atol=1e-4)
     assert bundle.predict(test[:0]).shape == (0, *predicted.shape[1:])
     assert f"validation loss {result.validation_loss:.4f}" in lines[-1]
@@ -103,7 +103,7 @@ def test_an_estimator_that_takes_no_missing_numbers_says_what_to_do(
     job = job_on(project, registry, tmp_path, "regression")
     dataset = job.datasets.load(job.dataset_version)
     splits = {**dataset.splits, "train": dataset.splits["train"].with_columns(age=None)}
-    version = save(job.datasets, splits, dict(dataset.manifest))
+    version = save(job.datasets, splits, dataset.manifest)
     with pytest.raises(DataError, match=r"Ridge could not be fitted: Input X contains NaN.*SimpleImputer"):
         train(replace(job, build="sklearn.linear_model:Ridge", params={}, dataset_version=version), print)
 

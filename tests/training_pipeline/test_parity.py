@@ -10,6 +10,7 @@ from fti.projects.flights import project
 from fti.stores.dataset_store import TrainingDataset
 from fti.stores.feature_store import FeatureStore
 from fti.stores.lake import Lake
+from fti.stores.records import Manifest
 from training_pipeline.parity import differences, newest_entities, parity, verdict
 
 SERVICE = project.features.service
@@ -43,7 +44,8 @@ def store(tmp_path, tables):
 @pytest.fixture(scope="module")
 def entities(tables):
     rows = project.label.rows(tables).with_columns(event_timestamp=pl.col("sched_dep") - timedelta(hours=2))
-    dataset = TrainingDataset("v", {"test": rows.sample(fraction=1, shuffle=True, seed=1)}, {})
+    manifest = Manifest(task="binary", label=project.label.name, numeric=(), categorical=())
+    dataset = TrainingDataset("v", {"test": rows.sample(fraction=1, shuffle=True, seed=1)}, manifest)
     newest = newest_entities(dataset, [*project.service.request], 300)
     assert newest.height == 300
     assert newest["sched_dep"].min() > rows["sched_dep"].quantile(0.5)

@@ -10,6 +10,7 @@ import pytest
 from fti.errors import DataError
 from fti.stores.encoder import Encoder
 from fti.stores.model_bundle import ModelBundle, save_bundle
+from fti.stores.records import ModelInfo
 from training_pipeline.datamodule import TabularData
 from training_pipeline.learn import learn
 
@@ -64,15 +65,15 @@ def test_it_ends_with_a_model_that_answers(shape: str, tmp_path: Path) -> None:
     features = [name for name in rows.columns if name != "label"]
     categorical = [name for name in features if not rows[name].dtype.is_numeric()]
     task = {pl.Int8: "binary", pl.String: "multiclass", pl.Float64: "regression"}[rows["label"].dtype.base_type()]
-    manifest = {"label": "label", "task": task, "categorical": categorical}
-    manifest["numeric"] = [name for name in features if name not in categorical]
-    manifest["classes"] = sorted(rows["label"].unique()) if task == "multiclass" else []
-    encoder = Encoder.of(manifest, splits["train"])
+    numeric = tuple(name for name in features if name not in categorical)
+    classes = tuple(sorted(rows["label"].unique())) if task == "multiclass" else ()
+    info = ModelInfo(task=task, label="label", numeric=numeric, categorical=tuple(categorical), classes=classes)
+    encoder = Encoder.of(info, splits["train"])
     data = TabularData(splits, encoder, label="label", seed=1)
     network = "training_pipeline.model:TabularNetwork"
     learned = learn(encoder, data, build=network, params=PARAMS, seed=1, max_epochs=2)
     assert np.isfinite(learned.validation_loss)
-    save_bundle(tmp_path / "model", network=learned.model, encoder=encoder, info={})
+    save_bundle(tmp_path / "model", network=learned.model, encoder=encoder, info=info)
     predicted = ModelBundle.load(tmp_path / "model").predict(rows[second:])
     assert len(predicted) == rows.height - second
     assert np.isfinite(predicted).all()
@@ -90,4 +91,4 @@ def test_a_column_of_very_many_categories_keeps_the_frequent_ones() -> None:
 def test_a_dataset_without_features_is_refused() -> None:
     rows = pl.DataFrame({"label": [0, 1]})
     with pytest.raises(DataError, match="no features"):
-        Encoder.of({"label": "label", "numeric": [], "categorical": []}, rows)
+        Encoder.of(ModelInfo(task="binary", label="label", numeric=(), categorical=()), rows)

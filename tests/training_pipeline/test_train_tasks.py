@@ -31,8 +31,8 @@ def test_every_task_learns_and_its_bundle_answers(
     bundle = registry.run_bundle(train(job, print).run_id)
     dataset = job.datasets.load(job.dataset_version)
     test = dataset.splits["test"]
-    classes = list(dataset.manifest.get("classes", []))
-    assert (bundle.info["task"], bundle.info["classes"]) == (task, classes)
+    classes = list(dataset.manifest.classes)
+    assert (bundle.info.task, list(bundle.info.classes)) == (task, classes)
 
     predicted = bundle.predict(test)
     assert predicted.dtype == np.float64

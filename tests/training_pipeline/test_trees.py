@@ -12,6 +12,7 @@ from fti.project import Project
 from fti.stores.encoder import Encoder
 from fti.stores.model_bundle import BLOCK, ModelBundle, outputs_of, save_bundle
 from fti.stores.model_registry import ModelRegistry
+from fti.stores.records import ModelColumns, ModelInfo
 from tests.training_pipeline.tables import job_on
 from tests.training_pipeline.test_train_tasks import gain
 from training_pipeline.blend import LEAN, best_weight, blend, row_losses
@@ -41,8 +42,8 @@ def test_a_saved_model_answers_as_before_also_for_categories_that_are_new(task: 
     labels = {"binary": (score > 1).astype(np.int8), "regression": score}
     labels["multiclass"] = np.array(["none", "low", "mid", "high"])[np.digitize(score, [0, 1, 2])]
     frame = frame.with_columns(label=pl.Series(labels[task]))
-    described = {"task": task, "label": "label", "numeric": list("abcd"), "categorical": ["e", "f"]}
-    described["classes"] = sorted(frame["label"].unique()) if task == "multiclass" else []
+    classes = tuple(sorted(frame["label"].unique())) if task == "multiclass" else ()
+    described = ModelInfo(task=task, label="label", numeric=tuple("abcd"), categorical=("e", "f"), classes=classes)
     splits = {"train": frame[:1000], "validation": frame[1000:]}
     encoder = Encoder.of(described, splits["train"])
     data = TabularData(splits, encoder, label="label", seed=1)
@@ -51,9 +52,9 @@ def test_a_saved_model_answers_as_before_also_for_categories_that_are_new(task: 
     asked = frame.with_columns(pl.when(pl.int_range(pl.len()) % 3 == 0).then(pl.lit("new")).otherwise("e").alias("e"))
     for weight in (0.4, 1):
         network = TabularNetwork(encoder, {"hidden": 8})
-        model = ModelBundle(encoder, {}, blend(network.eval(), booster, weight))
+        model = ModelBundle(encoder, described, blend(network.eval(), booster, weight))
         folder = tmp_path / str(weight)
-        save_bundle(folder, network=model.model, encoder=encoder, info={})
+        save_bundle(folder, network=model.model, encoder=encoder, info=described)
         saved = ModelBundle.load(folder)
         for part in (slice(0, 1), slice(0, 300), slice(0, 0)):
             np.testing.assert_allclose(saved.predict(asked[part]), model.predict(asked[part]), atol=1e-6)
@@ -62,7 +63,7 @@ def test_a_saved_model_answers_as_before_also_for_categories_that_are_new(task: 
 def test_a_class_that_training_has_not_seen_is_unlikely_and_not_impossible() -> None:
     rows, score = rows_with_everything()
     splits = {"train": pl.DataFrame({"a": rows[:, 0], "label": np.where(score > 1, "b", "d")})}
-    described = {"task": "multiclass", "label": "label", "numeric": ["a"], "categorical": [], "classes": list("abcd")}
+    described = ModelColumns(task="multiclass", label="label", numeric=("a",), categorical=(), classes=tuple("abcd"))
     encoder = Encoder.of(described, splits["train"])
     labels = encoder.target.encode(splits["train"]["label"])
     booster = boost(encoder, (encoder.encode(splits["train"]), labels), params={"trees": 20}, seed=0)
@@ -86,7 +87,7 @@ def test_trees_beside_the_network_are_trained_recorded_and_served(
     bundle = registry.run_bundle(result.run_id)
     test = job.datasets.load(job.dataset_version).splits["test"]
     predicted = bundle.predict(test)
-    assert gain(task, test["label"].to_numpy(), predicted, list(bundle.info["classes"])) > enough
+    assert gain(task, test["label"].to_numpy(), predicted, list(bundle.info.classes)) > enough
     np.testing.assert_allclose(bundle.predict(test[:1]), predicted[:1], rtol=1e-4, atol=1e-5)
 
 
@@ -97,7 +98,7 @@ def test_what_serves_has_learnt_from_the_validation_rows_too() -> None:
     frame = pl.DataFrame(rows[:, :4], schema=list("abcd")).with_columns(
         season=pl.Series(season), label=pl.Series(score + 3 * (np.array(season) == "new"))
     )
-    described = {"task": "regression", "label": "label", "numeric": list("abcd"), "categorical": ["season"]}
+    described = ModelColumns(task="regression", label="label", numeric=tuple("abcd"), categorical=("season",))
     splits = {"train": frame[:800], "validation": frame[800:]}
     encoder = Encoder.of(described, splits["train"])
     answers = []
@@ -149,7 +150,8 @@ def test_few_validation_rows_of_another_kind_do_not_keep_the_trees_that_serve_sm
     x = random.normal(size=600)
     rows = pl.DataFrame({"x": x, "label": np.sin(4 * x)})
     splits = {"train": rows[:400], "validation": rows[400:].with_columns(label=pl.lit(9.0)), "test": rows[:0]}
-    encoder = Encoder.of({"numeric": ["x"], "categorical": [], "label": "label", "task": "regression"}, splits["train"])
+    described = ModelColumns(task="regression", label="label", numeric=("x",), categorical=())
+    encoder = Encoder.of(described, splits["train"])
     data = TabularData(splits, encoder, label="label", seed=0)
     for most, served in ((300, 100), (40, 40)):
         trees = trees_of(encoder, data, {"trees": most}, 0)
