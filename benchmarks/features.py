@@ -15,11 +15,11 @@ from typing import Any
 
 import polars as pl
 
-from feature_pipeline.ingest import read_valid, write_source
-from feature_pipeline.transform import judge_views, make_features, raw_tables, write_features
+from feature_pipeline.batch.ingest import read_valid, write_source
+from feature_pipeline.batch.transform import judge_views, make_features, raw_tables, write_features
 from fti.projects.flights import project
-from fti.stores.feature_store import FeatureStore
-from fti.stores.lake import Lake
+from fti.stores.features.store import FeatureStore
+from fti.stores.lake.store import Lake
 
 REPO = Path(__file__).parents[1] / "feature_repo"
 SERVICE = project.features.service

@@ -1,11 +1,11 @@
-"""The model for tables beside the yardstick, scikit-learn's HistGradientBoosting with its defaults, on the same rows.
+"""The model for tables beside the baseline, scikit-learn's HistGradientBoosting with its defaults, on the same rows.
 
     python -m benchmarks.model_quality                              tables that installed packages ship
     python -m benchmarks.model_quality titanic.csv:survived ...     your own: FILE:LABEL[:TIME[:LEFT_OUT,...]]
 
 With TIME the rows are cut in its order, otherwise at random. Text that hardly ever repeats is left out.
 
-One JSON line per table: metric of both sides on unseen rows, `ratio` (1.02: 2 % better than the yardstick) and seconds.
+One JSON line per table: metric of both sides on unseen rows, `ratio` (1.02: 2 % better than the baseline) and seconds.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import numpy as np
 import polars as pl
 from sklearn import metrics
 
-from fti.stores.dataset_store import TrainingDataset
-from fti.stores.records import Manifest, ModelInfo
-from training_pipeline import baseline
+from fti.model.records import Manifest, ModelInfo
+from fti.stores.datasets.store import TrainingDataset
+from training_pipeline.models import baseline
 
 TEXT = (pl.String, pl.Boolean, pl.Categorical)
 MAX_CLASSES = 30
@@ -105,10 +105,10 @@ def measure(dataset: TrainingDataset, predicted: np.ndarray) -> dict[str, float]
 
 def compare(dataset: TrainingDataset, seed: int, overrides: dict[str, Any]) -> dict[str, Any]:
     """Both sides on one dataset."""
-    from fti import tabular
-    from fti.stores.encoder import Encoder
-    from training_pipeline.datamodule import TabularData
-    from training_pipeline.learn import learn
+    from fti.model.encoder import Encoder
+    from fti.tables import tabular
+    from training_pipeline.fitting.datamodule import TabularData
+    from training_pipeline.fitting.learn import learn
 
     began = time.perf_counter()
     beside = measure(dataset, baseline.fit_and_predict(dataset, seed))
@@ -116,7 +116,7 @@ def compare(dataset: TrainingDataset, seed: int, overrides: dict[str, Any]) -> d
     params = {**tabular.DEFAULTS, **overrides}
     encoder = Encoder.of(dataset.manifest, dataset.splits["train"])
     data = TabularData(dataset.splits, encoder, label=dataset.manifest.label, seed=seed)
-    build = "training_pipeline.model:TabularNetwork"
+    build = "training_pipeline.models.network:TabularNetwork"
     learned = learn(encoder, data, build=build, params=params, seed=seed, max_epochs=tabular.MAX_EPOCHS)
     ours = measure(dataset, learned.bundle(ModelInfo.of(dataset.manifest)).predict(dataset.splits["test"]))
     task, (metric, *_) = dataset.manifest.task, ours
@@ -128,11 +128,11 @@ def compare(dataset: TrainingDataset, seed: int, overrides: dict[str, Any]) -> d
         "columns": dataset.manifest.num_features,
         "metric": metric,
         "model": round(ours[metric], 5),
-        "yardstick": round(beside[metric], 5),
+        "baseline": round(beside[metric], 5),
         "ratio": round(ratio, 4),
         "log_loss": [round(side["log_loss"], 4) for side in (ours, beside) if "log_loss" in side],
         "seconds": round(time.perf_counter() - middle, 1),
-        "yardstick_seconds": round(middle - began, 1),
+        "baseline_seconds": round(middle - began, 1),
         **{name: round(value, 4) for name, value in learned.metrics.items()},
     }
 

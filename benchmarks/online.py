@@ -30,12 +30,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fti.stores.feature_store import FeatureStore
+from fti.stores.features.store import FeatureStore
 
 DRIVERS, VIEWS, FEATURES = 10_000, 3, 10
 SERVICE = "drivers_v1"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-OURS = "fti.stores.online_store.PackedOnlineStore"
+OURS = "fti.stores.features.online.store.PackedOnlineStore"
 FRAME = {"as_series": False}
 ROUNDS = {1: 2000, 100: 300}
 FEAST_ROUNDS = {1: 300, 100: 40}
@@ -105,7 +105,7 @@ def feature_store(folder: Path, online: dict[str, Any]) -> Any:
         "project": "bench",
         "provider": "local",
         "registry": {"registry_type": "sql", "path": f"sqlite:///{folder}/registry.db", "cache_ttl_seconds": 3600},
-        "offline_store": {"type": "fti.stores.offline_store.PolarsOfflineStore", "root": str(folder)},
+        "offline_store": {"type": "fti.stores.features.offline.store.PolarsOfflineStore", "root": str(folder)},
         "online_store": online,
         "entity_key_serialization_version": 3,
     }

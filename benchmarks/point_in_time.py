@@ -37,8 +37,8 @@ VIEWS, FEATURES = 3, 5
 START, DAYS, TTL = datetime(2024, 1, 1, tzinfo=UTC), 365, timedelta(days=90)
 MEMORY_ROWS, LIMIT_MIB = 10_000_000, 3 * 1024
 STORES = {
-    "fti_layout": "fti.stores.offline_store.PolarsOfflineStore",
-    "fti_plain": "fti.stores.offline_store.PolarsOfflineStore",
+    "fti_layout": "fti.stores.features.offline.store.PolarsOfflineStore",
+    "fti_plain": "fti.stores.features.offline.store.PolarsOfflineStore",
     "polars": "",
     "feast_duckdb": "duckdb",
     "feast_file": "dask",
@@ -110,8 +110,8 @@ def by_feast(folder: Path, side: str) -> tuple[Callable[[], pl.DataFrame], dict[
     if not side.startswith("fti"):
         frame = asked.to_pandas()
         return lambda: store.get_historical_features(frame, refs).to_df(), {}
-    from fti.stores import point_in_time
-    from fti.stores.offline_store import history_of
+    from fti.stores.features.offline import point_in_time
+    from fti.stores.features.offline.store import history_of
 
     notes: dict[str, float] = {}
     shutil.rmtree(folder / "sources" / ".layout", ignore_errors=True)

@@ -51,7 +51,7 @@ def request_bodies(home: Path, project_name: str | None, number: int = 2000) -> 
     """Real requests of the last days in the lake, as JSON bodies."""
     import polars as pl
 
-    from fti.loading import load_projects
+    from fti.project.loading import load_projects
     from fti.settings import Settings
     from fti.stores import open_stores
 
@@ -71,7 +71,7 @@ def service(home: str, project: str | None) -> Iterator[tuple[int, float]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "inference_pipeline.service", "--port", str(port)]
+    command = [sys.executable, "-m", "inference_pipeline.serving.service", "--port", str(port)]
     begun = time.perf_counter()
     process = subprocess.Popen(
         command + (["--project", project] if project else []),

@@ -23,12 +23,12 @@ from typing import Any
 
 import httpx
 
-from feature_pipeline.ingest import write_source
+from feature_pipeline.batch.ingest import write_source
+from feature_pipeline.batch.transform import make_features, raw_tables
 from feature_pipeline.stream.checkpoint import Checkpoint
 from feature_pipeline.stream.consumer import checkpoint_of
-from feature_pipeline.transform import make_features, raw_tables
+from fti.local.servers import free_port
 from fti.projects.flights import project
-from fti.servers import free_port
 from fti.settings import Settings
 from fti.stores import open_stores
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fti.new.profile import profile
-from fti.new.tables import open_table
+from fti.new.profile.profiler import profile
+from fti.new.profile.tables import open_table
 
 BATCH = 1_000_000
 

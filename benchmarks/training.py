@@ -17,13 +17,13 @@ import pytorch_lightning as L
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from fti.stores.encoder import Encoder
-from fti.stores.model_registry import ModelRegistry
-from training_pipeline.datamodule import Batch, SliceLoader, TabularData, tensors
-from training_pipeline.fit import fit, quiet
-from training_pipeline.model import TabularNetwork
-from training_pipeline.recorder import Recorder
-from training_pipeline.threads import num_threads
+from fti.model.encoder import Encoder
+from fti.stores.registry.registry import ModelRegistry
+from training_pipeline.fitting.datamodule import Batch, SliceLoader, TabularData, tensors
+from training_pipeline.fitting.fit import fit, quiet
+from training_pipeline.fitting.recorder import Recorder
+from training_pipeline.fitting.threads import num_threads
+from training_pipeline.models.network import TabularNetwork
 
 FEATURES, BATCH, EPOCHS = 90, 2048, 4
 

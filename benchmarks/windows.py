@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from fti.windows import Statistic, rolling_statistics, window_names
+from fti.views.windows import Statistic, rolling_statistics, window_names
 
 WINDOWS = ("1d", "7d", "30d")
 STATISTICS: dict[str, Statistic] = {

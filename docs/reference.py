@@ -1,4 +1,4 @@
-"""Writes docs/reference.md from docstrings of fti/project.py, fti/service.py, fti/table.py, fti/gate.py and others.
+"""Writes docs/reference.md from the docstrings of the declaration, its sources, service, tables and gates.
 
 python docs/reference.py [--check]
 """
@@ -16,13 +16,13 @@ HEAD = """# Reference
 Made by `docs/reference.py` from the docstrings; change those. `fti/projects/flights.py` is a whole project to look at.
 """
 PARTS = {
-    "project.py": "A project says what a use case is: `from fti.project import Project`. Its parts are frozen values.",
-    "view.py": "A feature view as a value: `from fti.project import View`.",
-    "windows.py": "Rolling statistics of a view: `from fti.windows import Rolling`.",
-    "service.py": "What is asked of a project, and how fresh its features must be: `from fti.project import Service`.",
-    "source.py": "Where raw rows come from: `from fti.project import Source, expect`.",
-    "table.py": "One table as a source, as `fti new` writes it: `from fti.table import Column, Table`.",
-    "gate.py": "Gates say what a challenger must show: `from fti.gate import Floor`.",
+    "project/declaration.py": "What a use case is: `from fti.project import Project`. Its parts are frozen values.",
+    "views/view.py": "A feature view as a value: `from fti.project import View`.",
+    "views/windows.py": "Rolling statistics of a view: `from fti.views.windows import Rolling`.",
+    "project/service.py": "What is asked, and how fresh features must be: `from fti.project import Service`.",
+    "project/source.py": "Where raw rows come from: `from fti.project import Source, expect`.",
+    "tables/table.py": "One table as a source, as `fti new` writes it: `from fti.tables.table import Column, Table`.",
+    "project/gate.py": "Gates say what a challenger must show: `from fti.project.gate import Floor`.",
     "settings.py": "Settings say where things run. Each is an environment variable, or a line of `.env`.",
 }
 

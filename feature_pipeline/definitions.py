@@ -5,12 +5,12 @@ from typing import Any
 
 import dagster as dg
 
-from feature_pipeline.expectations import check_expectations
-from feature_pipeline.ingest import raw_asset
-from feature_pipeline.late import late_data_sensor
-from feature_pipeline.materialize import online_features_asset
+from feature_pipeline.batch.expectations import check_expectations
+from feature_pipeline.batch.ingest import raw_asset
+from feature_pipeline.batch.late import late_data_sensor
+from feature_pipeline.batch.materialize import online_features_asset
+from feature_pipeline.batch.transform import features_asset
 from feature_pipeline.stream import compact
-from feature_pipeline.transform import features_asset
 from fti.project import Project
 
 DAILY_HOUR_UTC = 1

@@ -1,6 +1,6 @@
 """FTI: one declaration of a use case, three pipelines (feature, training, inference).
 
-`from fti import Project, Source, train`: the words of a declaration, and the stages as functions (see `fti.api`).
+`from fti import Project, Source, train`: the words of a declaration, and the stages as functions (see `fti.stages`).
 Nothing is imported before it is asked for.
 """
 
@@ -10,8 +10,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fti.api import evaluate, load_project, make_dataset, make_features, predict, read_raw, train
-    from fti.gate import Floor, NoWorseThanBaseline, NoWorseThanChampion, SliceFloor
     from fti.project import (
         Dataset,
         Expectation,
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
         Source,
         expect,
     )
+    from fti.project.gate import Floor, NoWorseThanBaseline, NoWorseThanChampion, SliceFloor
+    from fti.stages import evaluate, load_project, make_dataset, make_features, predict, read_raw, train
 
 __all__ = [
     "Dataset",
@@ -52,14 +52,14 @@ __all__ = [
     "read_raw",
     "train",
 ]
-HOMES = ("fti.project", "fti.gate")
-"""Modules of the declaration's words; the stages are in `fti.api`, which imports polars."""
+HOMES = ("fti.project", "fti.project.gate")
+"""Modules of the declaration's words; the stages are in `fti.stages`, which imports polars."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'fti' has no attribute {name!r}")
-    for home in (*HOMES, "fti.api"):
+    for home in (*HOMES, "fti.stages"):
         module = importlib.import_module(home)
         if name in vars(module):
             return vars(module)[name]

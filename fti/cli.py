@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     logging.captureWarnings(True)  # what one library thinks of another is not for this terminal
     logging.getLogger("py.warnings").addHandler(logging.NullHandler())
-    logging.getLogger("fti.loading").addHandler(FirstLine())
+    logging.getLogger("fti.project.loading").addHandler(FirstLine())
     try:
         app(argv, prog_name="fti")
     except SystemExit as end:  # Typer always ends so
@@ -103,7 +103,7 @@ Version = Annotated[str, typer.Argument(help="a version, or the beginning of one
 def check(
     project: Project, quick: Annotated[bool, typer.Option("--quick", help="fewer rows, half a minute")] = False
 ) -> None:
-    from fti.loading import find_project
+    from fti.project.loading import find_project
     from fti.settings import Settings
     from fti.testing import show
 
@@ -119,7 +119,7 @@ def run(
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="also make what is made already")] = False,
 ) -> None:
-    from fti.run import run
+    from fti.operations.run import run
     from fti.settings import Settings
 
     run(Settings(), project, num_trials=trials, again=again)
@@ -127,8 +127,8 @@ def run(
 
 @command(app, "start Dagster, MLflow, the prediction and the ingest services")
 def up() -> None:
-    from fti import servers
-    from fti.loading import load
+    from fti.local import servers
+    from fti.project.loading import load
     from fti.settings import Settings
 
     settings = Settings()
@@ -150,7 +150,7 @@ def up() -> None:
 
 @command(app, "stop what was started")
 def down() -> None:
-    from fti import servers
+    from fti.local import servers
     from fti.settings import Settings
 
     settings = Settings()
@@ -163,7 +163,7 @@ def down() -> None:
 
 @command(app, "what runs, what is in the stores, who is champion")
 def status() -> None:
-    from fti import report
+    from fti.operations import status as report
     from fti.settings import Settings
 
     report.print_status(Settings())
@@ -174,7 +174,7 @@ def demo(
     weeks: Annotated[int, typer.Option(parser=_at_least_one, metavar="NUMBER", help="weeks to replay at most")] = 7,
     share: Annotated[float, typer.Option(parser=_share, metavar="SHARE", help="share of the requests to replay")] = 1.0,
 ) -> None:
-    from fti.demo import run
+    from fti.operations.demo import run
     from fti.settings import Settings
 
     run(Settings(), weeks=weeks, share=share)
@@ -182,7 +182,7 @@ def demo(
 
 @command(app, "compare the features in the code with what is deployed; exit status 2 when they differ, 1 on a mistake")
 def plan(as_json: Json = False) -> None:
-    from fti.plan import run
+    from fti.operations.plan import run
     from fti.settings import Settings
 
     raise typer.Exit(run(Settings(), as_json=as_json))
@@ -202,7 +202,7 @@ def backfill(
     again: Annotated[bool, typer.Option("--again", help="also make the days that are done")] = False,
     changed: Annotated[bool, typer.Option("--changed", help="read no source: only days whose inputs changed")] = False,
 ) -> None:
-    from fti.backfill import run
+    from fti.operations.backfill import run
     from fti.settings import Settings
 
     span = None if changed else (first, last)
@@ -215,7 +215,7 @@ def lineage(
     project: Annotated[str, typer.Option(help="the model's project, where there are several")] = "",
     as_json: Json = False,
 ) -> None:
-    from fti.lineage import run
+    from fti.operations.lineage import run
     from fti.settings import Settings
 
     raise typer.Exit(run(Settings(), model, project, as_json=as_json))
@@ -225,7 +225,7 @@ def lineage(
 def catalog(
     out: Annotated[Path | None, typer.Option(help="folder of index.html (default: catalog in FTI_HOME)")] = None,
 ) -> None:
-    from fti.catalog import write
+    from fti.operations.catalog import write
     from fti.settings import Settings
 
     settings = Settings()
@@ -238,7 +238,7 @@ app.add_typer(dataset, name="dataset", help=DATASETS, short_help=DATASETS)
 
 @command(dataset, "every version, newest first", "list")
 def list_versions(as_json: Json = False) -> None:
-    from fti import datasets
+    from fti.operations import datasets
     from fti.settings import Settings
 
     raise typer.Exit(datasets.list_versions(Settings(), as_json=as_json))
@@ -246,7 +246,7 @@ def list_versions(as_json: Json = False) -> None:
 
 @command(dataset, "rows, ranges, views and statistics of one version")
 def show(version: Version, as_json: Json = False) -> None:
-    from fti import datasets
+    from fti.operations import datasets
     from fti.settings import Settings
 
     raise typer.Exit(datasets.show(Settings(), version, as_json=as_json))
@@ -254,7 +254,7 @@ def show(version: Version, as_json: Json = False) -> None:
 
 @command(dataset, "bring a version here from the remote")
 def pull(version: Version, to: Annotated[str, typer.Option(help="copy its files into this new folder")] = "") -> None:
-    from fti import datasets
+    from fti.operations import datasets
     from fti.settings import Settings
 
     raise typer.Exit(datasets.pull(Settings(), version, to))
@@ -262,7 +262,7 @@ def pull(version: Version, to: Annotated[str, typer.Option(help="copy its files 
 
 @command(dataset, "what differs between two versions")
 def diff(old: Version, new: Version, as_json: Json = False) -> None:
-    from fti import datasets
+    from fti.operations import datasets
     from fti.settings import Settings
 
     raise typer.Exit(datasets.diff(Settings(), old, new, as_json=as_json))

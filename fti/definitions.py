@@ -9,8 +9,8 @@ import dagster as dg
 import feature_pipeline.definitions
 import inference_pipeline.definitions
 import training_pipeline.definitions
-from fti.loading import Broken, load
 from fti.project import Project
+from fti.project.loading import Broken, load
 from fti.settings import Settings
 from fti.stores import open_stores
 

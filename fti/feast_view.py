@@ -11,9 +11,9 @@ from feast.types import Array, Bool, Bytes, FeastType, Float32, Float64, Int32, 
 
 from fti.errors import DataError
 from fti.project import Project
-from fti.stores.online.types import polars_type
+from fti.stores.features.online.types import polars_type
 from fti.times import TIME
-from fti.view import View, make_views
+from fti.views.view import View, make_views
 
 TYPES: tuple[FeastType, ...] = (Bool, Bytes, Float32, Float64, Int32, Int64, String, UnixTimestamp)
 

@@ -1,14 +1,17 @@
-"""Files that are there whole or not at all: written aside, then renamed."""
+"""Files that are there whole or not at all: written aside, then renamed. And locks, which end with their process."""
 
 from __future__ import annotations
 
 import json
 import os
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+POLL_SECONDS = 0.05
 
 
 @contextmanager
@@ -64,3 +67,29 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def file_lock(path: Path, *, waiting: Callable[[], bool] = lambda: True) -> Iterator[bool]:
+    """Hold the lock `path` among the processes of this machine; whether it is held.
+
+    While somebody else holds it, `waiting` is asked again and again whether to go on waiting.
+    """
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    own = FileLock(path, thread_local=False)
+    held = False
+    while not held:
+        try:
+            own.acquire(timeout=0)
+            held = True
+        except Timeout:
+            if not waiting():
+                break
+            time.sleep(POLL_SECONDS)
+    try:
+        yield held
+    finally:
+        if held:
+            own.release()

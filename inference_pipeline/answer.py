@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, Field, create_model
 
 from fti.project import Project
-from inference_pipeline.request import Problem
+from inference_pipeline.serving.request import Problem
 
 
 class Flags(BaseModel):

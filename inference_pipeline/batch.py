@@ -7,19 +7,19 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from fti import prediction
 from fti.errors import NotReadyError
-from fti.labels import label_rows
+from fti.model import prediction
+from fti.model.bundle import ModelBundle
+from fti.model.target import typed_label
 from fti.project import Project
-from fti.stores.feature_store import FeatureStore
-from fti.stores.lake import Lake
-from fti.stores.model_bundle import ModelBundle
-from fti.stores.model_registry import ModelRegistry, ModelVersion
-from fti.stores.prediction_log import PredictionLog
-from fti.stores.target import typed_label
+from fti.project.labels import label_rows
+from fti.stores.features.store import FeatureStore
+from fti.stores.lake.store import Lake
+from fti.stores.predictions.log import PredictionLog
+from fti.stores.registry.registry import ModelRegistry, ModelVersion
 from fti.times import TIME
-from inference_pipeline.drift_window import window_end
-from inference_pipeline.predict import at_prediction_time, score
+from inference_pipeline.monitoring.window import window_end
+from inference_pipeline.serving.predict import at_prediction_time, score
 
 GROUP = "inference_pipeline"
 SHOWN_CLASSES = 20

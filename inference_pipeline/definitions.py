@@ -4,8 +4,8 @@ import dagster as dg
 
 from fti.project import Project
 from inference_pipeline.batch import GROUP, labels_asset, predictions_asset
-from inference_pipeline.drift import drift_asset
-from inference_pipeline.retrain import retrain_sensor
+from inference_pipeline.monitoring.drift import drift_asset
+from inference_pipeline.monitoring.retrain import retrain_sensor
 
 HOURLY = "7 * * * *"
 

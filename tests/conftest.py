@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fti.servers import free_port
+from fti.local.servers import free_port
 from fti.settings import Settings
 from fti.storage.blobs import Blobs, open_blobs
 from tests.postgres_server import new_database, postgres_server
@@ -65,7 +65,7 @@ def loop_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings
 @pytest.fixture(scope="session")
 def loop(loop_settings: Settings) -> dict[str, Any]:
     """Figures of `fti demo` on the small project: two weeks of thinned traffic, with a drift after the first."""
-    from fti.demo import run
+    from fti.operations.demo import run
 
     run(loop_settings, weeks=2, share=0.15)
     figures: dict[str, Any] = json.loads((loop_settings.root / "demo.json").read_text())

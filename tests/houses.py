@@ -8,8 +8,8 @@ from feast import Entity, FeatureService, FeatureView, Field, FileSource
 from feast.types import Float64, Int64, String
 from feast.value_type import ValueType
 
-from fti.gate import Gate, NoWorseThanBaseline
 from fti.project import Dataset, Features, Label, Model, Monitor, Project, RequestField, Service, Source, Task, View
+from fti.project.gate import Gate, NoWorseThanBaseline
 from fti.times import UTC_TIME
 
 MOMENT = datetime(2000, 1, 1, tzinfo=UTC)

@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from training_pipeline.job import TrainingJob
-from training_pipeline.train import train
+from training_pipeline.fitting.train import train
+from training_pipeline.launching.job import TrainingJob
 
 
 class InProcess:

@@ -4,7 +4,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from fti.stores.model_registry import ModelRegistry
+from fti.stores.registry.registry import ModelRegistry
 
 
 @cache

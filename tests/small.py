@@ -3,8 +3,8 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from fti.gate import Floor, NoWorseThanChampion
 from fti.project import Dataset
+from fti.project.gate import Floor, NoWorseThanChampion
 from fti.projects.flights import project as flights
 
 project = replace(

@@ -10,17 +10,17 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from feature_pipeline.ingest import ingest
-from feature_pipeline.transform import make_features, write_features
-from feature_pipeline.validate import Rules, judge
-from fti.catalog import write
-from fti.catalog.contents import Entry, entry
-from fti.catalog.page import page
+from feature_pipeline.batch.ingest import ingest
+from feature_pipeline.batch.transform import make_features, write_features
+from feature_pipeline.batch.validate import Rules, judge
 from fti.cli import main
+from fti.operations.catalog import write
+from fti.operations.catalog.contents import Entry, entry
+from fti.operations.catalog.page import page
 from fti.projects.flights import project as flights
 from fti.settings import Settings
 from fti.stores import open_stores
-from fti.stores.model_registry import ModelVersion
+from fti.stores.registry.registry import ModelVersion
 
 START, END = datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 1, 4, tzinfo=UTC)
 EVIL = "<script>alert('x')</script>\"&"

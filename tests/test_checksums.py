@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fti import checksums
-from fti.checksums import SUMS, aside_checked, require_whole
 from fti.errors import DataError
+from fti.storage import checksums
+from fti.storage.checksums import SUMS, aside_checked, require_whole
 
 
 def put(path: Path, content: bytes) -> None:

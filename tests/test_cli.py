@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fti import servers
 from fti.cli import main
 from fti.errors import FtiError
+from fti.local import servers
 from fti.settings import Settings
 
 HEAVY = {"dagster", "feast", "mlflow", "torch", "polars", "pandas", "evidently", "great_expectations", "bentoml"}

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fti import drift
+from fti.model import drift
 
 ROWS = 12_000
 

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from feature_pipeline.chunks import chunks
-from fti import cli, report
+from feature_pipeline.batch.chunks import chunks
+from fti import cli
 from fti.errors import DataError, machine_fault
+from fti.operations import status as report
 from fti.projects.flights import project
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from fti.dagster_home import dagster_home
+from fti.local.dagster_home import dagster_home
 from fti.settings import Settings
 from tests.postgres_server import new_database
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from fti.errors import DataError
-from fti.fingerprint import fingerprint
+from fti.versions.fingerprint import fingerprint
 
 INF, NAN = float("inf"), float("nan")
 STRUCT = pl.Struct({"a": pl.Float64})

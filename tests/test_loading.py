@@ -11,7 +11,7 @@ import pytest
 from fti.cli import main
 from fti.definitions import build
 from fti.errors import NotReadyError
-from fti.loading import add_folders, find_project, load, load_projects
+from fti.project.loading import add_folders, find_project, load, load_projects
 from fti.settings import Settings
 
 GOOD = """

@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from fti.dagster_home import dagster_home
+from fti.local.dagster_home import dagster_home
 from fti.settings import Settings
 from fti.stores import open_stores
 
@@ -59,7 +59,7 @@ def test_metrics_come_from_rows_after_training(loop: dict[str, Any]) -> None:
 
 
 def test_a_second_run_does_nothing_again(loop: dict[str, Any], loop_settings: Settings) -> None:
-    from fti.demo import run
+    from fti.operations.demo import run
 
     stores = open_stores(loop_settings)
     before, runs_before = stores.prediction_log.read("flights"), num_runs(loop_settings)

@@ -10,15 +10,16 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from fti import cli, datasets
-from fti.dagster_home import dagster_home
+from fti import cli
 from fti.errors import ChangeError, DataError, NotReadyError
-from fti.lineage import changed_periods, find_version, lineage, tree
-from fti.plan import plan
+from fti.local.dagster_home import dagster_home
+from fti.operations import datasets
+from fti.operations.lineage import changed_periods, find_version, lineage, tree
+from fti.operations.plan import plan
 from fti.settings import Settings
 from fti.stores import Stores, open_stores
-from fti.stores.feature_store import FeatureStore
-from fti.versions import services_of, view_versions
+from fti.stores.features.store import FeatureStore
+from fti.versions.views import services_of, view_versions
 from tests.small import project
 from tests.views import with_view
 
@@ -175,7 +176,7 @@ def test_mlflow_has_the_same_links(stores: Stores) -> None:
     version = registry.champion("flights")
     run = registry.client.get_run(version.run_id)
     manifest = stores.dataset_store.manifest(version.tags["dataset_version"])
-    expected = {f"fti.view.{view}": found for view, found in view_versions(project).items()}
+    expected = {f"fti.views.view.{view}": found for view, found in view_versions(project).items()}
     expected |= {"fti.feature_service": "delay_model_v1", "fti.service_version": manifest.versions["delay_model_v1"]}
     assert expected.items() <= run.data.tags.items()
     assert expected.items() <= version.tags.items()

@@ -11,10 +11,10 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from fti import servers
-from fti.dagster_home import dagster_home
 from fti.definitions import build
-from fti.loading import load_projects
+from fti.local import servers
+from fti.local.dagster_home import dagster_home
+from fti.project.loading import load_projects
 from fti.settings import Settings
 from fti.stores import open_stores
 

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from fti import servers
+from fti.local import servers
 from fti.settings import Settings
 from fti.storage.sql import transaction
 from fti.stores import open_stores
-from fti.stores.log_upload import LogUpload
+from fti.stores.predictions.upload import LogUpload
 from tests import team
 from tests.redis_server import redis_server
 
 pytestmark = [pytest.mark.loop, pytest.mark.process, pytest.mark.long]
 REPOSITORY = Path(__file__).parents[1]
-DEMO = "from fti.demo import run; from fti.settings import Settings; run(Settings(), weeks=2, share=0.15)"
+DEMO = "from fti.operations.demo import run; from fti.settings import Settings; run(Settings(), weeks=2, share=0.15)"
 DEADLINE_SECONDS = 400
 
 

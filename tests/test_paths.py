@@ -7,12 +7,12 @@ import polars as pl
 import pytest
 
 from fti.errors import DataError, FtiError
-from fti.new import read
-from fti.new.tables import open_table
+from fti.new.profile.tables import open_table
 from fti.settings import Settings
-from fti.stores.lake import Lake
-from fti.stores.offline_source import Place
-from fti.stores.prediction_log import PredictionLog
+from fti.stores.features.offline.source import Place
+from fti.stores.lake.store import Lake
+from fti.stores.predictions.log import PredictionLog
+from fti.tables import read
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 NAMES = ["st[1]", "st*", "st?", "st%20ate", "st#1", "st{1}", "st[!x]~"]

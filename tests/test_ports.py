@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fti.ports import events_port, places, service_port
+from fti.local.ports import events_port, places, service_port
 from fti.settings import Settings
 
 

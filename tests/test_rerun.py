@@ -17,10 +17,10 @@ import feature_pipeline.definitions
 import training_pipeline.definitions
 from fti.definitions import root_of
 from fti.errors import GateError
-from fti.gate import Floor, Gate, SliceFloor
-from fti.loop import Loop, open_loop
+from fti.operations.run import TAGS, Model, champion, features, online, promoted, train
+from fti.operations.session import Loop, open_loop
 from fti.project import Project
-from fti.run import TAGS, Model, champion, features, online, promoted, train
+from fti.project.gate import Floor, Gate, SliceFloor
 from fti.settings import Settings
 from tests import houses
 from tests.launcher import InProcess

@@ -8,23 +8,24 @@ from functools import partial
 import polars as pl
 import pytest
 
-from fti import source_hash, windows
-from fti.calendar import PARTS, calendar
-from fti.new.source import read_rows
-from fti.new.spec import TableSpec
-from fti.table import Column, Table
+from fti.tables.source import read_rows
+from fti.tables.spec import TableSpec
+from fti.tables.table import Column, Table
 from fti.times import UTC_TIME
-from fti.versions import view_hash
-from fti.view import View, make_views
-from fti.windows import Rolling, rolling_statistics, window_names
+from fti.versions import source_hash
+from fti.versions.views import view_hash
+from fti.views import windows
+from fti.views.calendar import PARTS, calendar
+from fti.views.view import View, make_views
+from fti.views.windows import Rolling, rolling_statistics, window_names
 
 START = datetime(2024, 2, 28, 23, tzinfo=UTC)
 PINNED = {
-    ("fti.windows", 2): "63d362c7c6b6",
-    ("fti.calendar", 1): "c7d602b01b26",
-    ("fti.table", 2): "f75736f5d348",
-    ("fti.new.source", 2): "1d380b667ca1",
-    ("fti.view", 1): "afb770404ffb",
+    ("fti.views.windows", 2): "63d362c7c6b6",
+    ("fti.views.calendar", 1): "c7d602b01b26",
+    ("fti.tables.table", 2): "f75736f5d348",
+    ("fti.tables.source", 2): "1d380b667ca1",
+    ("fti.views.view", 1): "afb770404ffb",
 }
 TEXT = """id,at,amount,share,open,day,made,note
 1,2024-02-28 23:30:00,"1.234,5",10,yes,28.02.24,1709200000,a
@@ -129,19 +130,21 @@ def of_view() -> pl.DataFrame:
     return make_views([VIEW], tables, START + timedelta(hours=1), START + timedelta(hours=4))["view"]
 
 
-@pytest.mark.parametrize("module", ["fti.windows", "fti.calendar", "fti.new.source", "fti.table", "fti.view"])
+@pytest.mark.parametrize(
+    "module", ["fti.views.windows", "fti.views.calendar", "fti.tables.source", "fti.tables.table", "fti.views.view"]
+)
 def test_another_answer_has_another_number(module, tmp_path):
     made = {
-        "fti.windows": of_windows,
-        "fti.calendar": of_calendar,
-        "fti.new.source": partial(of_rows, tmp_path / "t.csv"),
-        "fti.table": partial(of_table, tmp_path / "t.csv"),
-        "fti.view": of_view,
+        "fti.views.windows": of_windows,
+        "fti.views.calendar": of_calendar,
+        "fti.tables.source": partial(of_rows, tmp_path / "t.csv"),
+        "fti.tables.table": partial(of_table, tmp_path / "t.csv"),
+        "fti.views.view": of_view,
     }[module]()
     number = source_hash.RESULTS[module]
     assert said(made) == PINNED.get((module, number)), (
-        f"{module} answers differently: raise its number in fti.source_hash.RESULTS (for what a table means, that of"
-        f" fti.new.spec too) and pin {said(made)!r} to it"
+        f"{module} answers differently: raise its number in fti.versions.source_hash.RESULTS (for what a table means,"
+        f" that of fti.tables.spec too) and pin {said(made)!r} to it"
     )
 
 
@@ -154,12 +157,12 @@ def test_a_tool_counts_by_its_number_and_not_by_its_source(monkeypatch):
     before = source_hash.source_hash(by_hour)
     walk = source_hash._Walk({})
     walk.function(by_hour)
-    assert [name for name in walk.found if name.startswith("fti.")] == ["fti.windows:rolling_statistics"]
-    monkeypatch.setitem(source_hash.RESULTS, "fti.windows", windows_number() + 1)
+    assert [name for name in walk.found if name.startswith("fti.")] == ["fti.views.windows:rolling_statistics"]
+    monkeypatch.setitem(source_hash.RESULTS, "fti.views.windows", windows_number() + 1)
     assert source_hash.source_hash(by_hour) != before
 
 
-@pytest.mark.parametrize("module", ["fti.view", "fti.windows"])
+@pytest.mark.parametrize("module", ["fti.views.view", "fti.views.windows"])
 def test_a_rolling_view_counts_by_the_numbers_of_what_makes_it(module, monkeypatch):
     before = view_hash(VIEW)
     monkeypatch.setitem(source_hash.RESULTS, module, source_hash.RESULTS[module] + 1)
@@ -173,5 +176,5 @@ def windows_number() -> int:
 def test_a_tool_by_itself_counts_by_its_number_and_by_what_it_is_given(monkeypatch):
     bound = partial(rolling_statistics, windows=["1h"])
     hashes = {source_hash.source_hash(bound), source_hash.source_hash(partial(rolling_statistics, windows=["2h"]))}
-    monkeypatch.setitem(source_hash.RESULTS, "fti.windows", windows_number() + 1)
+    monkeypatch.setitem(source_hash.RESULTS, "fti.views.windows", windows_number() + 1)
     assert len(hashes | {source_hash.source_hash(bound)}) == 3

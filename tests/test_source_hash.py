@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from fti import source_hash, syntax
 from fti.errors import DataError
-from fti.source_hash import value_text
-from fti.versions import view_hash
+from fti.versions import source_hash, syntax
+from fti.versions.source_hash import value_text
+from fti.versions.views import view_hash
 
 FEATURES = '''
 """Features of a shop."""
 from datetime import timedelta
-from fti.view import View
-from fti.windows import Rolling
+from fti.views.view import View
+from fti.views.windows import Rolling
 from shop_project.helpers import discount, unrelated
 from shop_project import helpers as more
 import polars as pl
@@ -167,7 +167,7 @@ def test_a_field_more_with_a_default_is_no_change():
 
 def test_other_processes_and_hash_seeds_give_the_same(shop):
     code = (
-        "from shop_project.features import VIEWS; from fti.versions import view_hash;"
+        "from shop_project.features import VIEWS; from fti.versions.views import view_hash;"
         "print({view.name: view_hash(view) for view in VIEWS})"
     )
     paths = os.pathsep.join([str(shop.package.parent), str(Path(__file__).parents[1])])

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fti.table import NO_TIME, ROW_NUMBER, UTC_TIME, Column, Table, TableSpec
+from fti.tables.table import NO_TIME, ROW_NUMBER, UTC_TIME, Column, Table, TableSpec
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 CSV = """who,when,since,size,kind class,gone

@@ -16,14 +16,14 @@ from fti.settings import Settings
 from fti.stores import Stores, open_stores
 from inference_pipeline.answer import answers_model
 from inference_pipeline.batch import labels_asset, predictions_asset
-from inference_pipeline.drift import drift_asset
-from inference_pipeline.endpoint import Endpoint
-from inference_pipeline.predictor import Predictor
+from inference_pipeline.monitoring.drift import drift_asset
+from inference_pipeline.serving.endpoint import Endpoint
+from inference_pipeline.serving.predictor import Predictor
 from tests.houses import MOMENT, ROWS, houses, project
 from tests.launcher import InProcess
-from training_pipeline.dataset import dataset_asset
+from training_pipeline.dataset.asset import dataset_asset
 from training_pipeline.definitions import definitions
-from training_pipeline.parity import challenger_parity
+from training_pipeline.judging.parity import challenger_parity
 
 NEW = {"area": 150.0, "rooms": 4, "kind": "loft"}
 
@@ -106,7 +106,7 @@ def test_the_model_card_travels_with_the_version(home: Home) -> None:
     task = home.project.model.task
     assert card.startswith(f"# houses\n\n{home.project.description}\n\n{task.capitalize()} model of")
     assert "The split is random: the test score is" in card
-    assert "| yardstick (gradient boosting) |" in card
+    assert "| baseline (gradient boosting) |" in card
     assert f"`{version.tags['dataset_version']}`" in card
     assert "kind | loft" in card
     if task == "multiclass":

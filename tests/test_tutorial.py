@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fti.servers import free_port
+from fti.local.servers import free_port
 
 pytestmark = pytest.mark.long
 

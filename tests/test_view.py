@@ -12,8 +12,8 @@ from fti.feast_view import feature_view
 from fti.project import Features, View
 from fti.projects.flights import project as flights
 from fti.times import UTC_TIME
-from fti.view import make_views
-from fti.windows import Rolling
+from fti.views.view import make_views
+from fti.views.windows import Rolling
 from tests.views import with_view
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

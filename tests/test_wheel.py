@@ -21,8 +21,8 @@ project = dataclasses.replace(flights, name={name!r})
 """
 LOOK = """
 import dagster as dg
-from fti import servers
-from fti.dagster_home import dagster_home
+from fti.local import servers
+from fti.local.dagster_home import dagster_home
 from fti.definitions import build
 from fti.settings import Settings
 
@@ -74,7 +74,9 @@ def run(python: Path, folder: Path, *command: str, **environment: str) -> str:
 def test_it_holds_what_is_no_python(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"fti/dagster.yaml", "fti/py.typed", "feature_repo/feature_store.yaml"} <= names
-    assert {f"fti/catalog/templates/{name}" for name in ("page.html", "parts.html", "style.css", "find.js")} <= names
+    assert {
+        f"fti/operations/catalog/templates/{name}" for name in ("page.html", "parts.html", "style.css", "find.js")
+    } <= names
     assert not any(name.startswith(("tests", "benchmarks")) for name in names)
 
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fti import window_sums, windows
 from fti.errors import DataError
-from fti.windows import parse_window, rolling_statistics, window_names
+from fti.views import window_sums, windows
+from fti.views.windows import parse_window, rolling_statistics, window_names
 
 T0 = datetime(2013, 1, 1, tzinfo=UTC)
 SCHEMA = {"entity": pl.String, "kind": pl.Int64, "event_timestamp": pl.Datetime("us", "UTC"), "value": pl.Int64}

@@ -15,8 +15,8 @@ from fti.errors import NotReadyError
 from fti.project import Project
 
 if TYPE_CHECKING:
-    from fti.stores.dataset_store import DatasetStore
-    from fti.stores.model_registry import ModelRegistry
+    from fti.stores.datasets.store import DatasetStore
+    from fti.stores.registry.registry import ModelRegistry
 
 DATASET, STUDY, RUN = "dataset_version", "study", "run_id"
 """Metadata of the assets of a training."""

@@ -3,13 +3,13 @@
 import dagster as dg
 
 from fti.project import Project
-from training_pipeline.challenger import challenger_asset
-from training_pipeline.dataset import dataset_asset
-from training_pipeline.evaluate import evaluation_asset
-from training_pipeline.launch import Launcher, SubprocessLauncher
-from training_pipeline.parity import parity_check
-from training_pipeline.promote import champion_asset
-from training_pipeline.tune import tune_asset
+from training_pipeline.dataset.asset import dataset_asset
+from training_pipeline.fitting.tune import tune_asset
+from training_pipeline.judging.evaluate import evaluation_asset
+from training_pipeline.judging.parity import parity_check
+from training_pipeline.judging.promote import champion_asset
+from training_pipeline.launching.challenger import challenger_asset
+from training_pipeline.launching.launch import Launcher, SubprocessLauncher
 
 MONTHLY = "0 3 1 * *"
 TAG = "fti/trains"

@@ -12,10 +12,10 @@ from feature_pipeline.stream.events import Event, EventError, EventSchema
 from feature_pipeline.stream.screen import PLACE, reasons
 from feature_pipeline.stream.window import SLACK, Change, Window
 from fti.errors import DataError
-from fti.periods import days_between, end_day
 from fti.project import Project
-from fti.stores.feature_store import FeatureStore
-from fti.stores.lake import STATIC, Lake
+from fti.storage.periods import days_between, end_day
+from fti.stores.features.store import FeatureStore
+from fti.stores.lake.store import STATIC, Lake
 from fti.times import AHEAD, TIME, last_moment
 
 logger = logging.getLogger("fti.stream")

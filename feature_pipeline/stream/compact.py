@@ -5,9 +5,9 @@ from datetime import date
 
 import dagster as dg
 
-from feature_pipeline.report import GROUP
+from feature_pipeline.batch.report import GROUP
 from fti.project import Project
-from fti.stores.lake import Fold, Lake
+from fti.stores.lake.store import Fold, Lake
 
 CHECK = "no_row_is_lost"
 HOURLY = "7 * * * *"

@@ -21,13 +21,13 @@ import orjson
 from feature_pipeline.stream.apply import Applied, Applier
 from feature_pipeline.stream.checkpoint import Checkpoint
 from fti.errors import NotReadyError
-from fti.loading import find_project, load_projects
 from fti.project import Project
+from fti.project.loading import find_project, load_projects
 from fti.settings import Settings
 from fti.storage.locks import lock
 from fti.stores import Stores
-from fti.stores.event_log import EventLog, open_event_log, state_folder
-from fti.stores.lake import Lake
+from fti.stores.events.log import EventLog, open_event_log, state_folder
+from fti.stores.lake.store import Lake
 
 MAX_BATCH = 5000
 WAIT_SECONDS = 0.2

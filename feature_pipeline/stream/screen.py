@@ -19,7 +19,7 @@ def reasons(source: Source, rows: pl.DataFrame) -> dict[int, str]:
     certain = rows.select(pl.all_horizontal(pl.repeat(True, pl.len()), *met).fill_null(False)).to_series()
     if certain.all():
         return {}
-    from feature_pipeline.quarantine import split
+    from feature_pipeline.batch.quarantine import split
 
     doubtful = rows.with_row_index(PLACE).filter(~certain)
     nth = pl.int_range(pl.len()).over(source.key).alias("__nth")

@@ -33,7 +33,7 @@ from fti.http.app import JsonEndpoint, JsonResponse, RequestError, decoded, read
 from fti.http.batching import MicroBatcher
 from fti.project import Project
 from fti.settings import Settings
-from fti.stores.event_log import EventLog, open_event_log
+from fti.stores.events.log import EventLog, open_event_log
 
 MAX_BODY_BYTES = 4 * 2**20
 MAX_WAITING = 200_000

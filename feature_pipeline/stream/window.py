@@ -11,11 +11,11 @@ from typing import cast
 
 import polars as pl
 
-from feature_pipeline.validate import schema_violations
+from feature_pipeline.batch.validate import schema_violations
 from fti.errors import DataError, NotReadyError
 from fti.project import Project
-from fti.stores.feature_store import ViewSchema
-from fti.stores.lake import Lake
+from fti.stores.features.store import ViewSchema
+from fti.stores.lake.store import Lake
 from fti.times import TIME, UTC_TIME
 
 DAY = timedelta(days=1)

@@ -42,7 +42,7 @@ def new(
     """Write the project and say what comes next."""
     from rich.console import Console
 
-    from fti.new.write import Wish, create
+    from fti.new.write.project import Wish, create
 
     wish = Wish(
         name=name,
@@ -91,7 +91,7 @@ def _pair(option: str, text: str) -> tuple[str, str]:
 
 def _setting(folder: Path) -> str:
     """What to set so that FTI finds the project; empty when it does."""
-    from fti.loading import folders
+    from fti.project.loading import folders
     from fti.settings import Settings
 
     settings, parent = Settings(), folder.resolve().parent

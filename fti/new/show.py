@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from fti.new.findings import Severity, percent
-from fti.new.profiles import Column, Profile, Split
+from fti.new.profile.profiles import Column, Profile, Split
+from fti.tables.findings import Severity, percent
 
 MOST_COLUMNS = 40
 MOST_FINDINGS = 30

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from fti.gate import Floor, NoWorseThanBaseline, NoWorseThanChampion, SliceFloor
 from fti.project import Dataset, Features, Label, Model, Monitor, Project, RequestField, Service, Tables, View
+from fti.project.gate import Floor, NoWorseThanBaseline, NoWorseThanChampion, SliceFloor
 from fti.projects.nycflights import ORIGIN_ZONE, SOURCES
 from fti.times import UTC_TIME
-from fti.windows import Rolling, Statistic
+from fti.views.windows import Rolling, Statistic
 
 if TYPE_CHECKING:
     import optuna

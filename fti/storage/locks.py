@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-POLL_SECONDS = 0.05
+from fti.files import POLL_SECONDS, file_lock
 
 
 @contextmanager
@@ -28,29 +28,6 @@ def lock(url: str, name: str, *, waiting: Callable[[], bool] = lambda: True) -> 
     else:
         with file_lock(Path(url.removeprefix("sqlite:///")).parent / "locks" / f"{name}.lock", waiting=waiting) as held:
             yield held
-
-
-@contextmanager
-def file_lock(path: Path, *, waiting: Callable[[], bool] = lambda: True) -> Iterator[bool]:
-    """As `lock`, on this machine alone: hold the file `path`."""
-    from filelock import FileLock, Timeout
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    own = FileLock(path, thread_local=False)
-    held = False
-    while not held:
-        try:
-            own.acquire(timeout=0)
-            held = True
-        except Timeout:
-            if not waiting():
-                break
-            time.sleep(POLL_SECONDS)
-    try:
-        yield held
-    finally:
-        if held:
-            own.release()
 
 
 @contextmanager

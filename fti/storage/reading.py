@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import polars as pl
 
-from fti import checksums
 from fti.errors import DataError
+from fti.storage import checksums
 from fti.storage.blobs import Blobs, Folder
 from fti.storage.tables import File, TableLog
 

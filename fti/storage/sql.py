@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fti.errors import DataError
-from fti.storage.locks import lock
+from fti.files import file_lock
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Table
@@ -140,7 +140,8 @@ def _migrate(engine: Engine, url: str) -> None:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
         return
-    with lock(url, "migrations"), engine.connect().execution_options(fti_write=True) as connection, connection.begin():
+    place = Path(url.removeprefix("sqlite:///")).parent / "locks" / "migrations.lock"
+    with file_lock(place), engine.connect().execution_options(fti_write=True) as connection, connection.begin():
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fti.settings import Settings
-    from fti.stores.dataset_store import DatasetStore
-    from fti.stores.feature_store import FeatureStore
-    from fti.stores.lake import Lake
-    from fti.stores.model_registry import ModelRegistry
-    from fti.stores.prediction_log import PredictionLog
+    from fti.stores.datasets.store import DatasetStore
+    from fti.stores.features.store import FeatureStore
+    from fti.stores.lake.store import Lake
+    from fti.stores.predictions.log import PredictionLog
+    from fti.stores.registry.registry import ModelRegistry
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Stores:
 
 def open_stores(settings: Settings) -> Stores:
     """The stores of these settings. Opening is cheap: each connects when it is first used."""
-    from fti.stores.dataset_store import DatasetStore
-    from fti.stores.feature_store import FeatureStore
-    from fti.stores.lake import Lake
-    from fti.stores.model_registry import ModelRegistry
-    from fti.stores.prediction_log import PredictionLog
+    from fti.stores.datasets.store import DatasetStore
+    from fti.stores.features.store import FeatureStore
+    from fti.stores.lake.store import Lake
+    from fti.stores.predictions.log import PredictionLog
+    from fti.stores.registry.registry import ModelRegistry
 
     root = settings.root
     feast_repo = importlib.util.find_spec("feature_repo")

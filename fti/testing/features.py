@@ -33,7 +33,7 @@ def raw_rows_are_valid(rehearsal: Rehearsal) -> None:
 
 def feature_rows_fit_feast(rehearsal: Rehearsal) -> None:
     """Names, types, keys and times of feature rows against the Feast objects, and the expectations on them."""
-    from feature_pipeline.transform import judge_views
+    from feature_pipeline.batch.transform import judge_views
 
     project, sample = rehearsal.project, rehearsal.sample
     _, problems = judge_views(project, rehearsal.views, rehearsal.schemas, sample.start, sample.end)

@@ -73,8 +73,8 @@ def labels_become_known_in_time(rehearsal: Rehearsal) -> None:
 
 def splits_have_rows_and_classes(rehearsal: Rehearsal) -> None:
     """The project's own cut of all its label rows: rows in every part, and the classes to learn and to measure."""
-    from training_pipeline.labelled import entity_rows
-    from training_pipeline.split import drawn_by, split
+    from training_pipeline.dataset.labelled import entity_rows
+    from training_pipeline.dataset.split import drawn_by, split
 
     project = rehearsal.project
     cut, label = project.dataset, project.label

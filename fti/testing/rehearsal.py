@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from fti.errors import DataError
-from fti.labels import label_rows
 from fti.project import Project
+from fti.project.labels import label_rows
 from fti.settings import Settings
 from fti.stores import Stores
 from fti.testing.sample import Sample, choose, cut, of_some_entities, read
 from fti.times import TIME
-from fti.view import make_views
+from fti.views.view import make_views
 
 if TYPE_CHECKING:
-    from feature_pipeline.validate import Verdict
-    from fti.stores.dataset_store import TrainingDataset
-    from fti.stores.feature_store import FeatureStore, ViewSchema
-    from fti.stores.model_bundle import ModelBundle
-    from fti.stores.model_registry import ModelVersion
+    from feature_pipeline.batch.validate import Verdict
+    from fti.model.bundle import ModelBundle
+    from fti.stores.datasets.store import TrainingDataset
+    from fti.stores.features.store import FeatureStore, ViewSchema
+    from fti.stores.registry.registry import ModelVersion
     from fti.testing.remember import RememberingRegistry
-    from training_pipeline.job import TrainingJob
+    from training_pipeline.launching.job import TrainingJob
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class Rehearsal:
     @cached_property
     def verdicts(self) -> dict[str, Verdict]:
         """What the feature pipeline says of the raw rows, by source."""
-        from feature_pipeline.ingest import read_valid
+        from feature_pipeline.batch.ingest import read_valid
 
         project, (start, end) = self.project, choose(self.project, self.size.rows)
         names = [*project.features.sources, *project.label.sources]
@@ -170,7 +170,7 @@ class Rehearsal:
     @cached_property
     def labelled(self) -> pl.DataFrame:
         """Label rows with a label, in the type of its task, oldest first."""
-        from fti.stores.target import typed_label
+        from fti.model.target import typed_label
 
         label = self.project.label
         return typed_label(self.label_rows, label.name, self.project.model.task).sort(TIME, *label.key)
@@ -187,7 +187,7 @@ class Rehearsal:
     @cached_property
     def featured(self) -> pl.DataFrame:
         """The newest labelled rows with every feature, oldest first."""
-        from training_pipeline.dataset import with_features
+        from training_pipeline.dataset.asset import with_features
 
         return with_features(self.project, self.online, self.labelled.tail(self.size.rows))
 
@@ -199,7 +199,7 @@ class Rehearsal:
 
     def save_dataset(self, splits: Mapping[str, pl.DataFrame]) -> str:
         """The version of a training dataset of these rows."""
-        from training_pipeline.manifest import manifest
+        from training_pipeline.dataset.manifest import manifest
 
         service = self.project.features.service
         views = self.online.feature_names(service)
@@ -220,7 +220,7 @@ class Rehearsal:
 
     def job(self, version: str, epochs: int) -> TrainingJob:
         """A training of the project's model with its default parameters."""
-        from training_pipeline.job import training_job
+        from training_pipeline.launching.job import training_job
 
         stores, params = self.stores, self.project.model.params
         return training_job(
@@ -234,7 +234,7 @@ class Rehearsal:
 
     def train(self, version: str, epochs: int) -> str:
         """Train afresh; returns the MLflow run."""
-        from training_pipeline.train import train
+        from training_pipeline.fitting.train import train
 
         job = self.job(version, epochs)
         shutil.rmtree(job.folder, ignore_errors=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from fti.stores.encoder import Encoder
-from fti.stores.model_bundle import ModelBundle
-from fti.stores.model_registry import ModelRegistry
-from fti.stores.records import ModelInfo
+from fti.model.bundle import ModelBundle
+from fti.model.encoder import Encoder
+from fti.model.records import ModelInfo
+from fti.stores.registry.registry import ModelRegistry
 
 
 @dataclass(frozen=True)

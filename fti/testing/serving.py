@@ -31,7 +31,7 @@ ANSWER = {
 
 def online_equals_offline(rehearsal: Rehearsal) -> None:
     """Both stores say the same of the newest entities."""
-    from training_pipeline.parity import parity, verdict
+    from training_pipeline.judging.parity import parity, verdict
 
     service, fields = rehearsal.project.features.service, rehearsal.project.service.request
     for view, schema in rehearsal.feature_store.schemas(service).items():
@@ -50,7 +50,7 @@ def online_equals_offline(rehearsal: Rehearsal) -> None:
 def service_answers(rehearsal: Rehearsal) -> None:
     """The request made of the fields' examples, and real ones, over the service's ASGI application."""
     from fti.http.app import RequestError
-    from inference_pipeline.request import RequestSchema
+    from inference_pipeline.serving.request import RequestSchema
 
     project = rehearsal.project
     example = {name: field.example for name, field in project.service.request.items()}
@@ -91,7 +91,7 @@ def require_refusals(project: Project, app: ASGIApp) -> None:
 
 def no_drift_against_itself(rehearsal: Rehearsal) -> None:
     """The drift statistics of the training rows against their own reference: of all, and window by window."""
-    from fti import drift
+    from fti.model import drift
 
     project, rows = rehearsal.project, rehearsal.featured
     monitor = project.monitor
@@ -116,7 +116,7 @@ def no_drift_against_itself(rehearsal: Rehearsal) -> None:
 
 def _drifted(monitor: Monitor, rows: pl.DataFrame, reference: Any) -> float:
     """Share of features that drifted."""
-    from fti import drift
+    from fti.model import drift
 
     table = drift.compare(rows, reference, quantile=monitor.quantile, factor=monitor.factor)
     return float(table["drifted"].sum()) / max(table.height, 1)
@@ -131,8 +131,8 @@ def _windows(rows: pl.DataFrame, width: timedelta) -> list[pl.DataFrame]:
 
 def application(rehearsal: Rehearsal) -> ASGIApp:
     """The service's hot path with the trained model as champion, without a server around it."""
-    from inference_pipeline.endpoint import Endpoint, HotPath
-    from inference_pipeline.predictor import Predictor
+    from inference_pipeline.serving.endpoint import Endpoint, HotPath
+    from inference_pipeline.serving.predictor import Predictor
 
     assert rehearsal.champion
     stores = rehearsal.stores

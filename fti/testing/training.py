@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from fti.errors import FtiError
-from fti.prediction import Outcome
+from fti.model.prediction import Outcome
 from fti.project import Project
 from fti.testing.rehearsal import Rehearsal
 from fti.testing.result import Broken, NotApplicable
@@ -26,7 +26,7 @@ PICKLE = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 def trials_train(rehearsal: Rehearsal) -> None:
     """A study on few rows: the defaults, then random draws of the search space."""
-    from training_pipeline.tune import TuneConfig, finished_trials, run_study
+    from training_pipeline.fitting.tune import TuneConfig, finished_trials, run_study
 
     project, registry = rehearsal.project, rehearsal.registry
     wanted = rehearsal.size.trials

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fti.gate import Floor
 from fti.project import (
     Dataset,
     Features,
@@ -23,8 +22,9 @@ from fti.project import (
     View,
     expect,
 )
+from fti.project.gate import Floor
 from fti.times import UTC_TIME
-from fti.windows import rolling_statistics
+from fti.views.windows import rolling_statistics
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 DAYS, MACHINES = 12, 5

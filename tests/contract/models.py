@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from training_pipeline.model import TabularNetwork
+from training_pipeline.models.network import TabularNetwork
 
 
 class Unseeded(TabularNetwork):

@@ -9,8 +9,8 @@ import pytest
 from sklearn.datasets import load_iris
 
 from fti.cli import main
-from fti.loading import find_project
 from fti.project import Project
+from fti.project.loading import find_project
 from fti.testing.rehearsal import Size
 from fti.testing.result import Result
 from fti.testing.run import run

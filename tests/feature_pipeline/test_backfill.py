@@ -13,8 +13,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from feature_pipeline.chunks import chunks, spans
-from fti.stores.lake import Lake
+from feature_pipeline.batch.chunks import chunks, spans
+from fti.stores.lake.store import Lake
 from tests.feature_pipeline.tiny import DAY, SCHEMA, START, backfill, journal, project, source
 from tests.lakes import contents, path_of
 from tests.views import with_view
@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).parents[2]
 DEADLINE_SECONDS = 60
 CHILD = """
 import sys
-from fti.stores.lake import Lake
+from fti.stores.lake.store import Lake
 from tests.feature_pipeline.tiny import backfill
 backfill(Lake(sys.argv[1]))
 """

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fti.backfill import run
+from fti.operations.backfill import run
 from fti.settings import Settings
 from fti.stores import Stores, open_stores
 from tests import team

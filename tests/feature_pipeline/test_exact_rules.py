@@ -6,9 +6,9 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
-from feature_pipeline.expectations import arguments_of, check_expectations, run_suite, shipped_names
-from feature_pipeline.quarantine import split
-from feature_pipeline.validate import Rules, judge
+from feature_pipeline.batch.expectations import arguments_of, check_expectations, run_suite, shipped_names
+from feature_pipeline.batch.quarantine import split
+from feature_pipeline.batch.validate import Rules, judge
 from fti.errors import DataError
 from fti.project import Source, expect
 from fti.projects.flights import project as flights

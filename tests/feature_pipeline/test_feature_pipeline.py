@@ -10,8 +10,8 @@ import pytest
 
 from feature_pipeline.definitions import definitions
 from fti.projects.flights import project
-from fti.stores.feature_store import FeatureStore
-from fti.stores.lake import Lake
+from fti.stores.features.store import FeatureStore
+from fti.stores.lake.store import Lake
 from tests.lakes import contents, path_of
 from tests.views import with_view
 

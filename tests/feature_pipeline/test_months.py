@@ -8,19 +8,19 @@ from itertools import chain, takewhile
 import polars as pl
 import pytest
 
-from feature_pipeline.chunks import chunks
-from feature_pipeline.ingest import ingest
-from feature_pipeline.pending import mark, pending, settle
-from feature_pipeline.quarantine import set_aside
-from feature_pipeline.transform import make_range
+from feature_pipeline.batch.chunks import chunks
+from feature_pipeline.batch.ingest import ingest
+from feature_pipeline.batch.pending import mark, pending, settle
+from feature_pipeline.batch.quarantine import set_aside
+from feature_pipeline.batch.transform import make_range
 from fti.errors import DataError
-from fti.fingerprint import recorded
-from fti.lineage import changed_periods
-from fti.stores.lake import Lake
+from fti.operations.lineage import changed_periods
+from fti.stores.lake.store import Lake
+from fti.versions.fingerprint import recorded
 from tests.feature_pipeline import tiny
 from tests.feature_pipeline.tiny import DAY, SCHEMA, SCHEMAS, START, backfill, journal
 from tests.lakes import periods
-from training_pipeline.manifest import raw_fingerprints
+from training_pipeline.dataset.manifest import raw_fingerprints
 
 MIDDLE = START + timedelta(days=13)
 END = START + timedelta(days=190)

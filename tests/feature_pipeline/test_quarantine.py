@@ -6,17 +6,17 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from feature_pipeline.chunks import fingerprints
+from feature_pipeline.batch.chunks import fingerprints
+from feature_pipeline.batch.expectations import check_expectations, shipped_names, suite
+from feature_pipeline.batch.ingest import ingest
+from feature_pipeline.batch.quarantine import split
+from feature_pipeline.batch.transform import judge_views
+from feature_pipeline.batch.validate import Rules, judge
 from feature_pipeline.definitions import definitions
-from feature_pipeline.expectations import check_expectations, shipped_names, suite
-from feature_pipeline.ingest import ingest
-from feature_pipeline.quarantine import split
-from feature_pipeline.transform import judge_views
-from feature_pipeline.validate import Rules, judge
 from fti.errors import DataError, NotReadyError
 from fti.project import Source, expect
 from fti.projects.flights import project as flights
-from fti.stores.lake import Lake
+from fti.stores.lake.store import Lake
 from tests.feature_pipeline.tiny import SCHEMAS, project
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

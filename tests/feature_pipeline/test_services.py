@@ -11,14 +11,14 @@ import dagster as dg
 import polars as pl
 
 from feature_pipeline.definitions import definitions
-from fti import syntax
 from fti.errors import ChangeError
 from fti.project import Features, Source, View
 from fti.projects.flights import project as flights
-from fti.stores.feature_store import FeatureStore
-from fti.stores.lake import Lake
+from fti.stores.features.store import FeatureStore
+from fti.stores.lake.store import Lake
 from fti.times import UTC_TIME
-from fti.versions import model_tags, served_model
+from fti.versions import syntax
+from fti.versions.views import model_tags, served_model
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 MODULE = """

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from feature_pipeline.plots import picture
-from feature_pipeline.statistics import by_partition, profile
+from feature_pipeline.batch.plots import picture
+from feature_pipeline.batch.statistics import by_partition, profile
 
 TIMES = [datetime(2024, 1, day, 12, tzinfo=UTC) for day in (1, 1, 2)]
 

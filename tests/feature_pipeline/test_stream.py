@@ -13,15 +13,15 @@ import orjson
 import polars as pl
 import pytest
 
-from feature_pipeline.ingest import ingest, table, write_source
+from feature_pipeline.batch.ingest import ingest, table, write_source
+from feature_pipeline.batch.transform import make_features, raw_tables
 from feature_pipeline.stream.apply import Applier
 from feature_pipeline.stream.checkpoint import Checkpoint
 from feature_pipeline.stream.consumer import Consumer
-from feature_pipeline.transform import make_features, raw_tables
 from fti.projects.flights import project
-from fti.stores.event_log import LocalEventLog
-from fti.stores.feature_store import FeatureStore
-from fti.stores.lake import Lake
+from fti.stores.events.log import LocalEventLog
+from fti.stores.features.store import FeatureStore
+from fti.stores.lake.store import Lake
 
 REPO = Path(__file__).parents[2] / "feature_repo"
 SERVICE = project.features.service

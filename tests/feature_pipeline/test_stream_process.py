@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 import psutil
 import pytest
 
-from fti.servers import free_port
+from fti.local.servers import free_port
 from fti.settings import Settings
 from fti.stores import open_stores
-from fti.stores.event_log import open_event_log
+from fti.stores.events.log import open_event_log
 from tests.conftest import REPOSITORY
 from tests.feature_pipeline.test_stream import END, FIRST, SERVICE, canonical, events_of, fill
 from tests.redis_server import redis_server
@@ -102,7 +102,7 @@ def checkpoint(settings):
 
 def nothing_is_lost_or_doubled(settings, events, tmp_path):
     """The features of the day are those that the batch makes, offline; online has the newest of each entity."""
-    from fti.stores.lake import Lake
+    from fti.stores.lake.store import Lake
 
     assert checkpoint(settings)["applied"] == len(events)
     stores, batch = open_stores(settings), Lake(str(tmp_path / "batch"))

@@ -14,7 +14,7 @@ from feature_pipeline.stream.events import Columns, EventError, EventSchema
 from feature_pipeline.stream.service import MAX_BODY_BYTES, IngestService
 from fti.errors import ConflictError, DataError
 from fti.projects.flights import project
-from fti.stores.event_log import LocalEventLog
+from fti.stores.events.log import LocalEventLog
 
 ROW = {"origin": "EWR", "time_hour": "2013-01-05T01:00:00+00:00", "temp": 30}
 
@@ -158,7 +158,7 @@ def test_a_torn_last_line_is_nobodys_event_and_a_log_has_one_writer(tmp_path):
 
 
 def test_a_log_goes_on_after_a_torn_line_and_over_its_files(tmp_path, monkeypatch):
-    monkeypatch.setattr("fti.stores.event_log.ROLL_BYTES", 10)
+    monkeypatch.setattr("fti.stores.events.log.ROLL_BYTES", 10)
     (tmp_path / "000000000001.ndjson").write_bytes(b'{"of": "a version before"}\nhalf')
     log, reader = LocalEventLog(tmp_path), LocalEventLog(tmp_path)
     for number in range(2, 30):

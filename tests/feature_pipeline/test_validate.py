@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from feature_pipeline.validate import Rules, judge
+from feature_pipeline.batch.validate import Rules, judge
 from fti.project import expect
 
 SCHEMA = {"id": pl.Int64, "kind": pl.String, "speed": pl.Float64}

@@ -7,14 +7,14 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from feature_pipeline.chunks import Journal
-from feature_pipeline.ingest import ingest
-from feature_pipeline.transform import make_range
+from feature_pipeline.batch.chunks import Journal
+from feature_pipeline.batch.ingest import ingest
+from feature_pipeline.batch.transform import make_range
 from fti.project import Features, Source, View
 from fti.projects.flights import project as flights
-from fti.stores.feature_store import ViewSchema
+from fti.stores.features.store import ViewSchema
 from fti.times import UTC_TIME
-from fti.windows import Rolling
+from fti.views.windows import Rolling
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 END = START + timedelta(days=200)

@@ -5,8 +5,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fti.stores.model_registry import ModelVersion
-from fti.stores.prediction_log import PredictionLog
+from fti.stores.predictions.log import PredictionLog
+from fti.stores.registry.registry import ModelVersion
 from tests.inference_pipeline.world import World, build, log_traffic
 
 

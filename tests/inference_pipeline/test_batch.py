@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from fti.errors import NotReadyError
-from fti.stores.model_registry import ModelRegistry, ModelVersion
-from fti.stores.prediction_log import PredictionLog
+from fti.stores.predictions.log import PredictionLog
+from fti.stores.registry.registry import ModelRegistry, ModelVersion
 from inference_pipeline.batch import label_logged, labels_asset, parse_until, predictions_asset
 from tests.inference_pipeline.world import LIVE, World
 

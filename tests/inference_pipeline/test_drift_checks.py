@@ -10,16 +10,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fti import drift
+from fti.model import drift
+from fti.model.records import ModelInfo
 from fti.project import Project, Task
 from fti.projects.flights import project as flights
-from fti.stores.model_registry import ModelVersion
-from fti.stores.prediction_log import PredictionLog
-from fti.stores.records import ModelInfo
+from fti.stores.predictions.log import PredictionLog
+from fti.stores.registry.registry import ModelVersion
 from inference_pipeline.batch import label_logged
-from inference_pipeline.drift import CHECKS, drift_asset
-from inference_pipeline.drift_report import DAY, daily_distances, evidently_html
-from inference_pipeline.drift_statistics import Verdict, log_loss_excess, performance_drift, ranking
+from inference_pipeline.monitoring.drift import CHECKS, drift_asset
+from inference_pipeline.monitoring.page import DAY, daily_distances, evidently_html
+from inference_pipeline.monitoring.statistics import Verdict, log_loss_excess, performance_drift, ranking
 from tests.inference_pipeline.world import END, TRAIN, World
 
 PROJECT = replace(flights, monitor=replace(flights.monitor, window=timedelta(days=7), min_rows=300))

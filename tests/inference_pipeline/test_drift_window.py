@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from fti.projects.flights import project as flights
-from fti.stores.prediction_log import PredictionLog
-from inference_pipeline.drift_window import window_end
+from fti.stores.predictions.log import PredictionLog
+from inference_pipeline.monitoring.window import window_end
 
 DAY = timedelta(days=1)
 MICROSECOND = timedelta(microseconds=1)

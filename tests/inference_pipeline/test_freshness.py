@@ -11,9 +11,9 @@ from prometheus_client import generate_latest
 from fti.errors import DataError
 from fti.project import Freshness
 from fti.projects.flights import project as flights
-from inference_pipeline.endpoint import Endpoint
-from inference_pipeline.predict import StaleFeatures
-from inference_pipeline.predictor import Predictor
+from inference_pipeline.serving.endpoint import Endpoint
+from inference_pipeline.serving.predict import StaleFeatures
+from inference_pipeline.serving.predictor import Predictor
 from tests.inference_pipeline.world import LIVE
 
 WEATHER = "origin_weather"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fti.http.app import RequestError
 from fti.project import Project, Service
 from fti.projects.flights import project
-from inference_pipeline.request import MAX_PROBLEMS, RequestSchema
+from inference_pipeline.serving.request import MAX_PROBLEMS, RequestSchema
 
 REQUESTS = RequestSchema(project)
 GOOD = {name: field.example for name, field in project.service.request.items()}

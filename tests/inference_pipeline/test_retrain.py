@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from fti.projects.flights import project as flights
-from inference_pipeline.retrain import Evaluation, Retrain, decide, retrain_sensor
+from inference_pipeline.monitoring.retrain import Evaluation, Retrain, decide, retrain_sensor
 
 DAY = timedelta(days=1)
 START = datetime(2013, 12, 1, tzinfo=UTC)

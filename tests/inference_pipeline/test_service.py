@@ -20,10 +20,10 @@ import polars as pl
 import pytest
 
 from fti.projects.flights import project as flights
-from fti.stores.model_registry import ModelVersion
-from fti.stores.prediction_log import PredictionLog
-from inference_pipeline.predictor import Predictor
-from inference_pipeline.request import MAX_BODY_BYTES
+from fti.stores.predictions.log import PredictionLog
+from fti.stores.registry.registry import ModelVersion
+from inference_pipeline.serving.predictor import Predictor
+from inference_pipeline.serving.request import MAX_BODY_BYTES
 from tests.inference_pipeline.world import World
 
 pytestmark = pytest.mark.process
@@ -55,7 +55,7 @@ def start(world: World, output: Path) -> Service:
         port = probe.getsockname()[1]
     with output.open("ab") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "inference_pipeline.service", "--project", "flights", "--port", str(port)],
+            [sys.executable, "-m", "inference_pipeline.serving.service", "--project", "flights", "--port", str(port)],
             env=os.environ | {"FTI_HOME": str(world.settings.root)},
             stdout=file,
             stderr=file,

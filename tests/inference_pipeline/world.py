@@ -9,17 +9,17 @@ import numpy as np
 import polars as pl
 import torch
 
-from fti import drift
+from fti.model import drift
+from fti.model.encoder import Encoder
+from fti.model.records import Evaluation, Manifest, ModelInfo
 from fti.project import Project
 from fti.projects.flights import project as flights
 from fti.settings import Settings
 from fti.stores import Stores, open_stores
-from fti.stores.encoder import Encoder
-from fti.stores.model_registry import ModelVersion
-from fti.stores.prediction_log import PredictionLog
-from fti.stores.records import Evaluation, Manifest, ModelInfo
+from fti.stores.predictions.log import PredictionLog
+from fti.stores.registry.registry import ModelVersion
 from inference_pipeline.batch import requests_of
-from inference_pipeline.predict import at_prediction_time, score
+from inference_pipeline.serving.predict import at_prediction_time, score
 
 FROM = datetime(2013, 2, 1, tzinfo=UTC)
 TRAIN = datetime(2013, 2, 10, tzinfo=UTC)

@@ -14,7 +14,7 @@ from types import ModuleType
 import polars as pl
 from rich.console import Console
 
-from fti.new.write import Wish, create
+from fti.new.write.project import Wish, create
 from fti.project import Project
 
 
@@ -54,7 +54,7 @@ def feast_schemas(module: ModuleType) -> dict[str, dict[str, object]]:
     """Feature view -> its columns with their polars types, as Feast has them."""
     from feast import FeatureView
 
-    from fti.stores.online.types import polars_type
+    from fti.stores.features.online.types import polars_type
 
     views = [value for value in vars(module).values() if isinstance(value, FeatureView)]
     return {view.name: {field.name: polars_type(field.dtype) for field in view.schema} for view in views}

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from fti.cli import main
 from fti.errors import DataError, FtiError
-from fti.new.read import read
-from fti.new.tables import OpenedTable, open_table
-from fti.new.words import words
-from fti.table import Column, Table, TableSpec
+from fti.new.profile.tables import OpenedTable, open_table
+from fti.new.profile.words import words
+from fti.tables.read import read
+from fti.tables.table import Column, Table, TableSpec
 from tests.new.generated import imported, new, raw_rows
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -567,7 +567,7 @@ def test_texts_that_meant_a_missing_value_still_do_and_no_others(tmp_path: Path)
 
 
 def test_a_large_file_is_refused_by_its_row_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fti.new import read as reading
+    from fti.tables import read as reading
 
     monkeypatch.setenv("FTI_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(reading, "LARGE", 1)

@@ -11,12 +11,12 @@ import pytest
 from rich.console import Console
 
 from fti.errors import FtiError
-from fti.new.profile import profile
-from fti.new.profiles import Profile
-from fti.new.read import read
+from fti.new.profile.profiler import profile
+from fti.new.profile.profiles import Profile
+from fti.new.profile.tables import open_table
 from fti.new.show import print_profile
-from fti.new.tables import open_table
-from inference_pipeline.request import RequestSchema
+from fti.tables.read import read
+from inference_pipeline.serving.request import RequestSchema
 from tests.new.generated import feast_schemas, feature_rows, imported, new, raw_rows
 
 

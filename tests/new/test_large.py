@@ -11,13 +11,14 @@ import polars as pl
 import pytest
 
 from fti.errors import DataError, NotReadyError
-from fti.new import json_lines, size
-from fti.new import read as reading
-from fti.new.source import read_rows
-from fti.new.spec import TableSpec
-from fti.new.tables import open_table
-from fti.new.typed_copy import typed_copy
-from fti.table import Table
+from fti.new.profile import size
+from fti.new.profile.tables import open_table
+from fti.tables import json_lines
+from fti.tables import read as reading
+from fti.tables.source import read_rows
+from fti.tables.spec import TableSpec
+from fti.tables.table import Table
+from fti.tables.typed_copy import typed_copy
 from fti.times import UTC_TIME
 from tests.new.generated import imported, new, raw_rows
 
@@ -94,9 +95,9 @@ def test_a_file_that_changes_is_parsed_again(home: Path, tmp_path: Path) -> None
 DYING = """
 import os, sys
 from datetime import UTC, datetime
-from fti.new import read
-from fti.new.tables import open_table
-from fti.table import Table
+from fti.tables import read
+from fti.new.profile.tables import open_table
+from fti.tables.table import Table
 
 read.LARGE, parts = 1, read._Typed.parts
 def dying(self):

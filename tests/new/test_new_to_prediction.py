@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fti import servers
 from fti.cli import main
-from fti.servers import free_port
+from fti.local import servers
+from fti.local.servers import free_port
 from fti.settings import Settings
 
 pytestmark = pytest.mark.long

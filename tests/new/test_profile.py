@@ -11,14 +11,14 @@ import pytest
 from rich.console import Console
 
 from fti.errors import DataError
-from fti.new import look as looking
-from fti.new import tables, words
-from fti.new.choices import floor
-from fti.new.findings import Finding, percent
-from fti.new.profile import profile
-from fti.new.profiles import Profile
+from fti.new.profile import look as looking
+from fti.new.profile import tables, words
+from fti.new.profile.profiler import profile
+from fti.new.profile.profiles import Profile
+from fti.new.profile.tables import open_table
 from fti.new.show import print_profile
-from fti.new.tables import open_table
+from fti.new.write.choices import floor
+from fti.tables.findings import Finding, percent
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

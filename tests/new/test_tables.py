@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 
 from fti.errors import DataError, NotReadyError
-from fti.new.infer import rule
-from fti.new.names import identifiers, require_column
-from fti.new.read import read
-from fti.new.spec import TableSpec, value
-from fti.new.tables import OpenedTable, open_table
+from fti.new.profile.infer import rule
+from fti.new.profile.tables import OpenedTable, open_table
+from fti.tables.names import identifiers, require_column
+from fti.tables.read import read
+from fti.tables.spec import TableSpec, value
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 ROWS = 240
@@ -162,11 +162,11 @@ def test_a_password_is_in_no_message(url: str, sentence: str) -> None:
 
 
 def test_a_password_is_not_in_the_spec(tmp_path: Path) -> None:
-    from fti.new.database import database_spec
+    from fti.tables.database import database_spec
 
     spec = database_spec("postgresql://ann:s3cr%40t@db:5432/shop?sslpassword=s3cr%40t&sslmode=require", "SELECT 1")
     assert "s3cr" not in spec.code() + repr(spec)
-    assert spec.url_variable == "FTI_DATABASE_URL"
+    assert spec.url_variable == "FTI_TABLE_URL"
     assert "ann" in spec.url
     assert "sslmode=require" in spec.url
 
@@ -360,7 +360,7 @@ def test_a_column_that_the_table_lost_is_named(tmp_path: Path) -> None:
 
 def test_a_time_range_skips_row_groups(tmp_path: Path) -> None:
     """The range reaches the Parquet file as a predicate, so that its statistics can skip row groups."""
-    from fti.new import read as module
+    from fti.tables import read as module
 
     spec = open_table(str(parquet(tmp_path))).spec
     lazy = module._Typed(spec, "at", START, START + timedelta(hours=5)).of(module.raw(spec))

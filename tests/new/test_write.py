@@ -11,10 +11,10 @@ import pytest
 
 from fti.cli import main
 from fti.errors import DataError, NotReadyError
-from fti.gate import Floor, NoWorseThanBaseline
-from fti.new.choices import windows
-from fti.new.source import NO_TIME, read_rows, spaced
-from fti.new.tables import open_table
+from fti.new.profile.tables import open_table
+from fti.new.write.choices import windows
+from fti.project.gate import Floor, NoWorseThanBaseline
+from fti.tables.source import NO_TIME, read_rows, spaced
 from fti.times import UTC_TIME
 from tests.new.generated import feast_schemas, feature_rows, imported, new, raw_rows
 

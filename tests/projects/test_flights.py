@@ -8,7 +8,7 @@ import pytest
 from fti.errors import NotReadyError
 from fti.projects.flights import calendar, project
 from fti.projects.nycflights import utc_times
-from fti.stores.point_in_time import History, point_in_time_join
+from fti.stores.features.offline.point_in_time import History, point_in_time_join
 from fti.times import UTC_TIME
 
 ZONES = {"LAX": "America/Los_Angeles", "ORD": "America/Chicago", "MIA": "America/New_York", "PHX": "America/Phoenix"}

@@ -18,7 +18,7 @@ from fti.storage.locks import lock
 from fti.storage.schema import metadata, pending_online, promotions
 from fti.storage.sql import database as connected
 from fti.storage.sql import schema_url, transaction
-from fti.stores.promotions import Promotions
+from fti.stores.registry.promotions import Promotions
 
 ROW = {"project": "p", "period": "2024-01-01", "mark": "a"}
 SPAWN = multiprocessing.get_context("spawn")

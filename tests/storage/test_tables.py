@@ -14,7 +14,7 @@ from fti.errors import ConflictError, DataError
 from fti.storage import tables
 from fti.storage.blobs import open_blobs
 from fti.storage.tables import TableLog, Version
-from fti.stores.lake import Lake
+from fti.stores.lake.store import Lake
 
 NOW = timedelta(0)
 START = datetime(2024, 1, 1, tzinfo=UTC)

@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from fti.errors import DataError
-from fti.stores.lake import Lake
-from fti.stores.layout import Layout, Place, state_of
-from fti.stores.prediction_log import PredictionLog
+from fti.stores.features.offline.layout import Layout, Place, state_of
+from fti.stores.lake.store import Lake
+from fti.stores.predictions.log import PredictionLog
 from fti.times import UTC_TIME
 from tests.lakes import path_of
 

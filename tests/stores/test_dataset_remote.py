@@ -16,9 +16,10 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from fti.errors import DataError, NotReadyError
-from fti.servers import free_port
-from fti.stores.dataset_store import DatasetStore, cached
-from fti.stores.records import Manifest
+from fti.local.servers import free_port
+from fti.model.records import Manifest
+from fti.stores.datasets.cache import cached
+from fti.stores.datasets.store import DatasetStore
 
 SPLITS = {
     "train": pl.DataFrame({"a": [1, 2, 3], "b": ["x", None, "z"]}),
@@ -36,8 +37,9 @@ MANIFEST = Manifest(
 )
 SAVE = """
 import sys, polars as pl
-from fti.stores.dataset_store import DatasetStore, cached
-from fti.stores.records import Manifest
+from fti.stores.datasets.cache import cached
+from fti.stores.datasets.store import DatasetStore
+from fti.model.records import Manifest
 root, remote, first, number, rows = sys.argv[1:]
 for value in range(int(first), int(first) + int(number)):
     splits = {"train": pl.DataFrame({"a": pl.int_range(int(rows), eager=True).shuffle(seed=value)})}

@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 from fti.errors import DataError, NotReadyError
-from fti.stores.dataset_store import DatasetStore
-from fti.stores.records import Manifest
+from fti.model.records import Manifest
+from fti.stores.datasets.store import DatasetStore
 
 SPLITS = {
     "train": pl.DataFrame({"a": [1, 2, 3], "b": ["x", None, "z"]}),

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from fti.errors import DataError
-from fti.stores.encoder import FEW_ROWS, Encoder
+from fti.model.encoder import FEW_ROWS, Encoder
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -13,8 +13,8 @@ import pytest
 
 from fti.errors import NotReadyError
 from fti.projects.flights import project
-from fti.stores.feature_store import FeatureStore
-from fti.stores.lake import Lake
+from fti.stores.features.store import FeatureStore
+from fti.stores.lake.store import Lake
 
 REPO = Path(__file__).parents[2] / "feature_repo"
 SERVICE = project.features.service
@@ -136,7 +136,7 @@ def test_what_never_came_online_is_counted(store, lake):
 
 @pytest.mark.parametrize("most", [3, 2_000_000])
 def test_batches_of_few_rows_end_where_one_batch_does(store, requests, monkeypatch, most):
-    monkeypatch.setattr("fti.stores.materialization.MOST_ENTITIES", most)
+    monkeypatch.setattr("fti.stores.features.materialization.MOST_ENTITIES", most)
     store.materialize(SERVICE, START, NOON)
     expected = store.online(SERVICE, requests)
     for view in store.feature_names(SERVICE):

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from fti.errors import NotReadyError
-from fti.stores import lake as lake_module
-from fti.stores.lake import Lake
+from fti.stores.lake import store as lake_module
+from fti.stores.lake.store import Lake
 from tests.s3_server import moto_server, new_bucket
 
 START = datetime(2013, 3, 9, tzinfo=UTC)
@@ -207,7 +207,7 @@ def test_a_read_that_has_begun_sees_the_rows_of_its_beginning(lake):
 
 FOLDING = """
 import sys
-from fti.stores.lake import Lake
+from fti.stores.lake.store import Lake
 print("ready", flush=True)
 while True:
     Lake(sys.argv[1]).compact("p/raw/x")

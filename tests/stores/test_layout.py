@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fti.stores.layout import KNOWN, Layout
-from fti.stores.point_in_time import History, optimize, point_in_time_join
+from fti.stores.features.offline.layout import KNOWN, Layout
+from fti.stores.features.offline.point_in_time import History, optimize, point_in_time_join
 
 T0 = datetime(2013, 1, 1)
 ASKED = pl.DataFrame({"e": [0, 1, 2, 9], "event_timestamp": [T0 + timedelta(hours=1)] * 4})
@@ -109,7 +109,7 @@ def test_a_nested_folder_has_no_layout(history):
 BUILD = """
 import sys, polars as pl
 from pathlib import Path
-from fti.stores.point_in_time import History, optimize
+from fti.stores.features.offline.point_in_time import History, optimize
 source = Path(sys.argv[1])
 history = History(name="view", rows=pl.scan_parquet(source), keys={"e": "e"}, features={"value": "value"},
                   time="at", source=source)

@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 
 from fti.storage.blobs import open_blobs
-from fti.stores import log_segment
-from fti.stores.log_upload import LogUpload
-from fti.stores.prediction_log import PredictionLog
+from fti.stores.predictions import segment as log_segment
+from fti.stores.predictions.log import PredictionLog
+from fti.stores.predictions.upload import LogUpload
 from fti.times import UTC_TIME
 from tests.s3_server import new_bucket
 
@@ -165,8 +165,8 @@ SERVICE = """
 import sys
 from datetime import UTC, datetime
 import polars as pl
-from fti.stores.log_upload import LogUpload
-from fti.stores.prediction_log import PredictionLog
+from fti.stores.predictions.upload import LogUpload
+from fti.stores.predictions.log import PredictionLog
 log = PredictionLog(sys.argv[1], sys.argv[2])
 now = pl.Series([datetime(2013, 9, 1, tzinfo=UTC)], dtype=pl.Datetime("us", "UTC"))
 LogUpload(log, seconds=0.001, quiet_seconds=0.0).start()

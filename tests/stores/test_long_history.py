@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fti.stores import long_history, point_in_time
-from fti.stores.point_in_time import History, point_in_time_join
+from fti.stores.features.offline import long_history, point_in_time
+from fti.stores.features.offline.point_in_time import History, point_in_time_join
 from fti.times import UTC_TIME
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from fti.projects.flights import project
-from fti.stores.feature_store import FeatureStore
-from fti.stores.lake import Lake
+from fti.stores.features.store import FeatureStore
+from fti.stores.lake.store import Lake
 
 pytestmark = pytest.mark.process
 REPO = Path(__file__).parents[2] / "feature_repo"
@@ -27,7 +27,7 @@ CHILD = """
 import sys
 from datetime import datetime
 from pathlib import Path
-from fti.stores.feature_store import FeatureStore
+from fti.stores.features.store import FeatureStore
 
 repo, root, lake, online, start, end, rows = sys.argv[1:]
 store = FeatureStore(Path(repo), root, lake, f"sqlite:///{root}/registry.db", online, int(rows))

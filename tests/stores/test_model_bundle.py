@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from fti.errors import DataError
-from fti.stores.encoder import Encoder
-from fti.stores.model_bundle import ModelBundle, save_bundle
-from fti.stores.program import require_pickle_free
-from fti.stores.records import Evaluation, ModelInfo
+from fti.model.bundle import ModelBundle, save_bundle
+from fti.model.encoder import Encoder
+from fti.model.program import require_pickle_free
+from fti.model.records import Evaluation, ModelInfo
 
 FRAME = pl.DataFrame(
     {

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from fti.errors import ConflictError, DataError, NotReadyError
+from fti.model.encoder import Encoder
+from fti.model.records import Evaluation, ModelInfo
 from fti.storage import sql
-from fti.stores.encoder import Encoder
-from fti.stores.model_registry import MODEL_SUMS, ModelRegistry
-from fti.stores.records import Evaluation, ModelInfo
+from fti.stores.registry.registry import MODEL_SUMS, ModelRegistry
 from tests.registries import empty_registry
 
 FRAME = pl.DataFrame({"speed": [1.0, 2.0, None], "carrier": ["UA", "B6", "UA"]})

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fti.errors import DataError, NotReadyError
-from fti.stores.lake import Lake
-from fti.stores.point_in_time import History, latest, point_in_time_join
+from fti.stores.features.offline.point_in_time import History, latest, point_in_time_join
+from fti.stores.lake.store import Lake
 
 T0 = datetime(2013, 1, 1, tzinfo=UTC)
 
@@ -115,8 +115,14 @@ def store(tmp_path):
             project="test",
             provider="local",
             registry={"registry_type": "sql", "path": f"sqlite:///{tmp_path}/registry.db"},
-            offline_store={"type": "fti.stores.offline_store.PolarsOfflineStore", "root": str(tmp_path / "lake")},
-            online_store={"type": "fti.stores.online_store.PackedOnlineStore", "path": str(tmp_path / "online.db")},
+            offline_store={
+                "type": "fti.stores.features.offline.store.PolarsOfflineStore",
+                "root": str(tmp_path / "lake"),
+            },
+            online_store={
+                "type": "fti.stores.features.online.store.PackedOnlineStore",
+                "path": str(tmp_path / "online.db"),
+            },
             entity_key_serialization_version=3,
         )
     )

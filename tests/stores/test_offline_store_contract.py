@@ -18,7 +18,7 @@ from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, Int64, String
 
 from fti.errors import DataError, NotReadyError
-from fti.stores.offline_history import cut, newest
+from fti.stores.features.offline.history import cut, newest
 
 T0 = datetime(2013, 1, 1, tzinfo=UTC)
 FEATURE_STORE = """
@@ -26,7 +26,7 @@ project: repo
 provider: local
 registry: registry.db
 online_store: {type: sqlite, path: online.db}
-offline_store: {type: fti.stores.offline_store.PolarsOfflineStore%s}
+offline_store: {type: fti.stores.features.offline.store.PolarsOfflineStore%s}
 entity_key_serialization_version: 3
 """
 

@@ -17,7 +17,7 @@ from feast.types import Float64, Int64
 from fti.errors import DataError
 
 T0 = datetime(2013, 1, 1, tzinfo=UTC)
-TYPES = {"theirs": "file", "ours": "fti.stores.offline_store.PolarsOfflineStore"}
+TYPES = {"theirs": "file", "ours": "fti.stores.features.offline.store.PolarsOfflineStore"}
 SENSOR = feast.Entity(name="sensor", join_keys=["sensor"], value_type=feast.ValueType.INT64)
 BASE = {"sensor": [1, 1, 2], "value": [1.0, 2.0, 3.0], "at": [0, 2, 0]}
 

@@ -14,8 +14,8 @@ from feast.types import Float64, Int64, String
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from fti.stores.offline_store import PolarsOfflineStore, PolarsOfflineStoreConfig, history_of
-from fti.stores.point_in_time import optimize
+from fti.stores.features.offline.point_in_time import optimize
+from fti.stores.features.offline.store import PolarsOfflineStore, PolarsOfflineStoreConfig, history_of
 
 T0 = datetime(2013, 3, 10, 5, tzinfo=UTC)
 """Two hours before New York's clocks jump."""

@@ -64,7 +64,7 @@ def opened(tmp_path, **options):
             project="s3",
             provider="local",
             registry=str(tmp_path / "registry.db"),
-            offline_store={"type": "fti.stores.offline_store.PolarsOfflineStore", **options},
+            offline_store={"type": "fti.stores.features.offline.store.PolarsOfflineStore", **options},
             online_store={"type": "sqlite", "path": str(tmp_path / "online.db")},
             materialization={"pull_latest_features": True},
             entity_key_serialization_version=3,

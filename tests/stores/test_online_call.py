@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fti.errors import DataError
-from fti.stores.online.call import ColumnarResponse, require_keys
+from fti.stores.features.online.call import ColumnarResponse, require_keys
 from tests.stores.test_online_store import HOUR, NOON, driver, stop, store_at, view, write
 
 KINDS = {

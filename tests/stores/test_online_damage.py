@@ -13,9 +13,9 @@ from feast.types import Array, Float32, Int64, String
 
 from fti.errors import DataError
 from fti.project import Freshness
-from fti.stores.feature_store import FeatureStore
-from fti.stores.online.layout import Layout
-from fti.stores.online.sections import HEADER
+from fti.stores.features.online.layout import Layout
+from fti.stores.features.online.sections import HEADER
+from fti.stores.features.store import FeatureStore
 from tests.stores.test_online_values import NOON, SERVICE, lake, materialize, opened
 
 ENTITIES = 40

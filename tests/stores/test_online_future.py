@@ -72,7 +72,7 @@ def test_a_row_of_2199_that_is_there_already_does_not_win(tmp_path, online_path,
 
 
 def _views(store):
-    from fti.stores.online.sections import view_id
-    from fti.stores.online_store import table_name
+    from fti.stores.features.online.sections import view_id
+    from fti.stores.features.online.store import table_name
 
     return [view_id(table_name(store.config, store.get_feature_view("trips")))]

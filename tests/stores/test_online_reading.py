@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fti.stores.online.layout import Layout
-from fti.stores.online.reading import Group, Wanted
-from fti.stores.online.sections import NEVER, merge
-from fti.stores.online.serving import sliced
+from fti.stores.features.online.layout import Layout
+from fti.stores.features.online.reading import Group, Wanted
+from fti.stores.features.online.sections import NEVER, merge
+from fti.stores.features.online.serving import sliced
 
 OLD = Layout.of([("a", "Float32"), ("b", "Float32")])
 NEW = Layout.of([("b", "Float32"), ("c", "Int64"), ("d", "Float32")])
@@ -86,7 +86,8 @@ def test_polars_has_the_private_constructors_that_a_read_uses():
         found = sliced(series, ["a", "b"], 2)
     except (AttributeError, TypeError) as error:
         pytest.fail(
-            f"this polars lost a private constructor ({error}): in fti/stores/online/serving.py let sliced() answer "
+            f"this polars lost a private constructor ({error}): in fti/stores/features/online/serving.py let sliced() "
+            "answer "
             "pl.DataFrame([series.slice(place * height, height).alias(name) for place, name in enumerate(names)]), "
             "which is right and costs a read of 30 features about 30 us"
         )

@@ -8,8 +8,8 @@ import pytest
 import redis
 
 from fti.errors import NotReadyError
-from fti.stores.feature_store import FeatureStore
-from fti.stores.online.redis_backend import RedisBackend
+from fti.stores.features.online.redis_backend import RedisBackend
+from fti.stores.features.store import FeatureStore
 from tests.redis_server import free_port, redis_server
 from tests.stores.test_online_store import NOON, ROWS, driver, moods, read, store_at, trips, write
 
@@ -51,8 +51,8 @@ YAML = """
 project: test
 provider: local
 registry: {registry_type: sql}
-offline_store: {type: fti.stores.offline_store.PolarsOfflineStore}
-online_store: {type: fti.stores.online_store.PackedOnlineStore}
+offline_store: {type: fti.stores.features.offline.store.PolarsOfflineStore}
+online_store: {type: fti.stores.features.online.store.PackedOnlineStore}
 entity_key_serialization_version: 3
 """
 

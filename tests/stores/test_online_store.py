@@ -49,13 +49,13 @@ ROWS = {"driver": ["ann", "bob"], "count": [3, None], "mean": [0.5, 1.5]}
 
 
 def store_at(folder, online_path, objects=(), **registry):
-    online = {"type": "fti.stores.online_store.PackedOnlineStore", "path": online_path}
+    online = {"type": "fti.stores.features.online.store.PackedOnlineStore", "path": online_path}
     config = RepoConfig(
         project="test",
         provider="local",
         registry={"registry_type": "sql", "path": f"sqlite:///{folder}/registry.db"} | registry,
         online_store=online,
-        offline_store={"type": "fti.stores.offline_store.PolarsOfflineStore", "root": str(folder)},
+        offline_store={"type": "fti.stores.features.offline.store.PolarsOfflineStore", "root": str(folder)},
         entity_key_serialization_version=3,
         repo_path=folder,
     )

@@ -26,7 +26,7 @@ from feast.types import (
 from feast.value_type import ValueType
 
 from fti.errors import DataError
-from fti.stores.feature_store import FeatureStore
+from fti.stores.features.store import FeatureStore
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MOMENT = datetime(1969, 12, 31, 23, 59, 58, 123457, tzinfo=UTC)
@@ -106,8 +106,8 @@ def opened(folder: Path, online_path: str, features: dict[str, Any], key: Any = 
     (folder / "feature_store.yaml").write_text(
         "project: test\nprovider: local\nentity_key_serialization_version: 3\n"
         f"registry: {{registry_type: sql, path: 'sqlite:///{folder}/registry.db'}}\n"
-        f"offline_store: {{type: fti.stores.offline_store.PolarsOfflineStore, root: '{folder}'}}\n"
-        f"online_store: {{type: fti.stores.online_store.PackedOnlineStore, path: '{online_path}'}}\n"
+        f"offline_store: {{type: fti.stores.features.offline.store.PolarsOfflineStore, root: '{folder}'}}\n"
+        f"online_store: {{type: fti.stores.features.online.store.PackedOnlineStore, path: '{online_path}'}}\n"
     )
     store = FeatureStore(folder, str(folder), str(folder), f"sqlite:///{folder}/registry.db", online_path)
     store.feast.apply([entity, view, FeatureService(name=SERVICE, features=[view])])

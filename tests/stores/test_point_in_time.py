@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from fti.stores import point_in_time
-from fti.stores.point_in_time import MANY_ROWS, History, between, optimize, point_in_time_join
+from fti.stores.features.offline import point_in_time
+from fti.stores.features.offline.point_in_time import MANY_ROWS, History, between, optimize, point_in_time_join
 
 T0 = datetime(2013, 1, 1)
 MINUTE = timedelta(minutes=1)

@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 
 from fti.errors import DataError
-from fti.stores.log_segment import append_lines
-from fti.stores.prediction_log import PredictionLog
+from fti.stores.predictions.log import PredictionLog
+from fti.stores.predictions.segment import append_lines
 from fti.times import UTC_TIME
 
 START = datetime(2013, 9, 1, tzinfo=UTC)
@@ -198,7 +198,7 @@ WRITER = """
 import sys
 from datetime import UTC, datetime
 import polars as pl
-from fti.stores.prediction_log import PredictionLog
+from fti.stores.predictions.log import PredictionLog
 log, now = PredictionLog(sys.argv[1]), pl.Series([datetime(2013, 9, 1, tzinfo=UTC)], dtype=pl.Datetime("us", "UTC"))
 for number in range(1_000_000):
     log.append("flights", pl.DataFrame({"request_id": [str(number)], "event_timestamp": now, "served_at": now}))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fti.errors import DataError
-from fti.stores.records import FORMAT, Evaluation, GateVerdict, Manifest, ModelInfo, Record
+from fti.model.records import FORMAT, Evaluation, GateVerdict, Manifest, ModelInfo, Record
 
 MANIFEST = Manifest(
     task="multiclass",

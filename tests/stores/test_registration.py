@@ -9,13 +9,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fti import syntax
 from fti.errors import ChangeError, NotReadyError
 from fti.project import Features, Source, View
 from fti.projects.flights import project as flights
-from fti.stores.feature_store import FeatureStore
-from fti.stores.registration import pending
-from fti.versions import VERSION, model_tags, services_of, view_versions
+from fti.stores.features.registration import pending
+from fti.stores.features.store import FeatureStore
+from fti.versions import syntax
+from fti.versions.views import VERSION, model_tags, services_of, view_versions
 from tests.registries import empty_registry
 from tests.views import with_view
 

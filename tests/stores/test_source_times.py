@@ -10,16 +10,16 @@ import pytest
 from feast.types import Float64, Int64
 
 from fti.errors import DataError
-from fti.stores.offline_store import PolarsOfflineStore, history_of
-from fti.stores.point_in_time import optimize
+from fti.stores.features.offline.point_in_time import optimize
+from fti.stores.features.offline.store import PolarsOfflineStore, history_of
 
 JANUARY, FEBRUARY, JUNE = (datetime(2024, month, 1, tzinfo=UTC) for month in (1, 2, 6))
 FEATURE_STORE = """
 project: repo
 provider: local
 registry: registry.db
-online_store: {type: fti.stores.online_store.PackedOnlineStore, path: online.db}
-offline_store: {type: fti.stores.offline_store.PolarsOfflineStore}
+online_store: {type: fti.stores.features.online.store.PackedOnlineStore, path: online.db}
+offline_store: {type: fti.stores.features.offline.store.PolarsOfflineStore}
 entity_key_serialization_version: 3
 """
 SECONDS = pl.Series([moment.timestamp() for moment in (JANUARY, JUNE)])

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from fti.errors import DataError
-from fti.stores.target import typed_label
+from fti.model.target import typed_label
 
 
 def test_labels_that_a_task_cannot_have_are_named() -> None:

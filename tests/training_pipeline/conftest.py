@@ -8,18 +8,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fti.gate import Floor, NoWorseThanChampion, SliceFloor
 from fti.project import Dataset, Features, Label, Model, Monitor, Project, RequestField, Service, Source, View
+from fti.project.gate import Floor, NoWorseThanChampion, SliceFloor
 from fti.settings import Settings
 from fti.stores import Stores, open_stores
-from fti.stores.dataset_store import DatasetStore
-from fti.stores.feature_store import FeatureStore
-from fti.stores.lake import Lake
-from fti.stores.model_registry import ModelRegistry
-from fti.stores.prediction_log import PredictionLog
+from fti.stores.datasets.store import DatasetStore
+from fti.stores.features.store import FeatureStore
+from fti.stores.lake.store import Lake
+from fti.stores.predictions.log import PredictionLog
+from fti.stores.registry.registry import ModelRegistry
 from fti.times import UTC_TIME
 from tests.registries import empty_registry
-from training_pipeline.dataset import manifest, split
+from training_pipeline.dataset.asset import manifest, split
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 VIEWS = {"depot": ["load", "backlog"]}

@@ -12,8 +12,8 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from fti.stores.encoder import Encoder
-from training_pipeline.model import task_loss
+from fti.model.encoder import Encoder
+from training_pipeline.models.network import task_loss
 
 
 class Linear(L.LightningModule):

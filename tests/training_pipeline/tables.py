@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 from sklearn import datasets
 
+from fti.model.records import Manifest, ModelColumns
 from fti.project import Project, Task
-from fti.stores.dataset_store import DatasetStore
-from fti.stores.model_registry import ModelRegistry
-from fti.stores.records import Manifest, ModelColumns
-from training_pipeline.job import TrainingJob, training_job
+from fti.stores.datasets.store import DatasetStore
+from fti.stores.registry.registry import ModelRegistry
+from training_pipeline.launching.job import TrainingJob, training_job
 
 MOMENT = datetime(2024, 1, 1, tzinfo=UTC)
 

@@ -10,14 +10,14 @@ import pytest
 
 from fti.project import Project
 from fti.stores import Stores
-from fti.stores.dataset_store import DatasetStore
-from fti.stores.model_registry import ModelRegistry
+from fti.stores.datasets.store import DatasetStore
+from fti.stores.registry.registry import ModelRegistry
 from training_pipeline import chain
 from training_pipeline.definitions import definitions
-from training_pipeline.job import TrainingJob
-from training_pipeline.launch import Launcher, SubprocessLauncher
-from training_pipeline.train import train
-from training_pipeline.tune import TuneConfig
+from training_pipeline.fitting.train import train
+from training_pipeline.fitting.tune import TuneConfig
+from training_pipeline.launching.job import TrainingJob
+from training_pipeline.launching.launch import Launcher, SubprocessLauncher
 
 CHAIN = ("best_params", "challenger", "evaluation", "champion")
 ROUNDS = int(os.environ.get("FTI_TEST_RACES", "1"))

@@ -5,14 +5,14 @@ import polars as pl
 import pytest
 
 from fti.errors import DataError
-from fti.fingerprint import unit_hashes
 from fti.project import Project
-from fti.stores.dataset_store import DatasetStore
+from fti.stores.datasets.store import DatasetStore
+from fti.versions.fingerprint import unit_hashes
 from tests.training_pipeline.conftest import START, UTC_TIME, VIEWS, parcels
-from training_pipeline.card import drawn
-from training_pipeline.dataset import DatasetConfig, cut_of, manifest, metadata, split
-from training_pipeline.labelled import entity_rows
-from training_pipeline.split import drawn_by, require_two_classes
+from training_pipeline.dataset.asset import DatasetConfig, cut_of, manifest, metadata, split
+from training_pipeline.dataset.labelled import entity_rows
+from training_pipeline.dataset.split import drawn_by, require_two_classes
+from training_pipeline.judging.card import drawn
 
 
 def test_a_row_is_asked_a_horizon_before_its_time(project: Project) -> None:

@@ -6,19 +6,19 @@ import polars as pl
 import pytest
 
 from fti.errors import ConflictError, GateError
-from fti.gate import Floor
+from fti.model.records import Evaluation
 from fti.project import Project
+from fti.project.gate import Floor
 from fti.stores import Stores
-from fti.stores.dataset_store import DatasetStore
-from fti.stores.feature_store import FeatureStore
-from fti.stores.model_registry import ModelRegistry
-from fti.stores.records import Evaluation
+from fti.stores.datasets.store import DatasetStore
+from fti.stores.features.store import FeatureStore
+from fti.stores.registry.registry import ModelRegistry
 from training_pipeline.definitions import definitions
-from training_pipeline.job import TrainingJob, training_job
-from training_pipeline.launch import Launcher
-from training_pipeline.promote import promote_challenger
-from training_pipeline.train import train
-from training_pipeline.tune import TuneConfig, best_params, finished_trials, run_study
+from training_pipeline.fitting.train import train
+from training_pipeline.fitting.tune import TuneConfig, best_params, finished_trials, run_study
+from training_pipeline.judging.promote import promote_challenger
+from training_pipeline.launching.job import TrainingJob, training_job
+from training_pipeline.launching.launch import Launcher
 
 CHAIN = ("best_params", "challenger", "evaluation", "champion")
 TUNE = TuneConfig(num_trials=2, epochs=1, train_rows=1000)

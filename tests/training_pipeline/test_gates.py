@@ -5,12 +5,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fti.gate import Floor, NoWorseThanBaseline, NoWorseThanChampion, SliceFloor, require_measurable
-from fti.stores.records import Evaluation
-from fti.stores.target import Target
-from training_pipeline.evaluate import thinned
-from training_pipeline.gates import check_names, verdicts
-from training_pipeline.measure import (
+from fti.model.records import Evaluation
+from fti.model.target import Target
+from fti.project.gate import Floor, NoWorseThanBaseline, NoWorseThanChampion, SliceFloor, require_measurable
+from training_pipeline.judging.evaluate import thinned
+from training_pipeline.judging.gates import check_names, verdicts
+from training_pipeline.judging.measure import (
     calibration_error,
     expected_log_loss,
     prior,

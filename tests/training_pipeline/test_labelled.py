@@ -7,12 +7,12 @@ import polars as pl
 import pytest
 
 from fti.project import Project
-from fti.stores.lake import Lake
+from fti.stores.lake.store import Lake
 from tests.training_pipeline.conftest import START, VIEWS, label_rows, parcels
-from training_pipeline import card
-from training_pipeline.labelled import entity_rows, labelled_rows
-from training_pipeline.manifest import manifest
-from training_pipeline.split import split
+from training_pipeline.dataset.labelled import entity_rows, labelled_rows
+from training_pipeline.dataset.manifest import manifest
+from training_pipeline.dataset.split import split
+from training_pipeline.judging import card
 
 FEW = 1500
 

@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 import torch
 
-from fti.stores.encoder import Encoder
-from fti.stores.model_bundle import ModelBundle, save_bundle
-from fti.stores.records import ModelColumns, ModelInfo
+from fti.model.bundle import ModelBundle, save_bundle
+from fti.model.encoder import Encoder
+from fti.model.records import ModelColumns, ModelInfo
 from tests.training_pipeline.tables import cut, table
-from training_pipeline.datamodule import TabularData
-from training_pipeline.learn import Learned, learn
-from training_pipeline.linear import fit_line, start_of
+from training_pipeline.fitting.datamodule import TabularData
+from training_pipeline.fitting.learn import Learned, learn
+from training_pipeline.models.linear import fit_line, start_of
 
 ROWS = 600
 INFO = ModelInfo(task="regression", label="label", numeric=("before", "noise"), categorical=())
@@ -26,7 +26,7 @@ def learned_on(rows: pl.DataFrame) -> tuple[Learned, pl.DataFrame]:
     encoder = Encoder.of(INFO, splits["train"])
     data = TabularData(splits, encoder, label="label", seed=1)
     params = {"trees": 60, "hidden": 16, "members": 2}
-    network = "training_pipeline.model:TabularNetwork"
+    network = "training_pipeline.models.network:TabularNetwork"
     return learn(encoder, data, build=network, params=params, seed=1, max_epochs=3), rows[second:]
 
 

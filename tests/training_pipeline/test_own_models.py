@@ -11,17 +11,17 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import Ridge
 
 from fti.errors import DataError, NotReadyError
+from fti.model.encoder import Encoder
+from fti.model.estimator import is_trusted, load_estimator
 from fti.project import Project
-from fti.stores.dataset_store import DatasetStore
-from fti.stores.encoder import Encoder
-from fti.stores.estimator import is_trusted, load_estimator
-from fti.stores.model_registry import ModelRegistry
+from fti.stores.datasets.store import DatasetStore
+from fti.stores.registry.registry import ModelRegistry
 from tests.training_pipeline import own_models
 from tests.training_pipeline.tables import cut, job_on, save, table
 from tests.training_pipeline.test_train_tasks import gain
-from training_pipeline.build import build_model
-from training_pipeline.train import train
-from training_pipeline.tune import TuneConfig, run_study
+from training_pipeline.fitting.train import train
+from training_pipeline.fitting.tune import TuneConfig, run_study
+from training_pipeline.models.build import build_model
 
 HERE = "tests.training_pipeline.own_models"
 OWN = [

@@ -6,12 +6,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from fti.model.records import Manifest
 from fti.projects.flights import project
-from fti.stores.dataset_store import TrainingDataset
-from fti.stores.feature_store import FeatureStore
-from fti.stores.lake import Lake
-from fti.stores.records import Manifest
-from training_pipeline.parity import differences, newest_entities, parity, verdict
+from fti.stores.datasets.store import TrainingDataset
+from fti.stores.features.store import FeatureStore
+from fti.stores.lake.store import Lake
+from training_pipeline.judging.parity import differences, newest_entities, parity, verdict
 
 SERVICE = project.features.service
 START, END = datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 1, 4, tzinfo=UTC)

@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 
 from fti.errors import DataError
-from fti.stores.encoder import Encoder
-from fti.stores.model_bundle import ModelBundle, save_bundle
-from fti.stores.records import ModelInfo
-from training_pipeline.datamodule import TabularData
-from training_pipeline.learn import learn
+from fti.model.bundle import ModelBundle, save_bundle
+from fti.model.encoder import Encoder
+from fti.model.records import ModelInfo
+from training_pipeline.fitting.datamodule import TabularData
+from training_pipeline.fitting.learn import learn
 
 RANDOM = np.random.default_rng(0)
 PARAMS = {"trees": 20, "hidden": 8}
@@ -70,7 +70,7 @@ def test_it_ends_with_a_model_that_answers(shape: str, tmp_path: Path) -> None:
     info = ModelInfo(task=task, label="label", numeric=numeric, categorical=tuple(categorical), classes=classes)
     encoder = Encoder.of(info, splits["train"])
     data = TabularData(splits, encoder, label="label", seed=1)
-    network = "training_pipeline.model:TabularNetwork"
+    network = "training_pipeline.models.network:TabularNetwork"
     learned = learn(encoder, data, build=network, params=PARAMS, seed=1, max_epochs=2)
     assert np.isfinite(learned.validation_loss)
     save_bundle(tmp_path / "model", network=learned.model, encoder=encoder, info=info)

@@ -14,16 +14,16 @@ import pytest
 import torch
 
 from fti.errors import DataError, NotReadyError
+from fti.model.encoder import Encoder
 from fti.project import Project
-from fti.stores.dataset_store import DatasetStore
-from fti.stores.encoder import Encoder
-from fti.stores.model_registry import ModelRegistry
-from training_pipeline.build import build_model
-from training_pipeline.datamodule import SliceLoader, TabularData
-from training_pipeline.fit import fit
-from training_pipeline.job import TrainingJob, training_job
-from training_pipeline.model import TabularNetwork
-from training_pipeline.train import train
+from fti.stores.datasets.store import DatasetStore
+from fti.stores.registry.registry import ModelRegistry
+from training_pipeline.fitting.datamodule import SliceLoader, TabularData
+from training_pipeline.fitting.fit import fit
+from training_pipeline.fitting.train import train
+from training_pipeline.launching.job import TrainingJob, training_job
+from training_pipeline.models.build import build_model
+from training_pipeline.models.network import TabularNetwork
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -125,7 +125,7 @@ def test_killed_in_the_middle_it_resumes_in_the_same_run_with_the_same_result(jo
     job = replace(job, max_epochs=40, params={**job.params, "batch_size": 32, "learning_rate": 1e-3})
     file = tmp_path / "job.json"
     file.write_text(job.to_json())
-    command = [sys.executable, "-m", "training_pipeline.train", "--job", str(file)]
+    command = [sys.executable, "-m", "training_pipeline.fitting.train", "--job", str(file)]
     process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, start_new_session=True)
     _wait_for(lambda: len(list(job.folder.glob("*.ckpt"))) >= 2, process)
     os.kill(process.pid, signal.SIGKILL)

@@ -7,10 +7,10 @@ import pytest
 from sklearn import metrics
 
 from fti.project import Project
-from fti.stores.model_registry import ModelRegistry
+from fti.stores.registry.registry import ModelRegistry
 from tests.training_pipeline.tables import job_on
-from training_pipeline import baseline
-from training_pipeline.train import train
+from training_pipeline.fitting.train import train
+from training_pipeline.models import baseline
 
 
 def gain(task: str, labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> float:

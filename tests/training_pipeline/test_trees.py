@@ -8,19 +8,19 @@ import polars as pl
 import pytest
 import torch
 
+from fti.model.bundle import BLOCK, ModelBundle, outputs_of, save_bundle
+from fti.model.encoder import Encoder
+from fti.model.records import ModelColumns, ModelInfo
 from fti.project import Project
-from fti.stores.encoder import Encoder
-from fti.stores.model_bundle import BLOCK, ModelBundle, outputs_of, save_bundle
-from fti.stores.model_registry import ModelRegistry
-from fti.stores.records import ModelColumns, ModelInfo
+from fti.stores.registry.registry import ModelRegistry
 from tests.training_pipeline.tables import job_on
 from tests.training_pipeline.test_train_tasks import gain
-from training_pipeline.blend import LEAN, best_weight, blend, row_losses
-from training_pipeline.datamodule import TabularData
-from training_pipeline.learn import learn
-from training_pipeline.model import TabularNetwork
-from training_pipeline.train import train
-from training_pipeline.trees import boost, enough_rounds, grown_again, trees_of
+from training_pipeline.fitting.datamodule import TabularData
+from training_pipeline.fitting.learn import learn
+from training_pipeline.fitting.train import train
+from training_pipeline.models.blend import LEAN, best_weight, blend, row_losses
+from training_pipeline.models.network import TabularNetwork
+from training_pipeline.models.trees import boost, enough_rounds, grown_again, trees_of
 
 
 def rows_with_everything(num_rows: int = 1500) -> tuple[np.ndarray, np.ndarray]:
@@ -105,7 +105,7 @@ def test_what_serves_has_learnt_from_the_validation_rows_too() -> None:
     for _ in range(2):
         data = TabularData(splits, encoder, label="label", seed=1)
         params = {"trees": 30, "hidden": 16}
-        build = "training_pipeline.model:TabularNetwork"
+        build = "training_pipeline.models.network:TabularNetwork"
         learned = learn(encoder, data, build=build, params=params, seed=1, max_epochs=4)
         assert learned.metrics["blend_weight"] < 1
         network = learned.model.program.network if learned.metrics["blend_weight"] else learned.model

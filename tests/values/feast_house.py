@@ -13,15 +13,15 @@ import feast
 import polars as pl
 from feast import types
 
-from fti.stores.feature_store import FeatureStore
+from fti.stores.features.store import FeatureStore
 from tests.values.kinds import Kind
 
 YAML = """
 project: values
 provider: local
 registry: {registry_type: sql, path: ""}
-offline_store: {type: fti.stores.offline_store.PolarsOfflineStore}
-online_store: {type: fti.stores.online_store.PackedOnlineStore}
+offline_store: {type: fti.stores.features.offline.store.PolarsOfflineStore}
+online_store: {type: fti.stores.features.online.store.PackedOnlineStore}
 entity_key_serialization_version: 3
 """
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

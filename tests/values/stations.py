@@ -20,25 +20,25 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from feature_pipeline.quarantine import split
-from feature_pipeline.statistics import profile
-from feature_pipeline.validate import REASON
-from fti import drift
+from feature_pipeline.batch.quarantine import split
+from feature_pipeline.batch.statistics import profile
+from feature_pipeline.batch.validate import REASON
 from fti.errors import FtiError
-from fti.fingerprint import fingerprint
 from fti.http.app import RequestError
-from fti.new import read
-from fti.new.strict import typed
-from fti.new.tables import open_table
+from fti.model import drift
+from fti.model.encoder import Encoder
+from fti.new.profile.tables import open_table
 from fti.project import RequestField, Source, expect
 from fti.projects.flights import project as flights
-from fti.stores.encoder import Encoder
-from fti.stores.lake import Lake
-from fti.stores.prediction_log import PredictionLog
+from fti.stores.lake.store import Lake
+from fti.stores.predictions.log import PredictionLog
+from fti.tables import read
+from fti.tables.strict import typed
 from fti.times import UTC_TIME
 from fti.values import as_numbers
-from fti.windows import rolling_statistics
-from inference_pipeline.request import RequestSchema
+from fti.versions.fingerprint import fingerprint
+from fti.views.windows import rolling_statistics
+from inference_pipeline.serving.request import RequestSchema
 from tests.values.feast_house import NOON, House
 from tests.values.kinds import KINDS, Kind
 from tests.values.same import of_python, plain

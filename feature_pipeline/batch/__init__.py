@@ -1,0 +1,1 @@
+"""Raw rows and features by day: ingest, transform, validate, materialize."""

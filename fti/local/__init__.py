@@ -1,0 +1,1 @@
+"""The servers of `fti up` on one machine, their ports, and Dagster's instance."""

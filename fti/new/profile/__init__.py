@@ -1,0 +1,1 @@
+"""What is in a table: its columns, times, entities, label and leaks."""

@@ -1,0 +1,1 @@
+"""The two files of a project on a table, from its profile."""

@@ -1,0 +1,1 @@
+"""What the commands do: the loop, runs, backfills, plans, lineage, the catalogue."""

@@ -1,0 +1,1 @@
+"""Training datasets, versioned by DVC."""

@@ -1,0 +1,1 @@
+"""Raw and feature rows as tables that are logs of versions."""

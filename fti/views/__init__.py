@@ -1,0 +1,1 @@
+"""Authoring features: a view as a value, windows over events, the calendar."""

@@ -1,0 +1,1 @@
+"""Logged traffic against the training data, and the retraining that it asks for."""

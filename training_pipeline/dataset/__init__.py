@@ -1,0 +1,1 @@
+"""The training dataset: labelled rows, their features, the splits."""

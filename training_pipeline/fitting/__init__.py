@@ -1,0 +1,1 @@
+"""Learning: one fit, its training and a study of many."""

@@ -1,0 +1,1 @@
+"""Measuring a challenger, the gates, the card, the promotion."""

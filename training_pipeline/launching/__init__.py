@@ -1,0 +1,1 @@
+"""The training as a job, and what starts it."""

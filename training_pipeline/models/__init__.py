@@ -1,0 +1,1 @@
+"""What learns: the network, trees, a linear model, their blend, the baseline."""
