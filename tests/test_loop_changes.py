@@ -13,6 +13,7 @@ import pytest
 from fti import cli
 from fti.errors import ChangeError, DataError, NotReadyError
 from fti.local.dagster_home import dagster_home
+from fti.model.records import Manifest
 from fti.operations import datasets
 from fti.operations.lineage import changed_periods, find_version, lineage, tree
 from fti.operations.plan import plan
@@ -249,10 +250,11 @@ def test_shifts_come_in_the_order_of_their_size() -> None:
             "maximum": 9,
         }
 
-    old = {"statistics": [row("same", 1), row("mean", 1), row("missing", 1), row("gone", 1), row("wider", 1)]}
-    new = {
-        "statistics": [row("same", 1), row("mean", 3), row("missing", 1, 1, 0.5), row("wider", 1, 2.0), row("new", 1)]
-    }
+    def manifest(*rows: dict[str, Any]) -> Manifest:
+        return Manifest(task="binary", label="late", numeric=(), categorical=(), statistics=rows)
+
+    old = manifest(row("same", 1), row("mean", 1), row("missing", 1), row("gone", 1), row("wider", 1))
+    new = manifest(row("same", 1), row("mean", 3), row("missing", 1, 1, 0.5), row("wider", 1, 2.0), row("new", 1))
     found = datasets.shifts(old, new)
     assert [shift.feature for shift in found] == ["mean", "wider", "missing"]
     assert [round(shift.size, 2) for shift in found] == [2.0, 0.69, 0.5]
