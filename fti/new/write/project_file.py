@@ -42,11 +42,11 @@ def _head(draft: Draft) -> str:
             "",
             "import polars as pl",
             "",
-            *(["from fti.views.calendar import calendar"] if draft.parts else []),
-            "from fti.project.gate import Floor, NoWorseThanBaseline, NoWorseThanChampion",
             "from fti.project import Dataset, Features, Label, Model, Monitor, Project, Service, Tables, View",
+            "from fti.project.gate import Floor, NoWorseThanBaseline, NoWorseThanChampion",
             f"from fti.tables.table import {', '.join([*made, 'UTC_TIME', 'Column', 'Table', 'TableSpec'])}",
             "from fti.tables.tabular import DEFAULTS, MAX_EPOCHS, search_space",
+            *(["from fti.views.calendar import calendar"] if draft.parts else []),
             *(["from fti.views.windows import Rolling"] if draft.windows else []),
         ]
     )
